@@ -1,0 +1,29 @@
+# Compiler flags of the whole project. Never -march=native: SIMD is chosen at run time.
+
+# Contraction would fuse a*b+c where the compiler likes; FMAs are written out instead, so that every
+# build computes the same bits.
+add_compile_options(-ffp-contract=off -Wall -Wextra -Wno-unused-parameter -fno-omit-frame-pointer)
+if(CMAKE_BUILD_TYPE STREQUAL "Release")
+  add_compile_options(-O3)
+endif()
+if(TESSERA_WERROR)
+  add_compile_options(-Werror)
+endif()
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # g++ 12 reports false positives inside Highway and fmt at -O3.
+  add_compile_options(-Wno-array-bounds -Wno-stringop-overflow -Wno-maybe-uninitialized -Wno-psabi)
+endif()
+
+# libgomp is invisible to TSan and would be reported falsely; parallel_for uses std::thread there.
+if(TESSERA_SANITIZE MATCHES "thread")
+  add_compile_definitions(TESSERA_NO_OPENMP)
+else()
+  find_package(OpenMP REQUIRED)
+  link_libraries(OpenMP::OpenMP_CXX)
+endif()
+if(TESSERA_SANITIZE)
+  add_compile_options(-fsanitize=${TESSERA_SANITIZE} -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${TESSERA_SANITIZE})
+endif()
+find_package(Threads REQUIRED)
+link_libraries(Threads::Threads)

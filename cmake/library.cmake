@@ -1,0 +1,13 @@
+# tessera_library(folder DEPENDS targets...): the static library of one folder, all its sources.
+function(tessera_library folder)
+  cmake_parse_arguments(ARG "" "" "DEPENDS" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${folder}/*.cpp)
+  list(FILTER sources EXCLUDE REGEX "/main\\.cpp$")
+  if(NOT sources)
+    file(GENERATE OUTPUT ${CMAKE_BINARY_DIR}/empty_${folder}.cpp CONTENT "")
+    set(sources ${CMAKE_BINARY_DIR}/empty_${folder}.cpp)
+  endif()
+  add_library(tessera_${folder} STATIC ${sources})
+  target_include_directories(tessera_${folder} PUBLIC ${CMAKE_SOURCE_DIR})
+  target_link_libraries(tessera_${folder} PUBLIC ${ARG_DEPENDS})
+endfunction()

@@ -1,0 +1,39 @@
+// What every operator needs to run: the first argument of each. No singletons; a program may hold
+// several. Not thread-safe: one host thread drives one Context.
+#pragma once
+
+#include <cstdint>
+
+#include "runtime/core/arena.h"
+#include "runtime/core/device.h"
+#include "runtime/core/stream.h"
+
+namespace tessera {
+
+class Context {
+ public:
+  Context(Device device, int threads, uint64_t seed)
+      : device_(device), threads_(threads), seed_(seed) {}
+
+  Device device() const { return device_; }
+  int threads() const { return threads_; }
+  uint64_t seed() const { return seed_; }
+
+  /// Scratch for operators; each takes an ArenaScope. Starts measure-only; set before real work.
+  Arena& scratch() { return scratch_; }
+  void set_scratch(Arena arena) { scratch_ = std::move(arena); }
+
+  /// On the CPU the calling thread is the compute stream: operators return when they are done.
+  Stream& copy_stream() { return copy_; }
+  Stream& comm_stream() { return comm_; }
+
+ private:
+  Device device_;
+  int threads_;
+  uint64_t seed_;
+  Arena scratch_;
+  Stream copy_;
+  Stream comm_;
+};
+
+}  // namespace tessera

@@ -1,0 +1,18 @@
+// Where memory lies and work runs. A value; copying it is free.
+#pragma once
+
+namespace tessera {
+
+inline constexpr bool kHasCuda = false;
+
+struct Device {
+  enum class Kind { kCpu, kCuda };
+  Kind kind = Kind::kCpu;
+  int index = 0;
+
+  static Device cpu() { return {}; }
+  bool is_cuda() const { return kind == Kind::kCuda; }
+  bool operator==(const Device&) const = default;
+};
+
+}  // namespace tessera
