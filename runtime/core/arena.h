@@ -1,7 +1,7 @@
 // A bump allocator over one Buffer, with mark/release and a measure-only mode.
 // Memory is not cleared between uses: an operator overwrites what it gets. In measure-only mode
-// allocations return views with a null pointer and only the high-water mark is kept, so that running
-// the real code over such an arena tells what it will need.
+// allocations return views with a null pointer and only the high-water mark is kept, so that
+// running the real code over such an arena tells what it will need.
 #pragma once
 
 #include <initializer_list>

@@ -26,7 +26,8 @@ class Buffer {
 
  private:
   struct Unmap {
-    explicit Unmap(size_t n = 0) : bytes(n) {}
+    Unmap() : bytes(0) {}
+    explicit Unmap(size_t n) : bytes(n) {}
     void operator()(std::byte* p) const;
     size_t bytes;
   };

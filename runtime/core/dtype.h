@@ -1,5 +1,6 @@
 // Element types, and scalar conversion between float and the two 16-bit floats.
-// Conversions round to nearest, ties to even, and keep NaN a NaN; they are exact in the other direction.
+// Conversions round to nearest, ties to even, and keep NaN a NaN; they are exact in the other
+// direction.
 #pragma once
 
 #include <bit>
@@ -15,11 +16,15 @@ enum class DType : uint8_t { kF32, kBF16, kF16, kI32, kI64, kU8 };
 constexpr size_t size_of(DType type) {
   switch (type) {
     case DType::kF32:
-    case DType::kI32: return 4;
+    case DType::kI32:
+      return 4;
     case DType::kBF16:
-    case DType::kF16: return 2;
-    case DType::kI64: return 8;
-    case DType::kU8: return 1;
+    case DType::kF16:
+      return 2;
+    case DType::kI64:
+      return 8;
+    case DType::kU8:
+      return 1;
   }
   return 0;
 }

@@ -17,10 +17,9 @@ inline constexpr int64_t kPanelCols = 64;
 inline constexpr int64_t kPanelDepth = 1024;  // rows of B packed at once: 256 KiB, fits L2
 
 /// Writes B[k0 + k][n0 + n] to panel[k * kPanelCols + n] for k in [0, kc), n in [0, nc), and zeros
-/// for n in [nc, kPanelCols). kc <= kPanelDepth, nc <= kPanelCols; n0 is a multiple of kPanelCols and
-/// k0 of kPanelDepth. Called from several threads at once.
-using PackPanel =
-    FunctionRef<void(int64_t n0, int64_t nc, int64_t k0, int64_t kc, float* panel)>;
+/// for n in [nc, kPanelCols). kc <= kPanelDepth, nc <= kPanelCols; n0 is a multiple of kPanelCols
+/// and k0 of kPanelDepth. Called from several threads at once.
+using PackPanel = FunctionRef<void(int64_t n0, int64_t nc, int64_t k0, int64_t kc, float* panel)>;
 
 /// A[i][k] = a[i * row_stride + k * k_stride]; K = depth.
 struct GemmTerm {

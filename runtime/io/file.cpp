@@ -64,7 +64,8 @@ void ReadFile::read(uint64_t offset, std::span<std::byte> out) const {
 }
 
 AtomicFile::AtomicFile(const std::string& path) : path_(path), temporary_(path + ".tmp") {
-  // A leftover of a killed run is removed first; O_EXCL and O_NOFOLLOW then never follow a planted link.
+  // A leftover of a killed run is removed first; O_EXCL and O_NOFOLLOW then never follow a planted
+  // link.
   ::unlink(temporary_.c_str());
   fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
   if (fd_ < 0) fail("cannot write {}: {}", path, std::strerror(errno));
@@ -88,7 +89,8 @@ void AtomicFile::write(std::string_view text) { write(std::as_bytes(std::span(te
 
 void AtomicFile::commit() {
   if (::fsync(fd_) != 0) fail("cannot write {}: {}", path_, std::strerror(errno));
-  if (::close(std::exchange(fd_, -1)) != 0) fail("cannot write {}: {}", path_, std::strerror(errno));
+  if (::close(std::exchange(fd_, -1)) != 0)
+    fail("cannot write {}: {}", path_, std::strerror(errno));
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
     fail("cannot rename {} into place: {}", temporary_, std::strerror(errno));
   }

@@ -1,5 +1,5 @@
-// Strict JSON for files that strangers wrote: bounded depth and size, no duplicate keys, no bytes after
-// the value, valid UTF-8. Every error names the source and the position.
+// Strict JSON for files that strangers wrote: bounded depth and size, no duplicate keys, no bytes
+// after the value, valid UTF-8. Every error names the source and the position.
 #pragma once
 
 #include <nlohmann/json.hpp>

@@ -1,0 +1,28 @@
+// One micro-batch, as the decoder sees it: samples laid end to end, without padding.
+// A sample attends to itself only. Packing many short samples into a row and padding rows of a
+// batch are both just lists of samples here, so padding costs nothing and packing can not leak.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace tessera::lora {
+
+struct Batch {
+  static constexpr int32_t kUnsupervised = -1;
+
+  std::vector<int32_t> ids;        // [N] token ids
+  std::vector<int32_t> targets;    // [N] the token to predict at this position, or kUnsupervised
+  std::vector<int32_t> positions;  // [N] position inside its sample, from 0
+  std::vector<int32_t> starts;     // [S + 1] sample s is tokens [starts[s], starts[s + 1])
+
+  int64_t tokens() const { return int64_t(ids.size()); }
+  int64_t samples() const { return int64_t(starts.size()) - 1; }
+  int64_t supervised() const {
+    int64_t n = 0;
+    for (int32_t target : targets) n += target != kUnsupervised;
+    return n;
+  }
+};
+
+}  // namespace tessera::lora

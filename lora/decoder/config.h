@@ -1,0 +1,44 @@
+// The shape of a decoder and its switches, read from a checkpoint's config. One decoder serves all
+// supported families; what they differ in is a field here.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "runtime/core/dtype.h"
+
+namespace tessera::lora {
+
+struct RopeScaling {
+  enum class Kind { kNone, kLinear, kLlama3 };
+  Kind kind = Kind::kNone;
+  double factor = 1.0;
+  double low_freq_factor = 1.0;  // llama3 only, as the two below
+  double high_freq_factor = 4.0;
+  int64_t original_max_position = 8192;
+};
+
+struct DecoderConfig {
+  std::string architecture;  // as the checkpoint names it, e.g. LlamaForCausalLM
+  int64_t hidden = 0;
+  int64_t ffn = 0;
+  int64_t layers = 0;
+  int64_t heads = 0;
+  int64_t kv_heads = 0;
+  int64_t head_dim = 0;
+  int64_t vocab = 0;
+  int64_t max_position = 0;
+  float rms_eps = 1e-5f;
+  double rope_theta = 10000.0;
+  RopeScaling rope_scaling;
+  bool tied_head = false;
+  DType dtype = DType::kF32;  // of the checkpoint's weights
+  int32_t bos_id = -1;        // -1: none
+  std::vector<int32_t> eos_ids;
+
+  int64_t q_size() const { return heads * head_dim; }
+  int64_t kv_size() const { return kv_heads * head_dim; }
+};
+
+}  // namespace tessera::lora
