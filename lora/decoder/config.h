@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "runtime/core/dtype.h"
@@ -40,5 +41,10 @@ struct DecoderConfig {
   int64_t q_size() const { return heads * head_dim; }
   int64_t kv_size() const { return kv_heads * head_dim; }
 };
+
+/// Reads the text of a Hugging Face config.json; `source` names the file in errors. Both spellings
+/// of the rotary settings (rope_theta with rope_scaling, and rope_parameters) are understood.
+/// Throws Error naming the key for what is missing, out of range, or not supported.
+DecoderConfig parse_config(std::string_view json, std::string_view source);
 
 }  // namespace tessera::lora
