@@ -1,0 +1,73 @@
+// Text to token ids and back: byte-level BPE, and BPE with byte fallback (Llama 2), from Hugging
+// Face's tokenizer.json or from GGUF metadata; the ids equal those of the `tokenizers` package.
+// A Tokenizer is an immutable value: copies share their tables, and any number of threads may use
+// one. Nothing here adds a beginning-of-sequence token: callers look at adds_bos().
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace tessera::launch {
+
+/// A stretch of one text. Pieces are tokenized as one concatenated text, so that a token may span
+/// two of them; only the added tokens (<|im_end|> and the like) look at `literal`.
+struct TextPiece {
+  std::string text;
+  bool literal = false;    // what a user wrote: added tokens are never recognised in it
+  bool assistant = false;  // what the assistant said, its end-of-turn marker included
+};
+
+struct Encoding {
+  std::vector<int32_t> ids;
+  std::vector<int64_t> begins;  // byte offset in the concatenated text where each token starts
+};
+
+class Tokenizer {
+ public:
+  /// `path` is a folder in Hugging Face layout, a tokenizer.json (taken alone), or a .gguf file.
+  /// Error when it is none of these, damaged, or of a kind that is not supported.
+  static Tokenizer load(const std::string& path);
+
+  /// Error when a piece is not valid UTF-8.
+  Encoding encode(std::span<const TextPiece> pieces) const;
+  /// With `parse_special` false the whole text is literal.
+  std::vector<int32_t> encode(std::string_view text, bool parse_special = true) const;
+
+  /// Valid UTF-8: bytes that are none become U+FFFD. `skip_special` leaves out the tokens marked
+  /// special. Error when an id is no token.
+  std::string decode(std::span<const int32_t> ids, bool skip_special) const;
+
+  std::optional<int32_t> bos_id() const;
+  std::optional<int32_t> eos_id() const;
+  std::optional<int32_t> pad_id() const;
+  /// Whether the reference puts bos_id() before a text that is encoded alone.
+  bool adds_bos() const;
+
+  std::optional<int32_t> token_id(std::string_view token) const;
+  /// The token as the vocabulary spells it; empty for an id that no token has.
+  const std::string& token(int32_t id) const;
+  /// The largest id plus one.
+  int64_t vocab_size() const;
+
+  /// The Jinja text that came with the tokenizer; empty if none did.
+  const std::string& chat_template() const;
+
+  /// Name and content of the files to put beside an adapter: a folder's originals, or, for a GGUF
+  /// file, a tokenizer.json and tokenizer_config.json that transformers loads with the same ids.
+  std::vector<std::pair<std::string, std::string>> files() const;
+
+ private:
+  friend class StreamDecoder;
+  struct State;
+  explicit Tokenizer(std::shared_ptr<const State> state) : state_(std::move(state)) {}
+
+  std::shared_ptr<const State> state_;
+};
+
+}  // namespace tessera::launch
