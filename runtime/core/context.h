@@ -22,6 +22,9 @@ class Context {
   /// Scratch for operators; each takes an ArenaScope. Starts measure-only; set before real work.
   Arena& scratch() { return scratch_; }
   void set_scratch(Arena arena) { scratch_ = std::move(arena); }
+  /// True while memory is being planned: operators check their shapes, take their scratch and return
+  /// before they touch any data.
+  bool measuring() const { return scratch_.measuring(); }
 
   /// On the CPU the calling thread is the compute stream: operators return when they are done.
   Stream& copy_stream() { return copy_; }

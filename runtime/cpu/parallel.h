@@ -35,4 +35,16 @@ void parallel_for(int threads, int64_t count, Task&& task) {
 #endif
 }
 
+/// Calls task(begin, end) over consecutive ranges of [0, count), where one item costs `cost`
+/// elements of work. A range is large enough to be worth a thread, and its bounds depend on nothing
+/// but count and cost; where cost is 1 they are multiples of 16.
+template <class Task>
+void parallel_ranges(int threads, int64_t count, int64_t cost, Task&& task) {
+  constexpr int64_t kElements = 32768;
+  const int64_t range = cost >= kElements ? 1 : kElements / (cost > 0 ? cost : 1);
+  parallel_for(threads, (count + range - 1) / range, [&](int64_t i) {
+    task(i * range, (i + 1) * range < count ? (i + 1) * range : count);
+  });
+}
+
 }  // namespace tessera::cpu

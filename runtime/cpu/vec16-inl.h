@@ -12,6 +12,7 @@
 
 #include "hwy/contrib/math/math-inl.h"
 #include "hwy/highway.h"
+#include "runtime/core/dtype.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace tessera::cpu::HWY_NAMESPACE {
@@ -36,10 +37,36 @@ HWY_INLINE Vec16 load16(const float* from) {
 HWY_INLINE void store16(const Vec16& a, float* to) {
   TESSERA_EACH_PART hn::StoreU(a.part[p], D(), to + p * kLanes);
 }
-/// The first n < 16 floats; the other lanes are zero. Reads nothing beyond them.
-HWY_INLINE Vec16 load16(const float* from, int64_t n) {
-  HWY_ALIGN float padded[16] = {};
+/// Sixteen 16-bit floats, widened exactly.
+HWY_INLINE Vec16 load16(const bf16* from) {
+  const hn::Rebind<uint32_t, D> d32;
+  const hn::Rebind<uint16_t, D> d16;
+  const uint16_t* bits = reinterpret_cast<const uint16_t*>(from);
+  Vec16 r;
+  TESSERA_EACH_PART {
+    const auto wide = hn::PromoteTo(d32, hn::LoadU(d16, bits + p * kLanes));
+    r.part[p] = hn::BitCast(D(), hn::ShiftLeft<16>(wide));
+  }
+  return r;
+}
+HWY_INLINE Vec16 load16(const f16* from) {
+  const hn::Rebind<hwy::float16_t, D> d16;
+  const hwy::float16_t* halves = reinterpret_cast<const hwy::float16_t*>(from);
+  Vec16 r;
+  TESSERA_EACH_PART r.part[p] = hn::PromoteTo(D(), hn::LoadU(d16, halves + p * kLanes));
+  return r;
+}
+/// The first n < 16 elements; the other lanes are zero. Reads nothing beyond them.
+template <class T>
+HWY_INLINE Vec16 load16(const T* from, int64_t n) {
+  HWY_ALIGN T padded[16] = {};
   for (int64_t i = 0; i < n; ++i) padded[i] = from[i];
+  return load16(padded);
+}
+/// The first n < 16 floats; the other lanes are `fill`.
+HWY_INLINE Vec16 load16(const float* from, int64_t n, float fill) {
+  HWY_ALIGN float padded[16];
+  for (int64_t i = 0; i < 16; ++i) padded[i] = i < n ? from[i] : fill;
   return load16(padded);
 }
 HWY_INLINE void store16(const Vec16& a, float* to, int64_t n) {
@@ -65,6 +92,7 @@ TESSERA_BINARY16(sub16, Sub)
 TESSERA_BINARY16(mul16, Mul)
 TESSERA_BINARY16(div16, Div)
 TESSERA_BINARY16(max16, Max)
+TESSERA_BINARY16(min16, Min)
 #undef TESSERA_BINARY16
 
 /// a * b + c, rounded once.
@@ -73,10 +101,19 @@ HWY_INLINE Vec16 fma16(const Vec16& a, const Vec16& b, const Vec16& c) {
   TESSERA_EACH_PART r.part[p] = hn::MulAdd(a.part[p], b.part[p], c.part[p]);
   return r;
 }
-/// e^x (Highway's polynomial; relative error below 2e-7; 0 for x under about -104).
+/// Square root, rounded once.
+HWY_INLINE Vec16 sqrt16(const Vec16& a) {
+  Vec16 r;
+  TESSERA_EACH_PART r.part[p] = hn::Sqrt(a.part[p]);
+  return r;
+}
+/// e^x for x up to 88 (Highway's polynomial; relative error below 2e-7; 0 for x under about -104).
+/// NaN stays NaN, which Highway's own would turn into 0 and so hide a broken input.
 HWY_INLINE Vec16 exp16(const Vec16& a) {
   Vec16 r;
-  TESSERA_EACH_PART r.part[p] = hn::Exp(D(), a.part[p]);
+  TESSERA_EACH_PART {
+    r.part[p] = hn::IfThenElse(hn::IsNaN(a.part[p]), a.part[p], hn::Exp(D(), a.part[p]));
+  }
   return r;
 }
 
@@ -95,6 +132,31 @@ HWY_INLINE float max_lane16(const Vec16& a) {
   float m = lane[0];
   for (int i = 1; i < 16; ++i) m = lane[i] > m ? lane[i] : m;
   return m;
+}
+
+/// How much of a group of sixteen lies inside a row: all of it, or the first n.
+struct Whole {};
+struct Part {
+  int64_t n;
+};
+template <class T>
+HWY_INLINE Vec16 load16(const T* from, Whole) {
+  return load16(from);
+}
+template <class T>
+HWY_INLINE Vec16 load16(const T* from, Part part) {
+  return load16(from, part.n);
+}
+HWY_INLINE void store16(const Vec16& a, float* to, Whole) { store16(a, to); }
+HWY_INLINE void store16(const Vec16& a, float* to, Part part) { store16(a, to, part.n); }
+
+/// Calls body(i, Whole or Part) for each group of sixteen in [0, count), the last one perhaps a
+/// Part, so that a kernel writes its arithmetic once.
+template <class Body>
+HWY_INLINE void each16(int64_t count, const Body& body) {
+  int64_t i = 0;
+  for (; i + 16 <= count; i += 16) body(i, Whole());
+  if (i < count) body(i, Part{count - i});
 }
 
 #undef TESSERA_EACH_PART
