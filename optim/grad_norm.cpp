@@ -1,0 +1,40 @@
+#include "optim/grad_norm.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "optim/cpu/grad_norm.h"
+#include "runtime/core/error.h"
+#include "runtime/cpu/parallel.h"
+
+namespace tessera::optim {
+
+double grad_norm(Context& ctx, std::span<const float> grads) {
+  constexpr size_t kChunk = 4096;
+  constexpr int64_t kChunksPerTask = 16;
+  std::vector<float> sums((grads.size() + kChunk - 1) / kChunk);
+  const int64_t chunks = int64_t(sums.size());
+  const int64_t tasks = (chunks + kChunksPerTask - 1) / kChunksPerTask;
+  tessera::cpu::parallel_for(ctx.threads(), tasks, [&](int64_t task) {
+    const int64_t end = std::min(chunks, (task + 1) * kChunksPerTask);
+    for (int64_t chunk = task * kChunksPerTask; chunk < end; ++chunk) {
+      const size_t begin = size_t(chunk) * kChunk;
+      sums[size_t(chunk)] =
+          cpu::sum_of_squares(grads.subspan(begin, std::min(kChunk, grads.size() - begin)));
+    }
+  });
+  double total = 0.0;
+  for (float sum : sums) total += double(sum);
+  return std::sqrt(total);
+}
+
+float clip_factor(double norm, double max_norm) {
+  if (!(max_norm >= 0.0)) fail_usage("max_grad_norm must not be negative, but is {}", max_norm);
+  if (max_norm == 0.0) return 1.0f;
+  // torch divides a number by a tensor as number * (1 / tensor).
+  const float factor = 1.0f / (float(norm) + 1e-6f) * float(max_norm);
+  return factor > 1.0f ? 1.0f : factor;
+}
+
+}  // namespace tessera::optim

@@ -1,0 +1,23 @@
+// The global L2 norm of a flat gradient buffer, and the clip factor made from it.
+// Chunks of 4,096 elements from the start of the buffer are summed in float32, in 16 FMA chains
+// (element i joins chain i mod 16) joined by halving; the chunk sums are added in double in index
+// order. The bits depend neither on the thread count nor on the vector width.
+#pragma once
+
+#include <span>
+
+#include "runtime/core/context.h"
+
+namespace tessera::optim {
+
+/// sqrt(sum of grads[i]^2). Infinite or NaN when a gradient is, or when a chunk's sum of squares
+/// leaves float32's range: test with std::isfinite before a step.
+double grad_norm(Context& ctx, std::span<const float> grads);
+
+/// What torch.nn.utils.clip_grad_norm_ multiplies gradients by, with its float32 roundings:
+/// max_norm / (norm + 1e-6) where that is below 1, else exactly 1; NaN for a NaN norm.
+/// max_norm = 0 means no clipping, as in Hugging Face's trainer: 1. Error (usage) if it is negative
+/// or NaN.
+float clip_factor(double norm, double max_norm);
+
+}  // namespace tessera::optim
