@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "lora/decoder/config.h"
@@ -30,7 +31,7 @@ struct TensorInfo {
   size_t bytes() const { return size_t(numel()) * size_of(dtype); }
 };
 
-/// Where the tensors' bytes are: a set of safetensors shards, or a GGUF file.
+/// Where the tensors' bytes are in the files.
 class CheckpointSource;
 
 class Checkpoint {
@@ -59,6 +60,7 @@ class Checkpoint {
   std::string path_;
   DecoderConfig config_;
   std::vector<TensorInfo> tensors_;
+  std::unordered_map<std::string, size_t> index_;
   std::shared_ptr<const CheckpointSource> source_;
 };
 

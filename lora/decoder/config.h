@@ -47,4 +47,8 @@ struct DecoderConfig {
 /// Throws Error naming the key for what is missing, out of range, or not supported.
 DecoderConfig parse_config(std::string_view json, std::string_view source);
 
+/// Throws Error when sizes are out of range or do not fit together. After it no product of two
+/// sizes, times the bytes of an element, overflows int64.
+void check_config(const DecoderConfig& config, std::string_view source);
+
 }  // namespace tessera::lora

@@ -25,12 +25,13 @@ std::string read_file(const std::string& path, size_t max_bytes) {
 }
 
 ReadFile::ReadFile(const std::string& path) : path_(path) {
-  fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // O_NONBLOCK: opening a pipe that nobody writes to would hang.
+  fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd_ < 0) fail("cannot open {}: {}", path, std::strerror(errno));
   struct stat status {};
   if (::fstat(fd_, &status) != 0 || !S_ISREG(status.st_mode)) {
     ::close(fd_);
-    fail("{} is not a regular file", path);
+    fail("{} is {}, not a regular file", path, S_ISDIR(status.st_mode) ? "a folder" : "special");
   }
   size_ = uint64_t(status.st_size);
 }
@@ -81,6 +82,7 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
     const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) fail("cannot write {}: {}", path_, std::strerror(errno));
+    if (n == 0) fail("cannot write {}: nothing was taken", path_);
     bytes = bytes.subspan(size_t(n));
   }
 }

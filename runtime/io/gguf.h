@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "runtime/io/file.h"
@@ -47,6 +48,8 @@ class GgufFile {
   explicit GgufFile(const std::string& path);
 
   const std::string& path() const { return file_.path(); }
+  /// Gives up the open file, for a caller that has noted the offsets it needs.
+  ReadFile take_file() && { return std::move(file_); }
   bool has(std::string_view key) const;
   /// All metadata keys, sorted.
   std::vector<std::string> keys() const;

@@ -4,6 +4,7 @@
 
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
+#include "runtime/io/printable.h"
 
 namespace tessera::io {
 namespace {
@@ -12,9 +13,9 @@ using nlohmann::json;
 
 /// Builds the value while checking the limits; nlohmann's own DOM parser would keep the last of two
 /// equal keys and nest without bound.
-class Builder : public nlohmann::json_sax<json> {
+class Builder : public JsonEvents {
  public:
-  Builder(std::string_view source, JsonLimits limits) : source_(source), limits_(limits) {}
+  Builder(std::string_view source, JsonLimits limits) : JsonEvents(source), limits_(limits) {}
 
   json take() { return std::move(root_); }
 
@@ -24,12 +25,13 @@ class Builder : public nlohmann::json_sax<json> {
   bool number_unsigned(number_unsigned_t v) override { return add(json(v)); }
   bool number_float(number_float_t v, const string_t&) override { return add(json(v)); }
   bool string(string_t& v) override { return add(json(std::move(v))); }
-  bool binary(binary_t&) override { return false; }
 
   bool start_object(size_t) override { return open(json::object()); }
   bool key(string_t& name) override {
     json& object = *open_.back();
-    if (object.contains(name)) fail("{}: key '{}' appears twice in one JSON object", source_, name);
+    if (object.contains(name)) {
+      fail("{}: key '{}' appears twice in one JSON object", source(), printable(name));
+    }
     slot_ = &(object[name] = nullptr);
     return true;
   }
@@ -37,18 +39,10 @@ class Builder : public nlohmann::json_sax<json> {
   bool start_array(size_t) override { return open(json::array()); }
   bool end_array() override { return close(); }
 
-  bool parse_error(size_t position, const std::string&, const json::exception& e) override {
-    // Drop nlohmann's "[json.exception.parse_error.101] parse error at ..: " prefix.
-    std::string what = e.what();
-    const size_t colon = what.find(": ");
-    if (colon != std::string::npos) what.erase(0, colon + 2);
-    fail("{}: invalid JSON at byte {}: {}", source_, position, what);
-  }
-
  private:
   json* place(json&& value) {
     if (++count_ > limits_.max_values) {
-      fail("{}: more than {} JSON values", source_, limits_.max_values);
+      fail("{}: more than {} JSON values", source(), limits_.max_values);
     }
     if (open_.empty()) return &(root_ = std::move(value));
     if (open_.back()->is_array()) {
@@ -60,7 +54,7 @@ class Builder : public nlohmann::json_sax<json> {
   bool add(json&& value) { return place(std::move(value)) != nullptr; }
   bool open(json&& value) {
     if (int(open_.size()) >= limits_.max_depth) {
-      fail("{}: JSON nested deeper than {} levels", source_, limits_.max_depth);
+      fail("{}: JSON nested deeper than {} levels", source(), limits_.max_depth);
     }
     open_.push_back(place(std::move(value)));
     return true;
@@ -70,7 +64,6 @@ class Builder : public nlohmann::json_sax<json> {
     return true;
   }
 
-  std::string_view source_;
   JsonLimits limits_;
   json root_;
   json* slot_ = nullptr;
@@ -80,9 +73,29 @@ class Builder : public nlohmann::json_sax<json> {
 
 }  // namespace
 
+bool JsonEvents::parse_error(size_t position, const std::string&,
+                             const nlohmann::json::exception& error) {
+  // Drop nlohmann's "[json.exception.parse_error.101] parse error at ..: " prefix.
+  std::string what = error.what();
+  const size_t colon = what.find(": ");
+  if (colon != std::string::npos) what.erase(0, colon + 2);
+  fail("{}: invalid JSON at byte {}: {}", source_, position, printable(what, 300));
+}
+
+void parse_json(std::string_view text, std::string_view source, JsonEvents& events) {
+  // nlohmann takes a NUL for the end of the text, which would let anything follow it, and skips a
+  // byte order mark.
+  const size_t nul = text.find('\0');
+  if (nul != std::string_view::npos) fail("{}: invalid JSON at byte {}: a NUL byte", source, nul);
+  if (text.starts_with("\xef\xbb\xbf")) {
+    fail("{}: begins with a byte order mark; save it as UTF-8 without one", source);
+  }
+  json::sax_parse(text.begin(), text.end(), &events);
+}
+
 json parse_json(std::string_view text, std::string_view source, JsonLimits limits) {
   Builder builder(source, limits);
-  json::sax_parse(text.begin(), text.end(), &builder);
+  parse_json(text, source, builder);
   return builder.take();
 }
 

@@ -1,8 +1,10 @@
 // Strict JSON for files that strangers wrote: bounded depth and size, no duplicate keys, no bytes
-// after the value, valid UTF-8. Every error names the source and the position.
+// after the value, no byte order mark, valid UTF-8. Every error names the source and the position.
+// An integer beyond 64 bits becomes a double: who wants an integer has to ask for its type.
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <string>
 #include <string_view>
 
 namespace tessera::io {
@@ -17,5 +19,24 @@ nlohmann::json parse_json(std::string_view text, std::string_view source, JsonLi
 
 /// Reads and parses a whole file of at most `max_bytes`.
 nlohmann::json read_json_file(const std::string& path, size_t max_bytes, JsonLimits limits = {});
+
+/// What the text consists of, one event after another, for a reader that must not build a tree.
+/// A derived class has to bound the depth itself.
+class JsonEvents : public nlohmann::json_sax<nlohmann::json> {
+ public:
+  explicit JsonEvents(std::string_view source) : source_(source) {}
+  bool binary(binary_t&) override { return false; }
+  bool parse_error(size_t position, const std::string& token,
+                   const nlohmann::json::exception& error) override;
+
+ protected:
+  std::string_view source() const { return source_; }
+
+ private:
+  std::string_view source_;
+};
+
+/// Feeds the events of one JSON value to `events`, whose source stands in errors.
+void parse_json(std::string_view text, std::string_view source, JsonEvents& events);
 
 }  // namespace tessera::io

@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "runtime/io/file.h"
@@ -32,6 +33,8 @@ class SafetensorsFile {
   explicit SafetensorsFile(const std::string& path);
 
   const std::string& path() const { return file_.path(); }
+  /// Gives up the open file, for a caller that has noted the offsets it needs.
+  ReadFile take_file() && { return std::move(file_); }
   /// In the order of their bytes in the file.
   const std::vector<SafetensorsEntry>& entries() const { return entries_; }
   /// Null when there is no such tensor.
