@@ -9,112 +9,14 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "runtime/cpu/gemm.cpp"
 #include "hwy/foreach_target.h"
-#include "runtime/cpu/vec16-inl.h"
+#include "runtime/cpu/tile-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace tessera::cpu::HWY_NAMESPACE {
 
-// Register tile: 6 rows of A by kTileVectors vectors of B; 24 accumulators on AVX-512, 12 on AVX2.
-constexpr int kTileRows = 6;
-constexpr int kTileVectors = kLanes == 16 ? 4 : 2;
-
-struct TileTerm {
-  const float* a;
-  int64_t row_stride;
-  int64_t k_stride;
-  int64_t depth;
-  const float* panel;
-};
-
-/// C tile [kRows, kVectors * kLanes] (+)= A * panel, one FMA chain in k per output.
-template <int kRows, int kVectors>
-HWY_INLINE void tile(const TileTerm& t, float* HWY_RESTRICT c, int64_t ldc, bool accumulate) {
-  const D d;
-  V sum[kRows][kVectors];
-  HWY_UNROLL(6) for (int i = 0; i < kRows; ++i) {
-    HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) {
-      sum[i][j] = accumulate ? hn::LoadU(d, c + i * ldc + j * kLanes) : hn::Zero(d);
-    }
-  }
-  const float* HWY_RESTRICT b = t.panel;
-  const float* HWY_RESTRICT a = t.a;
-  for (int64_t k = 0; k < t.depth; ++k, b += kPanelCols, a += t.k_stride) {
-    V column[kVectors];
-    HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) {
-      column[j] = hn::Load(d, b + j * kLanes);
-      if (j * kLanes % 16 == 0) __builtin_prefetch(b + 8 * kPanelCols + j * kLanes);
-    }
-    HWY_UNROLL(6) for (int i = 0; i < kRows; ++i) {
-      const V broadcast = hn::Set(d, a[i * t.row_stride]);
-      HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) {
-        sum[i][j] = hn::MulAdd(broadcast, column[j], sum[i][j]);
-      }
-    }
-  }
-  HWY_UNROLL(6) for (int i = 0; i < kRows; ++i) {
-    HWY_UNROLL(4) for (int j = 0; j < kVectors; ++j) {
-      hn::StoreU(sum[i][j], d, c + i * ldc + j * kLanes);
-    }
-  }
-}
-
-template <int kVectors>
-HWY_INLINE void tile_rows(int64_t rows, const TileTerm& t, float* c, int64_t ldc, bool accumulate) {
-  switch (rows) {
-    case 6:
-      return tile<6, kVectors>(t, c, ldc, accumulate);
-    case 5:
-      return tile<5, kVectors>(t, c, ldc, accumulate);
-    case 4:
-      return tile<4, kVectors>(t, c, ldc, accumulate);
-    case 3:
-      return tile<3, kVectors>(t, c, ldc, accumulate);
-    case 2:
-      return tile<2, kVectors>(t, c, ldc, accumulate);
-    case 1:
-      return tile<1, kVectors>(t, c, ldc, accumulate);
-  }
-}
-
-HWY_INLINE void tile_any(int64_t rows, int vectors, const TileTerm& t, float* c, int64_t ldc,
-                         bool accumulate) {
-  if constexpr (kTileVectors == 4) {
-    if (vectors == 4) return tile_rows<4>(rows, t, c, ldc, accumulate);
-    if (vectors == 3) return tile_rows<3>(rows, t, c, ldc, accumulate);
-  }
-  if (vectors == 2) return tile_rows<2>(rows, t, c, ldc, accumulate);
-  tile_rows<1>(rows, t, c, ldc, accumulate);
-}
-
-/// One packed panel times a chunk of rows of A, into columns [0, cols) of c.
-void multiply_panel(const GemmTerm& term, const float* panel, const GemmOutput& out,
-                    bool accumulate) {
-  HWY_ALIGN float edge[kTileRows * kPanelCols];
-  constexpr int64_t kTileCols = kTileVectors * kLanes;
-  TileTerm t{term.a, term.row_stride, term.k_stride, term.depth, panel};
-  for (int64_t i = 0; i < out.rows; i += kTileRows) {
-    const int64_t rows = std::min<int64_t>(kTileRows, out.rows - i);
-    t.a = term.a + i * t.row_stride;
-    for (int64_t j = 0; j < out.cols; j += kTileCols) {
-      const int64_t cols = std::min(kTileCols, out.cols - j);
-      const int vectors = int((cols + kLanes - 1) / kLanes);
-      float* c = out.c + i * out.ldc + j;
-      t.panel = panel + j;
-      if (cols % kLanes == 0) {
-        tile_any(rows, vectors, t, c, out.ldc, accumulate);
-        continue;
-      }
-      // A ragged edge is computed in a full tile aside, so that no vector store leaves C.
-      for (int64_t r = 0; accumulate && r < rows; ++r) {
-        std::memset(edge + r * kPanelCols, 0, sizeof(float) * size_t(vectors * kLanes));
-        std::memcpy(edge + r * kPanelCols, c + r * out.ldc, sizeof(float) * size_t(cols));
-      }
-      tile_any(rows, vectors, t, edge, kPanelCols, accumulate);
-      for (int64_t r = 0; r < rows; ++r) {
-        std::memcpy(c + r * out.ldc, edge + r * kPanelCols, sizeof(float) * size_t(cols));
-      }
-    }
-  }
+/// multiply_panel with a signature that is the same on every target.
+void gemm_panel(const GemmTerm& term, const float* panel, const GemmOutput& out) {
+  multiply_panel({term.a, term.row_stride, term.k_stride, term.depth, panel}, out);
 }
 
 void transpose_impl(const float* src, int64_t lds, int64_t rows, int64_t cols, float* dst,
@@ -164,7 +66,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace tessera::cpu {
 
-HWY_EXPORT(multiply_panel);
+HWY_EXPORT(gemm_panel);
 HWY_EXPORT(transpose_impl);
 
 void gemm(Context& ctx, const GemmOutput& out, std::span<const GemmTerm> terms) {
@@ -188,7 +90,6 @@ void gemm(Context& ctx, const GemmOutput& out, std::span<const GemmTerm> terms) 
     part.c += row0 * out.ldc + n0;
     part.rows = std::min(chunk_rows, out.rows - row0);
     part.cols = std::min(kPanelCols, out.cols - n0);
-    bool accumulate = out.accumulate;
     for (const GemmTerm& term : terms) {
       for (int64_t k0 = 0; k0 < term.depth; k0 += kPanelDepth) {
         const int64_t kc = std::min(kPanelDepth, term.depth - k0);
@@ -196,8 +97,8 @@ void gemm(Context& ctx, const GemmOutput& out, std::span<const GemmTerm> terms) 
         GemmTerm slice = term;
         slice.a += row0 * term.row_stride + k0 * term.k_stride;
         slice.depth = kc;
-        HWY_DYNAMIC_DISPATCH(multiply_panel)(slice, panel.as<float>(), part, accumulate);
-        accumulate = true;
+        HWY_DYNAMIC_DISPATCH(gemm_panel)(slice, panel.as<float>(), part);
+        part.accumulate = true;
       }
     }
   });

@@ -1,0 +1,198 @@
+#include "runtime/ops/attention.h"
+
+#include <algorithm>
+#include <functional>
+#include <vector>
+
+#include "runtime/cpu/attention_task.h"
+#include "runtime/cpu/parallel.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "runtime/cpu/attention.cpp"
+#include "hwy/foreach_target.h"
+#include "runtime/cpu/attention-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace tessera::cpu::HWY_NAMESPACE {
+
+// Far below any logit, and still finite: a logit minus a maximum must not become NaN.
+constexpr float kUnseen = -1e30f;
+
+HWY_INLINE float max_of(const Vec16& a) {
+  V m = a.part[0];
+  if constexpr (kParts == 2) m = hn::Max(m, a.part[kParts - 1]);
+  return hn::GetLane(hn::MaxOfLanes(D(), m));
+}
+
+/// Scales and masks the scores; moves each row's maximum on and keeps the previous one.
+HWY_INLINE void update_maxima(const AttentionRows& job, const CausalMask& mask,
+                              AttentionForwardTiles& t) {
+  const Vec16 scale = set16(job.scale);
+  for (int64_t i = 0; i < job.rows; ++i) {
+    float* row = t.scores + i * kAttentionTile;
+    Vec16 top = set16(kUnseen);
+    for (int64_t c = 0; c < kAttentionTile; c += 16) {
+      Vec16 x = mul16(load16(row + c), scale);
+      if (!mask.covers_all()) x = keep_seen16(x, c, mask.seen(i), kUnseen);
+      store16(x, row + c);
+      top = max16(top, x);
+    }
+    t.previous[i] = t.maximum[i];
+    t.maximum[i] = std::max(t.maximum[i], max_of(top));
+  }
+}
+
+/// Brings what was summed under the previous maxima to the new ones.
+HWY_INLINE void rescale(const AttentionRows& job, int64_t pitch, AttentionForwardTiles& t) {
+  for (int64_t i = 0; i < kAttentionTile; i += 16) {
+    store16(exp16(sub16(load16(t.previous + i), load16(t.maximum + i))), t.previous + i);
+  }
+  for (int64_t i = 0; i < job.rows; ++i) {
+    if (t.previous[i] == 1.0f) continue;
+    const Vec16 factor = set16(t.previous[i]);
+    store16(mul16(load16(t.sums + i * 16), factor), t.sums + i * 16);
+    float* out = t.out + i * pitch;
+    for (int64_t c = 0; c < pitch; c += 16) store16(mul16(load16(out + c), factor), out + c);
+  }
+}
+
+/// Scores become exp(score - maximum); their sums grow.
+HWY_INLINE void exponentiate(const AttentionRows& job, AttentionForwardTiles& t) {
+  for (int64_t i = 0; i < job.rows; ++i) {
+    float* row = t.scores + i * kAttentionTile;
+    const Vec16 maximum = set16(t.maximum[i]);
+    Vec16 sum = load16(t.sums + i * 16);
+    for (int64_t c = 0; c < kAttentionTile; c += 16) {
+      const Vec16 x = sub16(load16(row + c), maximum);
+      const Vec16 p = exp16(x);
+      store16(p, row + c);
+      // exp16 takes NaN for minus infinity; 0 * x carries NaN and infinity into the row's sum.
+      sum = fma16(x, zero16(), add16(sum, p));
+    }
+    store16(sum, t.sums + i * 16);
+  }
+}
+
+HWY_INLINE void write_rows(const AttentionRows& job, int64_t pitch, AttentionForwardTiles& t) {
+  HWY_ALIGN float total[kAttentionTile] = {};
+  for (int64_t i = 0; i < job.rows; ++i) {
+    total[i] = sum16(load16(t.sums + i * 16));
+    const Vec16 factor = set16(1.0f / total[i]);
+    const float* from = t.out + i * pitch;
+    float* to = job.out + i * job.q_stride;
+    for (int64_t c = 0; c < job.head_dim; c += 16) {
+      const Vec16 x = mul16(load16(from + c), factor);
+      if (c + 16 <= job.head_dim) {
+        store16(x, to + c);
+      } else {
+        store16(x, to + c, job.head_dim - c);
+      }
+    }
+  }
+  if (job.lse == nullptr) return;
+  for (int64_t i = 0; i < job.rows; i += 16) {
+    Vec16 x = load16(total + i);
+    for (int p = 0; p < kParts; ++p) x.part[p] = hn::Log(D(), x.part[p]);
+    x = add16(load16(t.maximum + i), x);
+    if (i + 16 <= job.rows) {
+      store16(x, job.lse + i);
+    } else {
+      store16(x, job.lse + i, job.rows - i);
+    }
+  }
+}
+
+void attend_rows(const AttentionRows& job, AttentionForwardTiles& t) {
+  const int64_t pitch = round_up_16(job.head_dim);
+  const int64_t key_count = job.position + (job.rows - 1) * job.step + 1;
+  std::fill_n(t.maximum, kAttentionTile, kUnseen);
+  std::fill_n(t.sums, kAttentionTile * 16, 0.0f);
+  for (int64_t key = 0; key < key_count; key += kAttentionTile) {
+    const int64_t keys = std::min(kAttentionTile, key_count - key);
+    const CausalMask mask{job.position - key + 1, job.step, keys};
+    PackTransposed{job.k + key * job.kv_stride, job.kv_stride}(0, keys, 0, job.head_dim, t.keys);
+    multiply_keys({job.q, job.q_stride, 1, job.head_dim, t.keys}, mask, job.rows, t.scores);
+    update_maxima(job, mask, t);
+    if (key > 0) rescale(job, pitch, t);
+    exponentiate(job, t);
+    pack_head(job.v + key * job.kv_stride, job.kv_stride, keys, job.head_dim, t.values);
+    for_row_groups(mask, job.rows, [&](int64_t row, int64_t count, int64_t depth) HWY_ATTR {
+      multiply_head({t.scores + row * kAttentionTile, kAttentionTile, 1, depth, t.values},
+                    {t.out + row * pitch, count, pitch, pitch, key > 0});
+    });
+  }
+  write_rows(job, pitch, t);
+}
+
+}  // namespace tessera::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tessera::cpu {
+namespace {
+
+HWY_EXPORT(attend_rows);
+
+void attend(const AttentionRows& job) {
+  thread_local Buffer tiles;
+  if (tiles.size() == 0) tiles = Buffer::host(sizeof(AttentionForwardTiles) + 4096);
+  HWY_DYNAMIC_DISPATCH(attend_rows)(job, *tiles.as<AttentionForwardTiles>());
+}
+
+}  // namespace
+
+void attention(Context& ctx, Tensor out, Tensor lse, const AttentionInput& in) {
+  if (ctx.measuring()) return;
+  struct Task {
+    int64_t begin, first, rows, head;
+  };
+  const AttentionShape& shape = in.shape;
+  std::vector<Task> tasks;
+  for (size_t s = 0; s + 1 < in.starts.size(); ++s) {
+    const int64_t begin = in.starts[s], length = in.starts[s + 1] - begin;
+    for (int64_t head = 0; head < shape.heads; ++head) {
+      for (int64_t first = 0; first < length; first += kAttentionTile) {
+        tasks.push_back({begin, first, std::min(kAttentionTile, length - first), head});
+      }
+    }
+  }
+  // Long tasks first, so that the threads end together.
+  std::ranges::stable_sort(tasks, std::greater{}, &Task::first);
+  const int64_t tokens = in.q.rows(), group = shape.heads / shape.kv_heads;
+  const float *q = in.q.data<float>(), *k = in.k.data<float>(), *v = in.v.data<float>();
+  float *o = out.data<float>(), *l = lse.data<float>();
+  parallel_for(ctx.threads(), int64_t(tasks.size()), [&](int64_t i) {
+    const Task& task = tasks[size_t(i)];
+    const int64_t row = task.begin + task.first;
+    const int64_t at = row * in.q.cols() + task.head * shape.head_dim;
+    const int64_t kv = task.begin * in.k.cols() + task.head / group * shape.head_dim;
+    attend({q + at, k + kv, v + kv, o + at, l + task.head * tokens + row, in.q.cols(), in.k.cols(),
+            task.rows, task.first, 1, shape.head_dim, shape.scale});
+  });
+}
+
+void attention_decode(Context& ctx, Tensor out, const AttentionDecode& in) {
+  if (ctx.measuring()) return;
+  const AttentionShape& shape = in.shape;
+  const int64_t count = in.q.rows(), group = shape.heads / shape.kv_heads, d = shape.head_dim;
+  const float *q = in.q.data<float>(), *k = in.k.data<float>(), *v = in.v.data<float>();
+  float* o = out.data<float>();
+  if (count == 1 && group <= kAttentionTile) {
+    // The heads of a group are the rows of one task: each key is packed once for all of them.
+    parallel_for(ctx.threads(), shape.kv_heads, [&](int64_t kv) {
+      attend({q + kv * group * d, k + kv * d, v + kv * d, o + kv * group * d, nullptr, d,
+              in.k.cols(), group, in.first, 0, d, shape.scale});
+    });
+    return;
+  }
+  const int64_t tiles = (count + kAttentionTile - 1) / kAttentionTile;
+  parallel_for(ctx.threads(), shape.heads * tiles, [&](int64_t task) {
+    const int64_t head = task / tiles, row = task % tiles * kAttentionTile;
+    const int64_t at = row * in.q.cols() + head * d, kv = head / group * d;
+    attend({q + at, k + kv, v + kv, o + at, nullptr, in.q.cols(), in.k.cols(),
+            std::min(kAttentionTile, count - row), in.first + row, 1, d, shape.scale});
+  });
+}
+
+}  // namespace tessera::cpu
+#endif

@@ -1,0 +1,240 @@
+#include <algorithm>
+#include <functional>
+#include <vector>
+
+#include "runtime/cpu/attention_task.h"
+#include "runtime/cpu/parallel.h"
+#include "runtime/ops/attention.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "runtime/cpu/attention_backward.cpp"
+#include "hwy/foreach_target.h"
+#include "runtime/cpu/attention-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace tessera::cpu::HWY_NAMESPACE {
+
+/// The query rows [query, query + rows) of one head of the group against the keys from `key`.
+struct TilePair {
+  int64_t head, query, rows, key, keys;
+
+  CausalMask mask() const { return {query - key + 1, 1, keys}; }
+};
+
+/// delta[i] = sum over d of out[i][d] * dout[i][d], the softmax's part of the gradient.
+HWY_INLINE void compute_delta(const AttentionGroup& g, int64_t offset, int64_t rows, float* delta) {
+  for (int64_t i = 0; i < rows; ++i) {
+    const float* out = g.out + offset + i * g.q_stride;
+    const float* dout = g.dout + offset + i * g.q_stride;
+    Vec16 sum = zero16();
+    int64_t c = 0;
+    for (; c + 16 <= g.head_dim; c += 16) sum = fma16(load16(out + c), load16(dout + c), sum);
+    if (c < g.head_dim) {
+      const int64_t n = g.head_dim - c;
+      sum = fma16(load16(out + c, n), load16(dout + c, n), sum);
+    }
+    delta[i] = sum16(sum);
+  }
+}
+
+/// p = exp(scale * q k^T - lse) and ds = scale * p * (dout v^T - delta); 0 where unseen.
+HWY_INLINE void probabilities(const AttentionGroup& g, const TilePair& pair,
+                              AttentionBackwardTiles& t) {
+  const CausalMask mask = pair.mask();
+  const int64_t offset = pair.head * g.head_dim + pair.query * g.q_stride;
+  multiply_keys({g.q + offset, g.q_stride, 1, g.head_dim, t.keys_transposed}, mask, pair.rows, t.p);
+  multiply_keys({g.dout + offset, g.q_stride, 1, g.head_dim, t.values_transposed}, mask, pair.rows,
+                t.ds);
+  const Vec16 scale = set16(g.scale);
+  const float* lse = g.lse + pair.head * g.lse_stride + pair.query;
+  for (int64_t i = 0; i < pair.rows; ++i) {
+    float *p_row = t.p + i * kAttentionTile, *ds_row = t.ds + i * kAttentionTile;
+    const Vec16 log_sum = set16(lse[i]), delta = set16(t.delta[i]);
+    for (int64_t c = 0; c < kAttentionTile; c += 16) {
+      Vec16 p = exp16(sub16(mul16(load16(p_row + c), scale), log_sum));
+      Vec16 ds = mul16(mul16(p, scale), sub16(load16(ds_row + c), delta));
+      if (!mask.covers_all()) {
+        p = keep_seen16(p, c, mask.seen(i), 0.0f);
+        ds = keep_seen16(ds, c, mask.seen(i), 0.0f);
+      }
+      store16(p, p_row + c);
+      store16(ds, ds_row + c);
+    }
+  }
+}
+
+/// dq (+)= ds * keys, for the rows of the pair. The first tile of keys overwrites.
+HWY_INLINE void add_dq(const AttentionGroup& g, const TilePair& pair, AttentionBackwardTiles& t) {
+  float* dq = g.dq + pair.head * g.head_dim + pair.query * g.q_stride;
+  for_row_groups(pair.mask(), pair.rows, [&](int64_t row, int64_t n, int64_t depth) HWY_ATTR {
+    multiply_head({t.ds + row * kAttentionTile, kAttentionTile, 1, depth, t.keys},
+                  {dq + row * g.q_stride, n, g.head_dim, g.q_stride, pair.key > 0});
+  });
+}
+
+/// sum (+)= weights^T * rows, for the keys of the pair.
+HWY_INLINE void add_to_keys(const TilePair& pair, const float* weights, const float* rows,
+                            const GemmOutput& sum) {
+  // On the diagonal, key j is seen by rows j and later only.
+  const bool diagonal = pair.query == pair.key;
+  const int64_t step = diagonal ? kTileRows : pair.keys;
+  for (int64_t j = 0; j < pair.keys; j += step) {
+    const int64_t first = diagonal ? j : 0;
+    GemmOutput part = sum;
+    part.c += j * sum.ldc;
+    part.rows = std::min(step, pair.keys - j);
+    multiply_head({weights + first * kAttentionTile + j, 1, kAttentionTile, pair.rows - first,
+                   rows + first * kPanelCols},
+                  part);
+  }
+}
+
+HWY_INLINE void pack_keys(const AttentionGroup& g, int64_t key, int64_t keys,
+                          AttentionBackwardTiles& t) {
+  const int64_t at = key * g.kv_stride;
+  PackTransposed{g.k + at, g.kv_stride}(0, keys, 0, g.head_dim, t.keys_transposed);
+  PackTransposed{g.v + at, g.kv_stride}(0, keys, 0, g.head_dim, t.values_transposed);
+  pack_head(g.k + at, g.kv_stride, keys, g.head_dim, t.keys);
+}
+
+/// dk and dv of the tile of keys at `key`; with_dq adds the tile's share of every dq too.
+void gradients_of_keys(const AttentionGroup& g, int64_t key, bool with_dq,
+                       AttentionBackwardTiles& t) {
+  const int64_t keys = std::min(kAttentionTile, g.length - key);
+  const int64_t pitch = round_up_16(g.head_dim);
+  pack_keys(g, key, keys, t);
+  bool accumulate = false;
+  for (int64_t head = 0; head < g.group; ++head) {
+    for (int64_t query = key; query < g.length; query += kAttentionTile) {
+      const int64_t rows = std::min(kAttentionTile, g.length - query);
+      const TilePair pair{head, query, rows, key, keys};
+      const int64_t offset = head * g.head_dim + query * g.q_stride;
+      compute_delta(g, offset, rows, t.delta);
+      probabilities(g, pair, t);
+      pack_head(g.dout + offset, g.q_stride, rows, g.head_dim, t.douts);
+      add_to_keys(pair, t.p, t.douts, {t.dv, keys, pitch, pitch, accumulate});
+      pack_head(g.q + offset, g.q_stride, rows, g.head_dim, t.queries);
+      add_to_keys(pair, t.ds, t.queries, {t.dk, keys, pitch, pitch, accumulate});
+      if (with_dq) add_dq(g, pair, t);
+      accumulate = true;
+    }
+  }
+  for (int64_t i = 0; i < keys; ++i) {
+    const int64_t at = (key + i) * g.kv_stride;
+    std::copy_n(t.dk + i * pitch, g.head_dim, g.dk + at);
+    std::copy_n(t.dv + i * pitch, g.head_dim, g.dv + at);
+  }
+}
+
+/// dq of one tile of one head: the same sums in the same order as gradients_of_keys with dq.
+void gradients_of_queries(const AttentionGroup& g, int64_t head, int64_t query,
+                          AttentionBackwardTiles& t) {
+  const int64_t rows = std::min(kAttentionTile, g.length - query);
+  compute_delta(g, head * g.head_dim + query * g.q_stride, rows, t.delta);
+  for (int64_t key = 0; key <= query; key += kAttentionTile) {
+    const int64_t keys = std::min(kAttentionTile, g.length - key);
+    pack_keys(g, key, keys, t);
+    const TilePair pair{head, query, rows, key, keys};
+    probabilities(g, pair, t);
+    add_dq(g, pair, t);
+  }
+}
+
+void gradients_of_group(const AttentionGroup& g, AttentionBackwardTiles& t) {
+  for (int64_t key = 0; key < g.length; key += kAttentionTile) gradients_of_keys(g, key, true, t);
+}
+
+}  // namespace tessera::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tessera::cpu {
+namespace {
+
+HWY_EXPORT(gradients_of_keys);
+HWY_EXPORT(gradients_of_queries);
+HWY_EXPORT(gradients_of_group);
+
+AttentionBackwardTiles& my_tiles() {
+  thread_local Buffer tiles;
+  if (tiles.size() == 0) tiles = Buffer::host(sizeof(AttentionBackwardTiles) + 4096);
+  return *tiles.as<AttentionBackwardTiles>();
+}
+
+std::vector<AttentionGroup> list_groups(const AttentionGrads& grads, Tensor dout, Tensor out,
+                                        Tensor lse, const AttentionInput& in) {
+  const AttentionShape& shape = in.shape;
+  const int64_t tokens = in.q.rows(), q_stride = in.q.cols(), kv_stride = in.k.cols();
+  const int64_t group = shape.heads / shape.kv_heads;
+  std::vector<AttentionGroup> groups;
+  for (size_t s = 0; s + 1 < in.starts.size(); ++s) {
+    const int64_t begin = in.starts[s], length = in.starts[s + 1] - begin;
+    for (int64_t kv = 0; length > 0 && kv < shape.kv_heads; ++kv) {
+      const int64_t q_at = begin * q_stride + kv * group * shape.head_dim;
+      const int64_t kv_at = begin * kv_stride + kv * shape.head_dim;
+      groups.push_back({in.q.data<float>() + q_at, in.k.data<float>() + kv_at,
+                        in.v.data<float>() + kv_at, out.data<float>() + q_at,
+                        dout.data<float>() + q_at, lse.data<float>() + kv * group * tokens + begin,
+                        grads.dq.data<float>() + q_at, grads.dk.data<float>() + kv_at,
+                        grads.dv.data<float>() + kv_at, length, group, q_stride, kv_stride, tokens,
+                        shape.head_dim, shape.scale});
+    }
+  }
+  // Long tasks first, so that the threads end together.
+  std::ranges::stable_sort(groups, std::greater{}, &AttentionGroup::length);
+  return groups;
+}
+
+/// Whether whole groups (longest first) would leave threads idle for longer than it costs to
+/// compute the probabilities twice: 7 products of tiles instead of 5.
+bool pays_to_split(const std::vector<AttentionGroup>& groups, int threads) {
+  std::vector<double> busy(size_t(std::max(threads, 1)), 0.0);
+  double total = 0;
+  for (const AttentionGroup& g : groups) {
+    const double cost = double(g.length) * double(g.length);
+    *std::ranges::min_element(busy) += cost;
+    total += cost;
+  }
+  return *std::ranges::max_element(busy) > 1.4 * total / double(busy.size());
+}
+
+}  // namespace
+
+void attention_backward(Context& ctx, const AttentionGrads& grads, Tensor dout, Tensor out,
+                        Tensor lse, const AttentionInput& in) {
+  if (ctx.measuring()) return;
+  const std::vector<AttentionGroup> groups = list_groups(grads, dout, out, lse, in);
+  if (!pays_to_split(groups, ctx.threads())) {
+    parallel_for(ctx.threads(), int64_t(groups.size()), [&](int64_t i) {
+      HWY_DYNAMIC_DISPATCH(gradients_of_group)(groups[size_t(i)], my_tiles());
+    });
+    return;
+  }
+  struct Task {
+    const AttentionGroup* group;
+    int64_t head;  // -1: dk and dv of the keys at `first`; else dq of the queries at `first`
+    int64_t first;
+    int64_t cost;
+  };
+  std::vector<Task> tasks;
+  for (const AttentionGroup& g : groups) {
+    for (int64_t first = 0; first < g.length; first += kAttentionTile) {
+      tasks.push_back({&g, -1, first, 4 * g.group * (g.length - first)});
+      for (int64_t head = 0; head < g.group; ++head) {
+        tasks.push_back({&g, head, first, 3 * (first + kAttentionTile)});
+      }
+    }
+  }
+  std::ranges::stable_sort(tasks, std::greater{}, &Task::cost);
+  parallel_for(ctx.threads(), int64_t(tasks.size()), [&](int64_t i) {
+    const Task& task = tasks[size_t(i)];
+    if (task.head < 0) {
+      HWY_DYNAMIC_DISPATCH(gradients_of_keys)(*task.group, task.first, false, my_tiles());
+    } else {
+      HWY_DYNAMIC_DISPATCH(gradients_of_queries)(*task.group, task.head, task.first, my_tiles());
+    }
+  });
+}
+
+}  // namespace tessera::cpu
+#endif

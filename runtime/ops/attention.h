@@ -1,0 +1,72 @@
+// Causal attention over packed samples, forward and backward, and over a cache for generation.
+// A token sees the tokens of its own sample up to itself, nothing of other samples; memory is
+// linear in the tokens. A sample's bits depend neither on the other samples nor on the thread
+// count. All tensors are float32; outputs are overwritten and must not overlap inputs.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "runtime/core/context.h"
+#include "runtime/core/tensor.h"
+
+namespace tessera {
+
+struct AttentionShape {
+  int64_t heads;     // H
+  int64_t kv_heads;  // K, divides H; query head h reads kv head h / (H / K)
+  int64_t head_dim;  // D, at most 256; multiples of 16 are fastest
+  float scale;       // > 0; of the logits, usually 1 / sqrt(D)
+};
+
+struct AttentionInput {
+  Tensor q;                         // [N, H*D]
+  Tensor k;                         // [N, K*D]
+  Tensor v;                         // [N, K*D]
+  std::span<const int32_t> starts;  // [S+1]: sample s is rows [starts[s], starts[s+1]); 0 to N
+  AttentionShape shape;
+};
+
+struct AttentionGrads {
+  Tensor dq;  // [N, H*D]
+  Tensor dk;  // [N, K*D]
+  Tensor dv;  // [N, K*D]
+};
+
+/// One sequence's newest tokens against its cache.
+struct AttentionDecode {
+  Tensor q;       // [n, H*D]: the tokens at positions first, first + 1, ...
+  Tensor k;       // [T, K*D]: T >= first + n, rows beyond are not read
+  Tensor v;       // [T, K*D]
+  int64_t first;  // >= 0
+  AttentionShape shape;
+};
+
+/// out[N, H*D] = softmax(scale * q k^T, causal) v per head; lse[H, N] = the natural log of each
+/// row's sum of exp(scale * q k^T), which is what the backward needs. A NaN or infinite logit
+/// makes its row NaN. Blockwise softmax of Dao et al., "FlashAttention-2", algorithm 1.
+/// Throws Error when the model's heads do not divide or are too wide.
+void attention(Context& ctx, Tensor out, Tensor lse, const AttentionInput& in);
+
+/// The gradients of sum(dout * out) with out and lse as attention() wrote them (FlashAttention-2,
+/// algorithm 2, recomputing the probabilities).
+void attention_backward(Context& ctx, const AttentionGrads& grads, Tensor dout, Tensor out,
+                        Tensor lse, const AttentionInput& in);
+
+/// out[n, H*D]: the same bits as the same rows of attention() over the whole sequence.
+void attention_decode(Context& ctx, Tensor out, const AttentionDecode& in);
+
+namespace cpu {
+void attention(Context& ctx, Tensor out, Tensor lse, const AttentionInput& in);
+void attention_backward(Context& ctx, const AttentionGrads& grads, Tensor dout, Tensor out,
+                        Tensor lse, const AttentionInput& in);
+void attention_decode(Context& ctx, Tensor out, const AttentionDecode& in);
+}  // namespace cpu
+namespace cuda {
+void attention(Context& ctx, Tensor out, Tensor lse, const AttentionInput& in);
+void attention_backward(Context& ctx, const AttentionGrads& grads, Tensor dout, Tensor out,
+                        Tensor lse, const AttentionInput& in);
+void attention_decode(Context& ctx, Tensor out, const AttentionDecode& in);
+}  // namespace cuda
+
+}  // namespace tessera
