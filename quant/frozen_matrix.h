@@ -1,0 +1,110 @@
+// A frozen weight W[N,K] (N outputs, K inputs, row-major) in its storage format.
+// FrozenMatrix is a view: whoever made the blob keeps it alive. The blob's layout follows from the
+// spec alone, so its bytes can be sharded, gathered and paged without looking inside.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "quant/blockwise4.h"
+#include "runtime/core/context.h"
+#include "runtime/core/tensor.h"
+
+namespace tessera::quant {
+
+enum class Format : uint8_t { kNf4, kFp4, kF32, kBF16, kF16 };
+
+/// Blob of a 4-bit format, every part at a multiple of 256 bytes:
+///   codes [ceil(N*K / 2)] u8 | scales [blocks] u8, or f32 without double quantization |
+///   with double quantization: nested scales [ceil(blocks / 256)] f32, then the offset, one f32.
+/// Blob of another format: the elements.
+struct FrozenSpec {
+  static constexpr size_t kAlignment = 256;
+
+  Format format = Format::kNf4;
+  int64_t rows = 0;  // N
+  int64_t cols = 0;  // K
+  int block = 64;    // 4-bit formats only, as is double_quant
+  bool double_quant = true;
+
+  bool is_4bit() const { return format == Format::kNf4 || format == Format::kFp4; }
+  /// Element type of the formats that are not 4-bit.
+  DType dtype() const;
+  const Codebook4& book() const { return format == Format::kNf4 ? kNf4 : kFp4; }
+
+  int64_t numel() const { return rows * cols; }
+  int64_t blocks() const { return (numel() + block - 1) / block; }
+  int64_t nested() const;
+  size_t scales_offset() const;
+  size_t nested_offset() const;
+  /// Size of the blob, a multiple of kAlignment.
+  size_t bytes() const;
+
+  /// Throws Error (usage) on a block size that does not exist; checks rows, cols >= 1.
+  void validate() const;
+
+  bool operator==(const FrozenSpec&) const = default;
+};
+
+class PackForward;
+class PackBackward;
+
+class FrozenMatrix {
+ public:
+  FrozenMatrix() = default;
+  /// `blob`: spec.bytes() bytes, aligned to 4 at least. Its contents may come later.
+  FrozenMatrix(const FrozenSpec& spec, const std::byte* blob);
+
+  /// Fills a blob of spec.bytes() from w[N*K] (every byte is written; padding is zero). Throws
+  /// Error naming the tensor on an element that is not finite or, for float16, does not fit.
+  static void quantize(Context& ctx, const FrozenSpec& spec, std::span<const float> w,
+                       std::byte* blob, std::string_view name);
+
+  const FrozenSpec& spec() const { return spec_; }
+  int64_t rows() const { return spec_.rows; }
+  int64_t cols() const { return spec_.cols; }
+  const std::byte* blob() const { return blob_; }
+
+  /// out [N,K], float32, or bfloat16/float16 rounded once from the float32 values.
+  void dequantize(Context& ctx, Tensor out) const;
+
+  /// Elements [first, first + count) of the flat weight. Thread safe.
+  void dequantize_span(int64_t first, int64_t count, float* out) const;
+
+  /// Runs of elements to out[r * ldo ...], as dequantize4. Thread safe.
+  void dequantize_runs(const Runs& runs, float* out, int64_t ldo) const;
+
+  PackForward pack_forward() const;
+  PackBackward pack_backward() const;
+
+ private:
+  FrozenSpec spec_;
+  const std::byte* blob_ = nullptr;
+};
+
+/// Packer for cpu::gemm of y[M,N] = x[M,K] W^T: B[k][n] = W[n][k].
+class PackForward {
+ public:
+  explicit PackForward(const FrozenMatrix& w) : w_(w) {}
+  void operator()(int64_t n0, int64_t nc, int64_t k0, int64_t kc, float* panel) const;
+
+ private:
+  FrozenMatrix w_;
+};
+
+/// Packer for cpu::gemm of dx[M,K] = dy[M,N] W, whose depth is N: B[k][n] = W[k][n].
+class PackBackward {
+ public:
+  explicit PackBackward(const FrozenMatrix& w) : w_(w) {}
+  void operator()(int64_t n0, int64_t nc, int64_t k0, int64_t kc, float* panel) const;
+
+ private:
+  FrozenMatrix w_;
+};
+
+inline PackForward FrozenMatrix::pack_forward() const { return PackForward(*this); }
+inline PackBackward FrozenMatrix::pack_backward() const { return PackBackward(*this); }
+
+}  // namespace tessera::quant

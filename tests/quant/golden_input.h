@@ -1,0 +1,78 @@
+// The deterministic tensors and fingerprints of tests/golden/make_quant_golden.py, whose rules it
+// repeats.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <fstream>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "quant/codebook.h"
+#include "runtime/core/error.h"
+
+namespace tessera::quant {
+
+inline uint64_t splitmix64(uint64_t x) {
+  x += 0x9E3779B97F4A7C15u;
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
+  return x ^ (x >> 31);
+}
+
+inline std::vector<float> bell(int64_t n, uint64_t seed, float scale) {
+  std::vector<float> x(size_t(n), 0.0f);
+  for (size_t i = 0; i < x.size(); ++i) {
+    const uint64_t h = splitmix64(seed + i);
+    int64_t total = -131070;
+    for (int k = 0; k < 4; ++k) total += int64_t((h >> (16 * k)) & 0xFFFF);
+    x[i] = float(total) * 0x1p-17f * scale;
+  }
+  return x;
+}
+
+inline std::vector<float> golden_input(const Codebook4& book, const std::string& kind, int64_t n) {
+  if (kind == "constant") return std::vector<float>(size_t(n), 0.37f);
+  if (kind == "ties") {
+    std::vector<float> x(size_t(n), 1.0f);
+    for (int64_t i = 0; i < n; ++i) {
+      const int64_t j = i % 64 - 1;
+      if (j < 0) continue;
+      const float t = book.thresholds[size_t(j / 3 % 15)];
+      x[size_t(i)] = j % 3 == 0 ? t : std::nextafter(t, j % 3 == 1 ? -2.0f : 2.0f);
+    }
+    return x;
+  }
+  const float scale = kind == "tiny"        ? 0x1p-126f
+                      : kind == "subnormal" ? 0x1p-140f
+                      : kind == "huge"      ? 0x1p127f
+                                            : 0.05f;
+  std::vector<float> x = bell(n, 1234, scale);
+  for (int64_t i = 0; kind == "zeros" && i < n; ++i) {
+    if (i / 64 % 3 == 1) x[size_t(i)] = 0;
+  }
+  return x;
+}
+
+/// T: an unsigned integer type as wide as the elements.
+template <class T>
+uint64_t fingerprint(std::span<const T> bits) {
+  uint64_t sum = 0;
+  for (size_t i = 0; i < bits.size(); ++i) sum += (bits[i] + uint64_t{1}) * splitmix64(i);
+  return sum;
+}
+
+inline std::ifstream open_golden(const std::string& name) {
+  const std::string path = std::string(TESSERA_GOLDEN_DIR) + "/quant/" + name;
+  std::ifstream file(path);
+  if (!file) fail("cannot open {}", path);
+  return file;
+}
+
+inline float float_of_hex(const std::string& hex) {
+  return std::bit_cast<float>(uint32_t(std::stoul(hex, nullptr, 16)));
+}
+
+}  // namespace tessera::quant
