@@ -147,6 +147,10 @@ template <class T>
 HWY_INLINE Vec16 load16(const T* from, Part part) {
   return load16(from, part.n);
 }
+HWY_INLINE Vec16 load16(const float* from, Whole, float) { return load16(from); }
+HWY_INLINE Vec16 load16(const float* from, Part part, float fill) {
+  return load16(from, part.n, fill);
+}
 HWY_INLINE void store16(const Vec16& a, float* to, Whole) { store16(a, to); }
 HWY_INLINE void store16(const Vec16& a, float* to, Part part) { store16(a, to, part.n); }
 

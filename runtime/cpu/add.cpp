@@ -1,0 +1,36 @@
+#include "runtime/ops/add.h"
+
+#include "runtime/cpu/parallel.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "runtime/cpu/add.cpp"
+#include "hwy/foreach_target.h"
+#include "runtime/cpu/vec16-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace tessera::cpu::HWY_NAMESPACE {
+
+void add_range(float* y, const float* x, int64_t n) {
+  each16(n, [&](int64_t i, auto size) HWY_ATTR {
+    store16(add16(load16(y + i, size), load16(x + i, size)), y + i, size);
+  });
+}
+
+}  // namespace tessera::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tessera::cpu {
+
+HWY_EXPORT(add_range);
+
+void add(Context& ctx, Tensor y, Tensor x) {
+  float* out = y.data<float>();
+  const float* in = x.data<float>();
+  parallel_ranges(ctx.threads(), y.numel(), 1, [&](int64_t begin, int64_t end) {
+    HWY_DYNAMIC_DISPATCH(add_range)(out + begin, in + begin, end - begin);
+  });
+}
+
+}  // namespace tessera::cpu
+#endif

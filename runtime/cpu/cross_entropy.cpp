@@ -1,0 +1,100 @@
+#include "runtime/ops/cross_entropy.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "runtime/core/det_math.h"
+#include "runtime/cpu/parallel.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "runtime/cpu/cross_entropy.cpp"
+#include "hwy/foreach_target.h"
+#include "runtime/cpu/vec16-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace tessera::cpu::HWY_NAMESPACE {
+
+// A vocabulary is too long for one float32 sum; sums of so many terms are added up in double.
+constexpr int64_t kBlock = 2048;
+constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
+
+HWY_INLINE float row_max(const float* x, int64_t n) {
+  Vec16 largest = set16(kMinusInfinity);
+  each16(n, [&](int64_t i, auto size)
+                HWY_ATTR { largest = max16(largest, load16(x + i, size, kMinusInfinity)); });
+  return max_lane16(largest);
+}
+
+/// Sum of e^(x - shift), which `take(i, e, size)` sees group by group.
+template <class Take>
+HWY_INLINE double sum_exp(const float* x, int64_t n, float shift, const Take& take) {
+  const Vec16 s = set16(shift);
+  double total = 0;
+  for (int64_t block = 0; block < n; block += kBlock) {
+    Vec16 sum = zero16();
+    each16(std::min(kBlock, n - block), [&](int64_t i, auto size) HWY_ATTR {
+      const Vec16 e = exp16(sub16(load16(x + block + i, size, kMinusInfinity), s));
+      sum = add16(sum, e);
+      take(block + i, e, size);
+    });
+    total += double(sum16(sum));
+  }
+  return total;
+}
+
+float cross_entropy_row(float* x, int64_t n, int32_t target, float scale) {
+  const float largest = row_max(x, n);
+  const double logit = double(x[target]) - double(largest);
+  const double sum = sum_exp(x, n, largest, [&](int64_t i, const Vec16& e, auto size) HWY_ATTR {
+    store16(e, x + i, size);
+  });
+  // In double, because 1 - p cancels for a token that is nearly certain.
+  const double at_target = (double(x[target]) / sum - 1.0) * double(scale);
+  const Vec16 factor = set16(float(double(scale) / sum));
+  each16(n, [&](int64_t i, auto size)
+                HWY_ATTR { store16(mul16(load16(x + i, size), factor), x + i, size); });
+  x[target] = float(at_target);
+  return float(det_log(sum) - logit);
+}
+
+float cross_entropy_loss_row(const float* x, int64_t n, int32_t target) {
+  const float largest = row_max(x, n);
+  const double sum = sum_exp(x, n, largest, [](int64_t, const Vec16&, auto) HWY_ATTR {});
+  return float(det_log(sum) - (double(x[target]) - double(largest)));
+}
+
+}  // namespace tessera::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tessera::cpu {
+
+HWY_EXPORT(cross_entropy_row);
+HWY_EXPORT(cross_entropy_loss_row);
+
+void cross_entropy(Context& ctx, Tensor losses, Tensor logits, std::span<const int32_t> targets,
+                   float scale) {
+  float *loss = losses.data<float>(), *x = logits.data<float>();
+  const int64_t n = logits.cols();
+  parallel_ranges(ctx.threads(), logits.rows(), n, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int32_t target = targets[size_t(i)];
+      loss[i] = HWY_DYNAMIC_DISPATCH(cross_entropy_row)(x + i * n, n, target, scale);
+    }
+  });
+}
+
+void cross_entropy_loss(Context& ctx, Tensor losses, Tensor logits,
+                        std::span<const int32_t> targets) {
+  float* loss = losses.data<float>();
+  const float* x = logits.data<float>();
+  const int64_t n = logits.cols();
+  parallel_ranges(ctx.threads(), logits.rows(), n, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      loss[i] = HWY_DYNAMIC_DISPATCH(cross_entropy_loss_row)(x + i * n, n, targets[size_t(i)]);
+    }
+  });
+}
+
+}  // namespace tessera::cpu
+#endif

@@ -1,0 +1,23 @@
+#include "runtime/ops/embedding.h"
+
+#include "runtime/ops/shapes.h"
+
+namespace tessera {
+
+void embedding(Context& ctx, Tensor y, Tensor table, std::span<const int32_t> ids) {
+  TESSERA_CHECK(all_f32(ctx, {y}) && is_float(table.dtype()) && table.dims() == 2);
+  TESSERA_CHECK(y.cols() == table.cols() && y.rows() == int64_t(ids.size()));
+  if (ctx.measuring()) return;
+  for (int32_t id : ids) {
+    if (id < 0 || id >= table.rows()) {
+      fail("token id {} is not in the model's vocabulary of {}; tokenizer and model do not match",
+           id, table.rows());
+    }
+  }
+  if constexpr (kHasCuda) {
+    if (ctx.device().is_cuda()) return cuda::embedding(ctx, y, table, ids);
+  }
+  cpu::embedding(ctx, y, table, ids);
+}
+
+}  // namespace tessera
