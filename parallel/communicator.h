@@ -1,0 +1,63 @@
+// How the ranks of a group talk: the one virtual interface of the program, one file per kind.
+// Every rank of the group makes the same collective calls in the same order; one thread at a time
+// uses a communicator. A call returns when the caller's memory may be used again. Once a rank has
+// called abort(), every pending and later call of its group throws Error with that rank's message.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+
+namespace tessera::parallel {
+
+class Communicator {
+ public:
+  virtual ~Communicator() = default;
+
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+
+  /// Returns when every rank has called it.
+  virtual void barrier() = 0;
+
+  /// `bytes`, of one size on every rank, becomes what it is on `root`.
+  virtual void broadcast(std::span<std::byte> bytes, int root) = 0;
+
+  /// Rank r's `mine`, of one size on every rank, becomes the r-th of size() equal parts of `all`.
+  /// `mine` may be this rank's part of `all` itself, and else must not overlap it.
+  virtual void all_gather(std::span<const std::byte> mine, std::span<std::byte> all) = 0;
+
+  /// The two halves of an exchange: parts laid end to end in rank order, bytes[r] long for rank r.
+  struct SendParts {
+    std::span<const std::byte> data;
+    std::span<const uint64_t> bytes;
+  };
+  struct ReceiveParts {
+    std::span<std::byte> data;
+    std::span<const uint64_t> bytes;
+  };
+  /// Part r of `send` goes to rank r, where it becomes part rank() of what that rank receives; the
+  /// two sides name the same length. The spans must not overlap.
+  virtual void all_to_all(SendParts send, ReceiveParts receive) = 0;
+
+  /// Element-wise float32 sum over the ranks, in place; the order of the sum is the library's own.
+  /// Every rank gets the same bits, but those depend on the number of ranks.
+  virtual void all_reduce(std::span<float> values) = 0;
+
+  /// One message to or from another rank; messages between two ranks arrive in the order sent, and
+  /// the receiver names the length that was sent. A send may wait for its receive.
+  virtual void send(std::span<const std::byte> bytes, int to) = 0;
+  virtual void receive(std::span<std::byte> bytes, int from) = 0;
+
+  /// Collective: the ranks that name one colour (>= 0) form a new group, in the order of their
+  /// ranks here. abort() on either group reaches both.
+  virtual std::unique_ptr<Communicator> split(int colour) = 0;
+
+  /// Ends the work of all ranks with one message, from any thread and more than once; the first
+  /// message stays. Returns, or ends the process where the library can do no less (MPI).
+  virtual void abort(std::string_view message) = 0;
+};
+
+}  // namespace tessera::parallel
