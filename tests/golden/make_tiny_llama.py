@@ -4,10 +4,10 @@
     python make_tiny_llama.py [OUT_DIR]
 
 The shapes are chosen to find mistakes: 4 heads over 2 kv heads, an inner size (176) that is no
-multiple of the quantization block, norms that are not 1, an untied head. The rows hold answers of one
-and of two turns, a row supervised from its first token (which no position predicts) and rows whose
-lengths differ inside every micro-batch. The committed files are the truth; this shows where they
-came from, and gives the same bytes with numpy 2.4.
+multiple of the quantization block, norms that are not 1, an untied head. The rows hold answers of
+one and of two turns, a row supervised from its first token (which no position predicts) and rows
+whose lengths differ inside every micro-batch. The committed files are the truth; this shows where
+they came from, and gives the same bytes with numpy 2.4.
 """
 
 import argparse

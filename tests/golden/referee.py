@@ -7,18 +7,23 @@ bitsandbytes 0.50.2.
 
 Initial adapters follow a rule that needs no library, so that a test in any language can make them:
 
-    tensors    sorted by name as bytes ("...layers.10..." before "...layers.2..."), t = 0, 1, ...
+    tensors    sorted by name as bytes ("layers.10." before "layers.2."), t = 0, 1, ...
     element i  of tensor t (row-major) takes h = splitmix64(1234 + t * 2**32 + i)
-    u          = (h >> 40) * 2**-23 - 1                    exact in float32, in [-1, 1)
-    value      = float32(u) * float32(s), rounded once     s = 1/sqrt(in_features) for lora_A [r, in],
-                                                           s = 0.01 for lora_B [out, r]
-    splitmix64(x): x += 0x9E3779B97F4A7C15; x = (x ^ x>>30) * 0xBF58476D1CE4E5B9;
-                   x = (x ^ x>>27) * 0x94D049BB133111EB; return x ^ x>>31     (all mod 2**64)
+    u          = (h >> 40) * 2**-23 - 1                exact in float32, in [-1, 1)
+    value      = float32(u) * float32(s), rounded once
+    s          = 1 / sqrt(in_features), taken in double, for lora_A [r, in]
+                 0.01 for lora_B [out, r]
+    splitmix64(x), mod 2**64:
+                 x += 0x9E3779B97F4A7C15; x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9;
+                 x = (x ^ x >> 27) * 0x94D049BB133111EB; return x ^ x >> 31
 
-An update (final minus initial adapter) is summarized by the L2 norm of each tensor, four of its
-elements, and 64 signed projections of the whole: with the tensors in the order above laid end to end
-and j the index in that, p[k] = sum over j of (bit k of splitmix64(5678 + j) ? -1 : +1) * d[j].
-The mean over k of (p[k] - q[k])**2 estimates |d - e|**2 (standard error 18 %), and bit-equal updates
+An update (final minus initial adapter) is summarized by the L2 norm of each tensor, four final
+elements of each, and 64 signed projections of the whole: with the tensors in the order above laid
+end to end and j the index in that,
+
+    p[k] = sum over j of (bit k of splitmix64(5678 + j) ? -1 : +1) * d[j]
+
+The mean over k of (p[k] - q[k])**2 estimates |d - e|**2 (standard error 18 %); bit-equal updates
 give equal projections up to the order of the sum.
 """
 
@@ -31,6 +36,7 @@ os.environ.setdefault("BITSANDBYTES_NOWELCOME", "1")
 import json
 import logging
 import pathlib
+import warnings
 import zlib
 
 import numpy as np
@@ -49,6 +55,7 @@ TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 RANK, ALPHA = 16, 32
 IGNORE = -100
 
+warnings.filterwarnings("ignore", message=".*activation_checkpointing.*", category=FutureWarning)
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 
@@ -56,9 +63,10 @@ transformers.logging.disable_progress_bar()
 class _FlatBlocks:
     """bitsandbytes' native library with one repair.
 
-    Its AVX-512 dequantize_4bit (0.50.2) restarts the blocks at every row when in_features is above 64
-    and no multiple of the block size; quantize_4bit and every other path run blocks over the flat
-    tensor. Calling it with a single row makes the AVX-512 path follow the flat rule as well.
+    Its AVX-512 dequantize_4bit (0.50.2) restarts the blocks at every row when in_features is above
+    64 and no multiple of the block size; quantize_4bit and every other path run blocks over the
+    flat tensor. Calling it with a single row makes the AVX-512 path follow the flat rule as well,
+    though with one thread, so whole blocks per row are left as they are.
     """
 
     def __init__(self, native):
@@ -70,8 +78,9 @@ class _FlatBlocks:
             return function
 
         def one_row(codes, absmax, out, blocksize, rows, columns):
-            n = rows.value * columns.value
-            return function(codes, absmax, out, blocksize, type(rows)(1), type(columns)(n))
+            if columns.value % blocksize.value:
+                rows, columns = type(rows)(1), type(columns)(rows.value * columns.value)
+            return function(codes, absmax, out, blocksize, rows, columns)
 
         return one_row
 
@@ -89,11 +98,12 @@ def set_threads(n):
 
 
 def read_rows(path):
-    return [json.loads(line) for line in pathlib.Path(path).read_text().splitlines() if line.strip()]
+    lines = pathlib.Path(path).read_text().splitlines()
+    return [json.loads(line) for line in lines if line.strip()]
 
 
 def load_base(model_dir, nf4=True, attention="eager"):
-    """The base in float32, its decoder linears in NF4 with double quantization if asked; frozen."""
+    """The frozen base in float32; with nf4 its decoder linears in NF4 with double quantization."""
     options = {"dtype": torch.float32, "attn_implementation": attention}
     if nf4:
         options["device_map"] = {"": "cpu"}
@@ -118,7 +128,7 @@ def load_base(model_dir, nf4=True, attention="eager"):
 
 
 def check_quantized(model, model_dir):
-    """Every decoder linear, and nothing else, is 4-bit and equals its checkpoint tensor quantized here."""
+    """The decoder's linears alone are 4-bit and equal their checkpoint tensors quantized here."""
     tensors = {}
     for file in sorted(pathlib.Path(model_dir).glob("*.safetensors")):
         tensors |= safetensors.torch.load_file(file)
@@ -150,7 +160,7 @@ def check_quantized(model, model_dir):
 
 
 def check_dequantized(name, module):
-    """What the forward pass multiplies with is table[code] * absmax with blocks over the flat tensor."""
+    """The forward pass multiplies with table[code] * absmax, blocks over the flat tensor."""
     state = module.weight.quant_state
     absmax = state.state2.code[state.absmax.long()].reshape(-1)
     absmax = absmax * state.state2.absmax.repeat_interleave(256)[: absmax.numel()] + state.offset
@@ -162,7 +172,7 @@ def check_dequantized(name, module):
 
 
 def quantized_digest(model):
-    """Per matrix: CRC-32 (zlib's) of its codes, of its 8-bit scales and of its second scales; offset."""
+    """Per matrix: CRC-32 (zlib's) of its codes, 8-bit scales and second scales; the offset."""
     digest = {}
     for name, module in model.named_modules():
         if isinstance(module, bnb.nn.Linear4bit):
@@ -251,9 +261,9 @@ def read_adapter(directory):
 
 
 def attach_adapter(model, directory, trainable):
-    """Loads an adapter with PEFT and makes sure that every tensor of the file arrived, and no other."""
+    """Loads an adapter with PEFT; every tensor of the file arrived, and there is no other."""
     model = peft.PeftModel.from_pretrained(model, directory, is_trainable=trainable)
-    held = peft.get_peft_model_state_dict(model)
+    held = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
     given = read_adapter(directory)
     assert held.keys() == given.keys(), sorted(held.keys() ^ given.keys())
     for name, value in given.items():

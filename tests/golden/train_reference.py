@@ -37,7 +37,7 @@ def arguments():
     parser.add_argument("--adapter-in", required=True)
     parser.add_argument("--out", required=True)
     parser.add_argument("--adapter-out", required=True)
-    parser.add_argument("--base-name", default="", help="what adapter_config.json names as its base")
+    parser.add_argument("--base-name", default="", help="for adapter_config.json")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--micro-batch-size", type=int, default=2)
     parser.add_argument("--accumulation", type=int, default=2)
@@ -111,7 +111,9 @@ def main():
         foreach=False,
         fused=False,
     )
-    schedule = transformers.get_cosine_schedule_with_warmup(optimizer, args.warmup_steps, args.steps)
+    schedule = transformers.get_cosine_schedule_with_warmup(
+        optimizer, args.warmup_steps, args.steps
+    )
 
     loss_before = mean_loss(model, rows, args.micro_batch_size)
     steps, first_gradients, cursor = [], {}, 0
