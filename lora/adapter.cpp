@@ -1,0 +1,170 @@
+#include "lora/adapter.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "runtime/core/error.h"
+#include "runtime/core/philox.h"
+
+namespace tessera::lora {
+
+namespace {
+
+constexpr std::array<std::string_view, kAllSites.size()> kModulePaths = {
+    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+    "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
+
+// Sets these draws apart from every other use of the same seed.
+constexpr uint32_t kInitTag = 0x4C6F5241;
+
+}  // namespace
+
+std::string_view module_path(Site site) { return kModulePaths[size_t(site)]; }
+
+std::string_view module_name(Site site) {
+  const std::string_view path = module_path(site);
+  return path.substr(path.find('.') + 1);
+}
+
+std::optional<Site> site_of(std::string_view name) {
+  for (Site site : kAllSites) {
+    if (module_name(site) == name) return site;
+  }
+  return std::nullopt;
+}
+
+SiteShape shape_of(const DecoderConfig& config, Site site) {
+  switch (site) {
+    case Site::kQ:
+      return {config.hidden, config.q_size()};
+    case Site::kK:
+    case Site::kV:
+      return {config.hidden, config.kv_size()};
+    case Site::kO:
+      return {config.q_size(), config.hidden};
+    case Site::kGate:
+    case Site::kUp:
+      return {config.hidden, config.ffn};
+    case Site::kDown:
+      return {config.ffn, config.hidden};
+  }
+  TESSERA_CHECK(false);
+}
+
+float AdapterOptions::scale() const {
+  return float(rslora ? alpha / std::sqrt(double(r)) : alpha / double(r));
+}
+
+void check_adapter_options(const AdapterOptions& options) {
+  if (options.r < 1 || options.r > kMaxRank) {
+    fail_usage("lora_r must be from 1 to {}, not {}", kMaxRank, options.r);
+  }
+  if (!(options.alpha > 0.0 && std::isfinite(options.alpha))) {
+    fail_usage("lora_alpha must be positive, not {}", options.alpha);
+  }
+  if (!(options.dropout >= 0.0 && options.dropout < 1.0)) {
+    fail_usage("lora_dropout must be in [0, 1), not {}", options.dropout);
+  }
+  if (options.targets.empty()) fail_usage("lora_target_modules names no module");
+}
+
+std::vector<Segment> adapter_segments(const DecoderConfig& config, const AdapterOptions& options) {
+  std::vector<Segment> segments;
+  size_t offset = 0;
+  const auto add = [&](std::string name, int64_t rows, int64_t cols) {
+    segments.push_back({std::move(name), offset, rows, cols});
+    offset = flat_size(segments);
+  };
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    for (Site site : kAllSites) {
+      if (std::ranges::find(options.targets, site) == options.targets.end()) continue;
+      const auto [in, out] = shape_of(config, site);
+      const std::string module = fmt::format("model.layers.{}.{}", layer, module_path(site));
+      add(module + ".lora_A.weight", options.r, in);
+      add(module + ".lora_B.weight", out, options.r);
+    }
+  }
+  return segments;
+}
+
+size_t flat_size(std::span<const Segment> segments) {
+  if (segments.empty()) return 0;
+  constexpr size_t kAlignment = AdapterSet::kAlignment;
+  const size_t end = segments.back().offset + segments.back().elements();
+  return (end + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+AdapterSet::AdapterSet(const DecoderConfig& config, AdapterOptions options)
+    : options_(std::move(options)) {
+  check_adapter_options(options_);
+  std::ranges::sort(options_.targets);
+  const auto repeated = std::ranges::unique(options_.targets);
+  options_.targets.erase(repeated.begin(), repeated.end());
+
+  segments_ = adapter_segments(config, options_);
+  size_ = flat_size(segments_);
+  params_ = Buffer::host(size_ * sizeof(float));
+  adapters_.resize(size_t(config.layers) * kAllSites.size());
+  const auto view = [&](const Segment& segment) {
+    return Tensor(params().data() + segment.offset, DType::kF32, {segment.rows, segment.cols});
+  };
+  size_t next = 0;
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    for (Site site : options_.targets) {
+      Adapter& adapter = adapters_[size_t(layer) * kAllSites.size() + size_t(site)];
+      adapter.a = view(segments_[next++]);
+      adapter.b = view(segments_[next++]);
+      adapter.scale = options_.scale();
+    }
+  }
+  TESSERA_CHECK(next == segments_.size());
+}
+
+int64_t AdapterSet::trainable() const {
+  int64_t elements = 0;
+  for (const Segment& segment : segments_) elements += int64_t(segment.elements());
+  return elements;
+}
+
+void AdapterSet::set_gradient_buffer(std::span<float> grads) {
+  TESSERA_CHECK(grads.size() == size_);
+  const auto beside = [&](const Tensor& param) {
+    const std::ptrdiff_t offset = param.data<float>() - params_.as<float>();
+    return Tensor(grads.data() + offset, DType::kF32, {param.dim(0), param.dim(1)});
+  };
+  for (Adapter& adapter : adapters_) {
+    if (!adapter.a) continue;
+    adapter.da = beside(adapter.a);
+    adapter.db = beside(adapter.b);
+  }
+}
+
+const Adapter* AdapterSet::find(int64_t layer, Site site) const {
+  const size_t index = size_t(layer) * kAllSites.size() + size_t(site);
+  if (layer < 0 || index >= adapters_.size() || !adapters_[index].a) return nullptr;
+  return &adapters_[index];
+}
+
+void AdapterSet::init(uint64_t seed) {
+  const PhiloxKey key{{uint32_t(seed), uint32_t(seed >> 32)}};
+  for (size_t i = 0; i < adapters_.size(); ++i) {
+    if (!adapters_[i].a) continue;
+    std::ranges::fill(adapters_[i].b.span<float>(), 0.0f);
+    const std::span<float> a = adapters_[i].a.span<float>();
+    const float bound = float(1.0 / std::sqrt(double(adapters_[i].a.cols())));
+    for (size_t begin = 0; begin < a.size(); begin += 4) {
+      const uint64_t draw = begin / 4;
+      const PhiloxCounter random =
+          philox({{uint32_t(draw), uint32_t(draw >> 32), uint32_t(i), kInitTag}}, key);
+      for (size_t j = begin; j < std::min(begin + 4, a.size()); ++j) {
+        // 24 bits: every value of u is exact.
+        const float u = float(random.word[j - begin] >> 8) * 0x1p-23f - 1.0f;
+        a[j] = u * bound;
+      }
+    }
+  }
+}
+
+}  // namespace tessera::lora

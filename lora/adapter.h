@@ -1,0 +1,118 @@
+// LoRA adapters: the parameters that are trained, as views into one flat float32 buffer.
+// Order: layer, then site, A then B. Every tensor starts at a multiple of 256 elements; the padding
+// between tensors is zero and stays zero. Gradients live in the same layout in a buffer that the
+// caller owns and may exchange between micro-batches.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lora/decoder/config.h"
+#include "runtime/core/buffer.h"
+#include "runtime/core/tensor.h"
+
+namespace tessera::lora {
+
+/// The linear layers of a block that can carry an adapter.
+enum class Site : uint8_t { kQ, kK, kV, kO, kGate, kUp, kDown };
+inline constexpr std::array kAllSites = {Site::kQ,    Site::kK,  Site::kV,   Site::kO,
+                                         Site::kGate, Site::kUp, Site::kDown};
+
+/// The module inside a Hugging Face layer: "self_attn.q_proj", ..., "mlp.down_proj".
+std::string_view module_path(Site site);
+/// The module's own name: "q_proj", ..., "down_proj".
+std::string_view module_name(Site site);
+/// The site of a module name; nothing for another name.
+std::optional<Site> site_of(std::string_view module_name);
+
+/// Shape of a site's weight W[out, in].
+struct SiteShape {
+  int64_t in;
+  int64_t out;
+};
+SiteShape shape_of(const DecoderConfig& config, Site site);
+
+struct AdapterOptions {
+  int64_t r = 16;
+  double alpha = 32.0;
+  bool rslora = false;
+  double dropout = 0.0;
+  std::vector<Site> targets{kAllSites.begin(), kAllSites.end()};
+
+  /// alpha / r, or alpha / sqrt(r) with rslora.
+  float scale() const;
+};
+
+/// Error (usage) unless 1 <= r <= kMaxRank, alpha is finite and positive, 0 <= dropout < 1 and
+/// there is a target.
+inline constexpr int64_t kMaxRank = 65536;
+void check_adapter_options(const AdapterOptions& options);
+
+/// One linear's adapter: y += scale * dropout(x) * A^T * B^T.
+struct Adapter {
+  Tensor a;   // [R, in]
+  Tensor b;   // [out, R]
+  Tensor da;  // as a; empty until a gradient buffer is set
+  Tensor db;  // as b
+  float scale;
+};
+
+/// One tensor of the flat buffer.
+struct Segment {
+  std::string name;  // e.g. "model.layers.0.self_attn.q_proj.lora_A.weight"
+  size_t offset;     // in elements, a multiple of AdapterSet::kAlignment
+  int64_t rows;
+  int64_t cols;
+
+  size_t elements() const { return size_t(rows) * size_t(cols); }
+};
+
+/// The table of the flat buffer, in its order, known without allocating it.
+std::vector<Segment> adapter_segments(const DecoderConfig& config, const AdapterOptions& options);
+/// Elements of the flat buffer, padding included.
+size_t flat_size(std::span<const Segment> segments);
+
+class AdapterSet {
+ public:
+  static constexpr size_t kAlignment = 256;
+
+  /// All parameters zero, which is no adapter; see init(). Error as check_adapter_options().
+  AdapterSet(const DecoderConfig& config, AdapterOptions options);
+
+  const AdapterOptions& options() const { return options_; }
+  const std::vector<Segment>& segments() const { return segments_; }
+  /// Parameters that are trained: the flat size less the padding.
+  int64_t trainable() const;
+
+  /// Elements of the flat buffer, padding included.
+  size_t size() const { return size_; }
+  std::span<float> params() { return {params_.as<float>(), size_}; }
+  std::span<const float> params() const { return {params_.as<float>(), size_}; }
+
+  /// Binds every da and db to `grads` (size() elements, in the layout of params()), which must live
+  /// until the next call. Pointers from find() stay valid.
+  void set_gradient_buffer(std::span<float> grads);
+
+  /// Null where the layer or the site has no adapter. Valid as long as this set.
+  const Adapter* find(int64_t layer, Site site) const;
+
+  /// PEFT's initial values (torch's kaiming_uniform_ with a = sqrt(5)): A uniform in
+  /// [-1/sqrt(in), 1/sqrt(in)), B zero. A pure function of the seed, the layer, the site and the
+  /// index in A, so neither other targets nor the number of layers change it.
+  void init(uint64_t seed);
+
+ private:
+  AdapterOptions options_;
+  std::vector<Segment> segments_;
+  std::vector<Adapter>
+      adapters_;  // layer * kAllSites.size() + site; empty tensors where untargeted
+  size_t size_;
+  Buffer params_;
+};
+
+}  // namespace tessera::lora

@@ -1,0 +1,205 @@
+// The flat layout of adapters, their gradients' binding and their initial values.
+#include "lora/adapter.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "runtime/core/error.h"
+
+namespace tessera::lora {
+namespace {
+
+DecoderConfig small_config() {
+  DecoderConfig config;
+  config.hidden = 48;
+  config.ffn = 100;
+  config.layers = 2;
+  config.heads = 4;
+  config.kv_heads = 2;
+  config.head_dim = 16;
+  return config;
+}
+
+std::vector<float> to_vector(std::span<const float> values) {
+  return {values.begin(), values.end()};
+}
+
+TEST(Site, NamesAreThoseOfTheModel) {
+  EXPECT_EQ(module_path(Site::kQ), "self_attn.q_proj");
+  EXPECT_EQ(module_path(Site::kDown), "mlp.down_proj");
+  for (Site site : kAllSites) EXPECT_EQ(site_of(module_name(site)), site);
+  EXPECT_FALSE(site_of("lm_head"));
+  EXPECT_FALSE(site_of("self_attn.q_proj"));
+}
+
+TEST(AdapterSet, LiesInOneAlignedBufferInOrder) {
+  const AdapterSet adapters(small_config(), {.r = 8, .targets = {Site::kDown, Site::kQ, Site::kQ}});
+  EXPECT_EQ(adapters.options().targets, (std::vector{Site::kQ, Site::kDown}));
+  const auto& segments = adapters.segments();
+  ASSERT_EQ(segments.size(), 8u);
+  EXPECT_EQ(segments[0].name, "model.layers.0.self_attn.q_proj.lora_A.weight");
+  EXPECT_EQ(segments[1].name, "model.layers.0.self_attn.q_proj.lora_B.weight");
+  EXPECT_EQ(segments[2].name, "model.layers.0.mlp.down_proj.lora_A.weight");
+  EXPECT_EQ(segments[4].name, "model.layers.1.self_attn.q_proj.lora_A.weight");
+  size_t next = 0;
+  int64_t elements = 0;
+  for (const Segment& segment : segments) {
+    EXPECT_EQ(segment.offset, next);
+    EXPECT_EQ(segment.offset % AdapterSet::kAlignment, 0u);
+    next = (next + segment.elements() + 255) / 256 * 256;
+    elements += segment.rows * segment.cols;
+  }
+  EXPECT_EQ(adapters.size(), next);
+  EXPECT_EQ(adapters.params().size(), next);
+  EXPECT_EQ(adapters.trainable(), elements);
+
+  // Down projects from ffn = 100 to hidden = 48; its B begins 800 elements, rounded up, after its
+  // A.
+  const Adapter& down = *adapters.find(0, Site::kDown);
+  EXPECT_EQ(down.a.dim(0), 8);
+  EXPECT_EQ(down.a.dim(1), 100);
+  EXPECT_EQ(down.b.dim(0), 48);
+  EXPECT_EQ(down.b.dim(1), 8);
+  EXPECT_EQ(down.b.data<float>() - down.a.data<float>(), 1024);
+  EXPECT_EQ(down.a.data<float>(), adapters.params().data() + segments[2].offset);
+}
+
+TEST(AdapterSet, HasTheShapesOfTheModel) {
+  const DecoderConfig config = small_config();
+  const AdapterSet adapters(config, {.r = 4});
+  const int64_t in[] = {48, 48, 48, 64, 48, 48, 100};
+  const int64_t out[] = {64, 32, 32, 48, 100, 100, 48};
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    for (Site site : kAllSites) {
+      const Adapter* adapter = adapters.find(layer, site);
+      ASSERT_NE(adapter, nullptr);
+      EXPECT_EQ(adapter->a.dim(0), 4);
+      EXPECT_EQ(adapter->a.dim(1), in[size_t(site)]);
+      EXPECT_EQ(adapter->b.dim(0), out[size_t(site)]);
+      EXPECT_EQ(adapter->b.dim(1), 4);
+    }
+  }
+}
+
+TEST(AdapterSet, FindsOnlyWhatIsThere) {
+  const AdapterSet adapters(small_config(), {.targets = {Site::kQ}});
+  EXPECT_NE(adapters.find(1, Site::kQ), nullptr);
+  EXPECT_EQ(adapters.find(1, Site::kK), nullptr);
+  EXPECT_EQ(adapters.find(2, Site::kQ), nullptr);
+  EXPECT_EQ(adapters.find(-1, Site::kQ), nullptr);
+}
+
+TEST(AdapterSet, BindsGradientsBesideParameters) {
+  AdapterSet adapters(small_config(), {.r = 8});
+  const Adapter* up = adapters.find(1, Site::kUp);
+  EXPECT_FALSE(up->da);
+  for (int round = 0; round < 2; ++round) {
+    std::vector<float> grads(adapters.size());
+    adapters.set_gradient_buffer(grads);
+    ASSERT_EQ(up, adapters.find(1, Site::kUp));
+    EXPECT_EQ(up->da.data<float>() - grads.data(), up->a.data<float>() - adapters.params().data());
+    EXPECT_EQ(up->db.data<float>() - grads.data(), up->b.data<float>() - adapters.params().data());
+    EXPECT_EQ(up->da.dim(1), up->a.dim(1));
+    EXPECT_EQ(up->db.dim(0), up->b.dim(0));
+  }
+  std::vector<float> wrong(adapters.size() - 1);
+  EXPECT_THROW(adapters.set_gradient_buffer(wrong), std::logic_error);
+}
+
+TEST(AdapterSet, StaysValidWhenMoved) {
+  AdapterSet adapters(small_config(), {});
+  adapters.init(3);
+  const Adapter* q = adapters.find(0, Site::kQ);
+  const float* a = q->a.data<float>();
+  const AdapterSet moved = std::move(adapters);
+  EXPECT_EQ(moved.find(0, Site::kQ), q);
+  EXPECT_EQ(moved.params().data(), a);
+}
+
+TEST(AdapterSet, StartsByPeftsLaw) {
+  DecoderConfig config = small_config();
+  config.hidden = 1024;
+  AdapterSet adapters(config, {.r = 64, .targets = {Site::kQ, Site::kO}});
+  std::ranges::fill(adapters.find(0, Site::kQ)->b.span<float>(), 5.0f);
+  adapters.init(42);
+  const double bound = 1.0 / std::sqrt(1024.0);
+  double sum = 0.0, squares = 0.0, low = 0.0, high = 0.0;
+  const auto a = adapters.find(1, Site::kQ)->a.span<float>();
+  for (float x : a) {
+    sum += x;
+    squares += double(x) * x;
+    low = std::min(low, double(x));
+    high = std::max(high, double(x));
+  }
+  // 65,536 draws: the mean within 5 standard errors of 0, the variance within 5 of bound^2 / 3.
+  const double n = double(a.size());
+  EXPECT_LT(std::abs(sum / n), 5 * bound / std::sqrt(3 * n));
+  EXPECT_NEAR(squares / n / (bound * bound / 3), 1.0, 5 * std::sqrt(0.8 / n));
+  EXPECT_GE(low, -bound);
+  EXPECT_LT(low, -0.999 * bound);
+  EXPECT_LE(high, bound);
+  EXPECT_GT(high, 0.999 * bound);
+  for (float x : adapters.find(0, Site::kQ)->b.span<float>()) ASSERT_EQ(x, 0.0f);
+}
+
+TEST(AdapterSet, InitIsAPureFunctionOfItsKey) {
+  const auto values = [](AdapterOptions options, uint64_t seed, int64_t layer, Site site) {
+    AdapterSet adapters(small_config(), std::move(options));
+    adapters.init(seed);
+    return to_vector(adapters.find(layer, site)->a.span<float>());
+  };
+  const auto reference = values({}, 7, 1, Site::kUp);
+  EXPECT_EQ(values({.targets = {Site::kUp}}, 7, 1, Site::kUp), reference);
+  EXPECT_NE(values({}, 8, 1, Site::kUp), reference);
+  EXPECT_NE(values({}, 7 + (uint64_t(1) << 40), 1, Site::kUp), reference);
+  EXPECT_NE(values({}, 7, 0, Site::kUp), reference);
+  EXPECT_NE(values({}, 7, 1, Site::kGate), reference);
+}
+
+TEST(AdapterSet, PaddingIsZero) {
+  AdapterSet adapters(small_config(), {.r = 3});
+  adapters.init(1);
+  std::vector<bool> inside(adapters.size());
+  for (const Segment& s : adapters.segments()) {
+    std::fill_n(inside.begin() + std::ptrdiff_t(s.offset), s.elements(), true);
+  }
+  size_t padding = 0;
+  for (size_t i = 0; i < inside.size(); ++i) {
+    if (inside[i]) continue;
+    ++padding;
+    ASSERT_EQ(adapters.params()[i], 0.0f);
+  }
+  EXPECT_GT(padding, 0u);
+}
+
+TEST(AdapterOptions, ScaleIsPefts) {
+  EXPECT_EQ((AdapterOptions{.r = 16, .alpha = 32.0}.scale()), 2.0f);
+  EXPECT_EQ((AdapterOptions{.r = 3, .alpha = 1.0}.scale()), float(1.0 / 3.0));
+  EXPECT_EQ((AdapterOptions{.r = 16, .alpha = 32.0, .rslora = true}.scale()), 8.0f);
+}
+
+TEST(AdapterOptions, ImpossibleOnesAreRefused) {
+  const auto refused = [](AdapterOptions options, std::string_view key) {
+    try {
+      AdapterSet adapters(small_config(), std::move(options));
+      ADD_FAILURE() << key << " was accepted";
+    } catch (const Error& e) {
+      EXPECT_EQ(e.fault(), Fault::kUsage);
+      EXPECT_NE(std::string_view(e.what()).find(key), std::string_view::npos) << e.what();
+    }
+  };
+  refused({.r = 0}, "lora_r");
+  refused({.r = int64_t(1) << 40}, "lora_r");
+  refused({.alpha = 0.0}, "lora_alpha");
+  refused({.alpha = std::numeric_limits<double>::quiet_NaN()}, "lora_alpha");
+  refused({.dropout = 1.0}, "lora_dropout");
+  refused({.dropout = -0.5}, "lora_dropout");
+  refused({.targets = {}}, "lora_target_modules");
+}
+
+}  // namespace
+}  // namespace tessera::lora
