@@ -36,7 +36,7 @@ struct Scales {
 /// A quantized tensor to decode: element e is values[code e] * scale[e / block], in float32.
 struct Encoded4 {
   const Codebook4* book;
-  const uint8_t* codes;
+  const uint8_t* codes;  // 8 readable bytes follow the last
   int block;
   Scales scales;
 };

@@ -42,18 +42,25 @@ Sum cascade(const float* x, int64_t width, int64_t groups) {
   return level[0];
 }
 
-/// Nearest entry of the signed dynamic map as bitsandbytes' CPU code finds it: the normalized value
-/// is first rounded to one of 65,536 points of [-1, 1], whose entry is the number of midpoints
-/// below. (0 thus encodes to 2.1e-5, the entry of the point next to it.)
+/// Entries of the signed dynamic map for 65,536 points of [-1, 1]: the number of midpoints between
+/// entries that lie below the point.
+std::array<uint8_t, 65536> make_entries() {
+  std::array<uint8_t, 65536> entries{};
+  size_t entry = 0;
+  for (size_t point = 0; point < entries.size(); ++point) {
+    const float x = -1.0f + 2.0f * float(point) / 65535.0f;
+    while (entry < 255 && (kDynamicSigned[entry] + kDynamicSigned[entry + 1]) / 2 < x) ++entry;
+    entries[point] = uint8_t(entry);
+  }
+  return entries;
+}
+
+/// The code of a value scaled into [-1, 1], found as bitsandbytes' CPU code does: through the
+/// nearest of the 65,536 points. (0 thus encodes to 2.1e-5, the entry of the point next to it.)
 uint8_t dynamic_code(float x) {
-  static const std::array<float, 255> midpoints = [] {
-    std::array<float, 255> m{};
-    for (size_t i = 0; i < 255; ++i) m[i] = (kDynamicSigned[i] + kDynamicSigned[i + 1]) / 2;
-    return m;
-  }();
-  const float point = std::trunc((std::clamp(x, -1.0f, 1.0f) + 1.0f) * 0.5f * 65535.0f + 0.5f);
-  const float centre = -1.0f + 2.0f * point / 65535.0f;
-  return uint8_t(std::ranges::lower_bound(midpoints, centre) - midpoints.begin());
+  static const std::array<uint8_t, 65536> entries = make_entries();
+  if (std::isnan(x)) return 0;  // 0 * inf, where a reciprocal of a tiny scale overflowed
+  return entries[size_t((std::clamp(x, -1.0f, 1.0f) + 1.0f) * 0.5f * 65535.0f + 0.5f)];
 }
 
 }  // namespace

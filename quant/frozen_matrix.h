@@ -67,7 +67,8 @@ class FrozenMatrix {
   int64_t cols() const { return spec_.cols; }
   const std::byte* blob() const { return blob_; }
 
-  /// out [N,K], float32, or bfloat16/float16 rounded once from the float32 values.
+  /// out [N,K], float32, or bfloat16/float16 rounded once from the float32 values. Takes no
+  /// scratch.
   void dequantize(Context& ctx, Tensor out) const;
 
   /// Elements [first, first + count) of the flat weight. Thread safe.

@@ -81,25 +81,19 @@ void decode_run(const Encoded4& in, int block_shift, int64_t first, int64_t coun
       if (e == end) continue;
     }
     const Table table = scaled_table(in.book->values.data(), scale);
-    // A vector may run over the block's end, where the next block overwrites it, but never over the
-    // run's end.
-    const int64_t vector_end = std::min(end, last - kLanes + 1);
+    // The last vector of a block may run over its end, where the next block overwrites it; that of
+    // the run stores no more than the run. Either may read up to 7 bytes too many.
     const uint8_t* codes = in.codes + e / 2;
-    for (; e < vector_end; e += kLanes, out += kLanes, codes += kLanes / 2) {
-      hn::StoreU(decode_vector(table, codes), d, out);
+    for (; e < end; e += kLanes, out += kLanes, codes += kLanes / 2) {
+      const V values = decode_vector(table, codes);
+      if (e + kLanes <= last) {
+        hn::StoreU(values, d, out);
+      } else {
+        hn::BlendedStore(values, hn::FirstN(d, size_t(last - e)), d, out);
+      }
     }
-    if (e > end) {
-      out -= e - end;
-      e = end;
-    }
-    if (e < end) {  // fewer than kLanes elements, the run's last
-      HWY_ALIGN float lanes[kLanes];
-      uint8_t bytes[kLanes / 2] = {};
-      std::memcpy(bytes, codes, size_t(end - e + 1) / 2);
-      hn::Store(decode_vector(table, bytes), d, lanes);
-      std::memcpy(out, lanes, sizeof(float) * size_t(end - e));
-      return;
-    }
+    out -= e - end;
+    e = end;
   }
 }
 

@@ -35,14 +35,13 @@ HWY_INLINE void encode_block(const Codebook4& book, const float* x, int64_t coun
   const hn::Rebind<uint8_t, decltype(d64)> d8;
   const int64_t lanes = int64_t(hn::Lanes(d));
   const auto f = hn::Set(d, factor);
-  const auto one = hn::Set(di, 1);
   const bool ordered = &book == &kNf4;
   for (int64_t i = 0; i < count; i += lanes) {
     const auto scaled = hn::Mul(hn::LoadU(d, x + i), f);
     auto rank = hn::Zero(di);
     for (float threshold : book.thresholds) {
       const auto above = hn::RebindMask(di, hn::Gt(scaled, hn::Set(d, threshold)));
-      rank = hn::Add(rank, hn::IfThenElseZero(above, one));
+      rank = hn::Sub(rank, hn::VecFromMask(di, above));
     }
     if (!ordered) {
       HWY_ALIGN int32_t each[hn::MaxLanes(DI())];

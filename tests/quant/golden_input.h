@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "quant/codebook.h"
+#include "runtime/core/context.h"
 #include "runtime/core/error.h"
 
 namespace tessera::quant {
@@ -63,6 +64,9 @@ uint64_t fingerprint(std::span<const T> bits) {
   for (size_t i = 0; i < bits.size(); ++i) sum += (bits[i] + uint64_t{1}) * splitmix64(i);
   return sum;
 }
+
+/// Sets ctx up to compute: a Context without scratch only measures.
+inline void give_scratch(Context& ctx) { ctx.set_scratch(Arena(4096)); }
 
 inline std::ifstream open_golden(const std::string& name) {
   const std::string path = std::string(TESSERA_GOLDEN_DIR) + "/quant/" + name;
