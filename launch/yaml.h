@@ -1,0 +1,58 @@
+// YAML as a config needs it: a tree of maps, lists and scalars that knows its lines.
+// Built from the parser's events under limits, so that no input is expanded: anchors, aliases,
+// merge keys, tags, duplicate keys and further documents are errors that name the line.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace tessera::launch {
+
+struct YamlLimits {
+  size_t max_bytes = size_t{1} << 20;
+  size_t max_depth = 32;
+  size_t max_nodes = 100'000;
+  /// Flow collections cost the parser memory before the depth is known.
+  size_t max_brackets = 10'000;
+};
+
+/// Where something was written: "run.yml:12", or "command line: lora_r=8".
+struct Place {
+  std::shared_ptr<const std::string> source;
+  int line = 0;  // from 1; 0 when the source has only one
+  std::string text() const;
+};
+
+struct YamlEntry;
+
+struct YamlNode {
+  enum class Kind { kNull, kScalar, kList, kMap };
+  Kind kind = Kind::kNull;
+  bool quoted = false;  // of a scalar: never a number or a boolean by itself
+  std::string text;     // of a scalar
+  std::vector<YamlNode> items;
+  std::vector<YamlEntry> entries;  // in the order of the file; keys are unique
+  Place place;
+};
+
+struct YamlEntry {
+  std::string key;
+  Place place;
+  YamlNode value;
+};
+
+/// Parses one document; an empty text is a null. With `lines` false the places name the source
+/// alone. Throws Error (usage).
+YamlNode parse_yaml(std::string_view text, std::string_view source, bool lines = true);
+
+/// `text` as a YAML scalar that reads back as the same text: plain where it can be.
+std::string yaml_text(std::string_view text);
+
+/// `text` for a message: one line, about 60 bytes at most, control characters escaped.
+std::string one_line(std::string_view text);
+/// The same in quotes.
+std::string shown(std::string_view text);
+
+}  // namespace tessera::launch

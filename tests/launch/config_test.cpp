@@ -1,0 +1,470 @@
+#include "launch/config.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <set>
+
+#include "launch/config_settings.h"
+#include "launch/flags.h"
+#include "runtime/core/error.h"
+#include "runtime/io/file.h"
+
+namespace tessera::launch {
+namespace {
+
+using Overrides = std::vector<std::string>;
+
+/// All steps but the check for what this version lacks.
+Config parse(const std::string& text, const Overrides& overrides) {
+  const Settings settings = read_settings(text, "run.yml", overrides);
+  Config config = resolve(settings, "run.yml");
+  check_rules(config, settings);
+  return config;
+}
+
+template <class Callable>
+std::string message_of(Callable&& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.fault(), Fault::kUsage) << error.what();
+    EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << error.what();
+    return error.what();
+  }
+  return "accepted";
+}
+
+std::string parse_error(const std::string& text, const Overrides& overrides = {}) {
+  return message_of([&] { parse(text, overrides); });
+}
+
+std::string support_error(const std::string& text) {
+  return message_of([&] {
+    const Settings settings = read_settings(text, "run.yml", {});
+    const Config config = resolve(settings, "run.yml");
+    check_rules(config, settings);
+    check_supported(config, settings);
+  });
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+TEST(Config, DefaultsAreThoseOfTheDesign) {
+  const Config config = parse("", {});
+  Config expected;
+  expected.source = "run.yml";
+  EXPECT_EQ(config, expected);
+  EXPECT_EQ(config.adapter, AdapterKind::kQlora);
+  EXPECT_TRUE(config.load_in_4bit && config.bnb_4bit_use_double_quant && config.lora_target_linear);
+  EXPECT_EQ(config.bnb_4bit_blocksize, 64);
+  EXPECT_EQ(config.lora_r, 16);
+  EXPECT_EQ(config.lora_alpha, 32);
+  EXPECT_EQ(config.learning_rate, 2e-4);
+  EXPECT_EQ(config.warmup_ratio, 0.03);
+  EXPECT_EQ(config.sequence_len, 2048);
+  EXPECT_EQ(config.save_total_limit, 3);
+  EXPECT_EQ(config.seed, 42);
+}
+
+TEST(Config, ReadsEveryKindOfValue) {
+  const Config config = parse(
+      "base_model: m\ndatasets:\n  - {path: a b.jsonl, type: alpaca}\n  - path: c\n    type:\n"
+      "bnb_4bit_compute_dtype: torch.bfloat16\nlora_alpha: 1_6.5\nlora_target_modules: "
+      "[q_proj, v_proj]\nlearning_rate: '2e-5'\nadam_beta1: .5\nmax_steps: 1_000\nnum_epochs: 3.0\n"
+      "sample_packing: No\nshuffle: 'false'\ngradient_checkpointing: true\noptimizer: "
+      "adamw_torch_fused\nresume_from_checkpoint: true\nmemory_budget: 22GiB\n"
+      "warmup_steps: 0\nmicro_batch_size: auto\noutput_dir: 2024\ndevice: cpu\n",
+      {});
+  EXPECT_EQ(config.datasets, (std::vector<DatasetConfig>{{"a b.jsonl", "alpaca"}, {"c", ""}}));
+  EXPECT_EQ(config.bnb_4bit_compute_dtype, DType::kBF16);
+  EXPECT_EQ(config.lora_alpha, 16.5);
+  EXPECT_EQ(config.lora_target_modules, (std::vector<std::string>{"q_proj", "v_proj"}));
+  EXPECT_FALSE(config.lora_target_linear);
+  EXPECT_EQ(config.learning_rate, 2e-5);
+  EXPECT_EQ(config.adam_beta1, 0.5);
+  EXPECT_EQ(config.max_steps, 1000);
+  EXPECT_EQ(config.num_epochs, 3);
+  EXPECT_FALSE(config.sample_packing);
+  EXPECT_FALSE(config.shuffle);
+  EXPECT_EQ(config.gradient_checkpointing, true);
+  EXPECT_EQ(config.optimizer, OptimizerKind::kAdamW);
+  EXPECT_EQ(config.resume_from_checkpoint, "auto");
+  EXPECT_EQ(config.memory_budget, int64_t{22} << 30);
+  EXPECT_EQ(config.warmup_steps, 0);
+  EXPECT_EQ(config.micro_batch_size, std::nullopt);
+  EXPECT_EQ(config.output_dir, "2024");
+  EXPECT_EQ(config.device, Device::Kind::kCpu);
+}
+
+TEST(Config, SizesHaveUnits) {
+  const std::pair<std::string, int64_t> cases[] = {{"22GiB", int64_t{22} << 30},
+                                                   {"24 GB", 24'000'000'000},
+                                                   {"1.5gib", int64_t{3} << 29},
+                                                   {"512MiB", 512 << 20},
+                                                   {"1_000kb", 1'000'000},
+                                                   {"8TiB", int64_t{8} << 40},
+                                                   {"0B", 0}};
+  for (const auto& [text, bytes] : cases) {
+    EXPECT_EQ(parse("memory_budget: " + text, {}).memory_budget, bytes) << text;
+  }
+  for (const std::string text : {"22", "22G", "-1GiB", "GiB", "1e30GiB", "9999999TiB", "1 2GiB"}) {
+    EXPECT_TRUE(contains(parse_error("memory_budget: " + text), "expected a size with its unit"))
+        << text;
+  }
+}
+
+TEST(Config, AnEmptyValueCountsAsLeftOut) {
+  const Config config = parse("lora_r:\nmax_grad_norm: null\nsave_steps: ~\nwandb_project:\n", {});
+  EXPECT_EQ(config, parse("", {}));
+  EXPECT_EQ(parse("warmup_ratio:\nwarmup_steps: 5", {}).warmup_steps, 5);
+}
+
+TEST(Config, EveryAliasMeansItsKey) {
+  for (const FlagGroup& group : flag_groups()) {
+    for (const Flag& flag : group.flags) {
+      for (const std::string_view alias : flag.aliases) {
+        const std::string value = alias == "quantization_bit" ? "4" : flag.write(Config{});
+        const std::string written = value == "null" ? "7" : value;
+        const Settings settings = read_settings(fmt::format("{}: {}", alias, written), "x", {});
+        EXPECT_TRUE(settings.contains(flag.name)) << alias;
+        EXPECT_NO_THROW(resolve(settings, "x")) << alias;
+        EXPECT_EQ(find_foreign_key(alias), nullptr) << alias;
+        EXPECT_EQ(parse_error(fmt::format("{}: {}\n{}: {}", flag.name, written, alias, written)),
+                  fmt::format("run.yml:2: {} and {} (run.yml:1) are two spellings of one key; "
+                              "keep one",
+                              alias, flag.name));
+      }
+    }
+  }
+}
+
+TEST(Config, TheSpellingsOfOtherTrainersAreUnderstood) {
+  const Config config = parse(
+      "model_name_or_path: m\nquantization_bit: 4\nlora_rank: 8\nlora_target: all\ncutoff_len: "
+      "512\n"
+      "packing: false\nper_device_train_batch_size: 2\nnum_train_epochs: 3.0\noptim: adamw_torch\n"
+      "lr_scheduler_type: cosine\nbf16: auto\ntf32: false\nfsdp:\nreport_to: none\nstage: sft\n"
+      "do_train: true\nplot_loss: false\n",
+      {});
+  EXPECT_EQ(config.base_model, "m");
+  EXPECT_TRUE(config.load_in_4bit && config.lora_target_linear);
+  EXPECT_EQ(config.lora_r, 8);
+  EXPECT_EQ(config.sequence_len, 512);
+  EXPECT_EQ(config.micro_batch_size, 2);
+  EXPECT_EQ(parse("lora_target: 'q_proj, v_proj'", {}).lora_target_modules,
+            (std::vector<std::string>{"q_proj", "v_proj"}));
+  EXPECT_EQ(parse_error("bf16: true"),
+            "run.yml:1: bf16 is not a key of this program: set bnb_4bit_compute_dtype: auto, "
+            "float32, bfloat16 or float16");
+  EXPECT_TRUE(contains(parse_error("do_train: false"), "not a key of this program"));
+  EXPECT_TRUE(contains(parse_error("fsdp_config: {a: b}"), "set sharding"));
+  EXPECT_TRUE(contains(parse_error("quantization_bit: 8"), "expected 4, got '8'"));
+}
+
+TEST(Config, ForeignKeysAreNotOurs) {
+  std::set<std::string_view> seen;
+  for (const ForeignKey& foreign : foreign_keys()) {
+    for (const std::string_view name : foreign.names) {
+      EXPECT_TRUE(seen.insert(name).second) << name;
+      EXPECT_EQ(find_flag(name), nullptr) << name;
+      EXPECT_EQ(parse_error(fmt::format("{}:\n", name)), "accepted") << name;
+      EXPECT_TRUE(contains(parse_error(fmt::format("{}: [x]", name)), "is not a key")) << name;
+    }
+  }
+}
+
+TEST(Config, UnknownKeysNameTheNearest) {
+  EXPECT_EQ(parse_error("base_model: m\nlora_rnak: 8"),
+            "run.yml:2: unknown key 'lora_rnak'; did you mean 'lora_rank'?");
+  EXPECT_EQ(parse_error("Learning-Rate: 1"),
+            "run.yml:1: unknown key 'Learning-Rate'; did you mean 'learning_rate'?");
+  EXPECT_EQ(parse_error("something_else_entirely: 1"),
+            "run.yml:1: unknown key 'something_else_entirely'; `tessera help config` lists the "
+            "keys");
+  EXPECT_TRUE(contains(parse_error(std::string(1000, 'x') + ": 1"), "unknown key"));
+  EXPECT_TRUE(contains(parse_error("datasets: [{pth: x}]"), "did you mean 'path'?"));
+  EXPECT_EQ(parse_error("datasets:\n  - path: x\n    split: train"),
+            "run.yml:3: datasets.0: unknown key 'split'; a dataset has path and type");
+}
+
+TEST(Config, WrongValuesSayWhatWasExpected) {
+  const std::pair<std::string, std::string> cases[] = {
+      {"lora_r: 0", "run.yml:1: lora_r: expected a whole number from 1 to 65536, got '0'"},
+      {"lora_r: [1]", "run.yml:1: lora_r: expected a whole number from 1 to 65536, got a list"},
+      {"lora_rank: {a: 1}",
+       "run.yml:1: lora_rank: expected a whole number from 1 to 65536, got a map"},
+      {"seed: 010", "run.yml:1: seed: expected a whole number, 0 or more, got '010'"},
+      {"seed: -1", "run.yml:1: seed: expected a whole number, 0 or more, got '-1'"},
+      {"learning_rate: 0", "run.yml:1: learning_rate: expected a number above 0, got '0'"},
+      {"lora_dropout: 1",
+       "run.yml:1: lora_dropout: expected a number, 0 or more, below 1, got '1'"},
+      {"warmup_ratio: 1.5",
+       "run.yml:1: warmup_ratio: expected a number, 0 or more, at most 1, got '1.5'"},
+      {"val_set_size: 1.5",
+       "run.yml:1: val_set_size: expected a share below 1, or a number of rows, got '1.5'"},
+      {"shuffle: maybe", "run.yml:1: shuffle: expected true or false, got 'maybe'"},
+      {"shuffle: 1", "run.yml:1: shuffle: expected true or false, got '1'"},
+      {"lr_scheduler: cosin",
+       "run.yml:1: lr_scheduler: expected cosine, linear, constant or constant_with_warmup, got "
+       "'cosin'"},
+      {"base_model: ''",
+       "run.yml:1: base_model: expected text, or nothing after the colon to leave it out, got ''"},
+      {"datasets: data.jsonl",
+       "run.yml:1: datasets: expected a list, such as [{path: data.jsonl, type: alpaca}], got "
+       "'data.jsonl'"},
+      {"datasets: [{type: alpaca}]", "run.yml:1: datasets.0.path is missing"},
+      {"datasets: [{path: x}, y]",
+       "run.yml:1: datasets.1: expected a map, such as {path: data.jsonl, type: alpaca}, got 'y'"},
+      {"datasets: [{path: x, type: sharegpt}]",
+       "run.yml:1: datasets.0.type: expected alpaca, chat_template, completion, prompt_completion "
+       "or tokenized, got 'sharegpt'"},
+      {"lora_target_modules: [q_proj, q.*]",
+       "run.yml:1: lora_target_modules: 'q.*' is not the name of a linear layer, such as q_proj"},
+      {"lora_target_modules: [q_proj, q_proj]",
+       "run.yml:1: lora_target_modules: 'q_proj' is named twice"},
+      {"- a", "run.yml:1: expected 'key: value' lines"},
+      {"lora_r", "run.yml:1: expected 'key: value' lines"},
+      {"output_dir: false",
+       "run.yml:1: output_dir: expected text (a name that looks like a boolean goes in quotes), "
+       "got 'false'"},
+  };
+  for (const auto& [text, message] : cases) EXPECT_EQ(parse_error(text), message);
+  for (const std::string number : {"nan", "inf", "1e999", "0x10", "1__0", "_1", "1_", "1,5", "+-1",
+                                   "1 2", "--1", "1e", ".", "''"}) {
+    EXPECT_TRUE(contains(parse_error("learning_rate: " + number), "expected a number")) << number;
+    EXPECT_TRUE(contains(parse_error("max_steps: " + number), "expected a whole number")) << number;
+  }
+}
+
+TEST(Config, ContradictionsNameBothKeysAndLines) {
+  const std::pair<std::string, std::string> cases[] = {
+      {"warmup_ratio: 0.1\nwarmup_steps: 5",
+       "run.yml:1: warmup_ratio contradicts warmup_steps: 5 (run.yml:2): each says how long "
+       "warm-up is; keep one"},
+      {"adapter: qlora\nload_in_4bit: false",
+       "run.yml:2: load_in_4bit contradicts adapter: qlora (run.yml:1): qlora is the 4-bit run; "
+       "use adapter: lora for the 16-bit one"},
+      {"load_in_4bit: false",
+       "run.yml:1: load_in_4bit contradicts adapter: qlora (the default): qlora is the 4-bit run; "
+       "use adapter: lora for the 16-bit one"},
+      {"adapter: lora\nload_in_4bit: true",
+       "run.yml:2: load_in_4bit contradicts adapter: lora (run.yml:1): lora is the 16-bit run; use "
+       "adapter: qlora for the 4-bit one"},
+      {"adapter: lora\nbnb_4bit_quant_type: nf4",
+       "run.yml:2: bnb_4bit_quant_type contradicts adapter: lora (run.yml:1): adapter: lora is the "
+       "16-bit run and quantizes nothing"},
+      {"gradient_accumulation_steps: 1\nglobal_batch_size: 8",
+       "run.yml:1: gradient_accumulation_steps contradicts global_batch_size: 8 (run.yml:2): each "
+       "says how many micro-batches make a step; keep one"},
+      {"micro_batch_size: 3\n\nglobal_batch_size: 8",
+       "run.yml:3: global_batch_size contradicts micro_batch_size: 3 (run.yml:1): 8 rows are not a "
+       "whole number of micro-batches of 3"},
+      {"lora_target_linear: true\nlora_target: q_proj",
+       "run.yml:2: lora_target contradicts lora_target_linear: true (run.yml:1): one adapts every "
+       "linear layer, the other only those it names; keep one"},
+      {"lora_target_linear: false",
+       "run.yml:1: lora_target_linear: false leaves nothing to adapt; set it to true or name "
+       "layers "
+       "in lora_target_modules"},
+      {"lr_scheduler_type: constant\nwarmup_steps: 5",
+       "run.yml:2: warmup_steps contradicts lr_scheduler_type: constant (run.yml:1): constant has "
+       "no warm-up; use constant_with_warmup"},
+      {"eval_steps: 5",
+       "run.yml:1: eval_steps contradicts val_set_size: 0 (the default): there are no rows to "
+       "validate on; set val_set_size, e.g. 0.05"},
+      {"overwrite_output_dir: true\nresume_from_checkpoint: auto",
+       "run.yml:1: overwrite_output_dir contradicts resume_from_checkpoint: auto (run.yml:2): one "
+       "starts afresh, the other goes on; keep one"},
+      {"optimizer_page_dir: x",
+       "run.yml:1: optimizer_page_dir contradicts optimizer: adamw (the default): only a paged "
+       "optimizer has pages; use paged_adamw_32bit"},
+      {"sharding_group: 2",
+       "run.yml:1: sharding_group contradicts sharding: auto (the default): groups belong to "
+       "sharding: hybrid"},
+  };
+  for (const auto& [text, message] : cases) EXPECT_EQ(parse_error(text), message);
+  EXPECT_EQ(parse("num_epochs: 2\nmax_steps: 5", {}).max_steps, 5);
+  EXPECT_EQ(parse("lr_scheduler: constant\nwarmup_ratio: 0", {}).warmup_ratio, 0);
+}
+
+TEST(Config, TheCommandLineWins) {
+  const std::string file = "lora_r: 4\ndatasets: [{path: a}]\nwarmup_ratio: 0.1\n";
+  const Config config = parse(
+      file, {"lora_rank=8", "datasets.0.path=x y", "datasets.0.type=alpaca", "datasets.1.path=z",
+             "warmup_ratio=null", "warmup_steps=3", "lora_target_modules=[q_proj]"});
+  EXPECT_EQ(config.lora_r, 8);
+  EXPECT_EQ(config.datasets, (std::vector<DatasetConfig>{{"x y", "alpaca"}, {"z", ""}}));
+  EXPECT_EQ(config.warmup_steps, 3);
+  EXPECT_EQ(config.lora_target_modules, std::vector<std::string>{"q_proj"});
+  EXPECT_EQ(parse("", {"datasets=[{path: x, type: alpaca}]"}).datasets,
+            (std::vector<DatasetConfig>{{"x", "alpaca"}}));
+  EXPECT_EQ(parse("", {"datasets.0.path=x"}).datasets, (std::vector<DatasetConfig>{{"x", ""}}));
+  EXPECT_EQ(parse(file, {"bf16=auto", "output_dir="}), parse(file, {}));
+  std::string deep = "datasets";
+  for (int i = 0; i < 100'000; ++i) deep += ".0";
+  const std::pair<std::string, std::string> cases[] = {
+      {"lora_r=x",
+       "command line: lora_r=x: lora_r: expected a whole number from 1 to 65536, got 'x'"},
+      {"lora_r", "command line: lora_r: expected key=value, such as lora_r=8"},
+      {"=8", "command line: =8: expected key=value, such as lora_r=8"},
+      {"--lora-r=8", "command line: --lora-r=8: unknown key '--lora-r'; did you mean 'lora_r'?"},
+      {"lora_r=[1", "command line: lora_r=[1: a key must be plain text; is a bracket left open?"},
+      {"lora_r.x=1", "command line: lora_r.x=1: there is nothing inside the value before 'x'"},
+      {"datasets.path=x",
+       "command line: datasets.path=x: expected an index from 0 to 1, got 'path'"},
+      {"datasets.2.path=x",
+       "command line: datasets.2.path=x: expected an index from 0 to 1, got '2'"},
+      {"datasets.0.pth=x",
+       "command line: datasets.0.pth=x: datasets.0: unknown key 'pth'; did you mean 'path'?"},
+      {"warmup_steps=3",
+       "run.yml:3: warmup_ratio contradicts warmup_steps: 3 (command line: warmup_steps=3): each "
+       "says how long warm-up is; keep one (warmup_ratio=null on the command line leaves out what "
+       "the file says)"},
+  };
+  for (const auto& [item, message] : cases) {
+    EXPECT_EQ(parse_error(file, {item}), message);
+  }
+  EXPECT_TRUE(contains(parse_error("", {deep + "=x"}), "nested more than 32 deep"));
+  EXPECT_TRUE(contains(parse_error("", {"lora_r=1", "lora_rank=2"}), "given twice on the command"));
+}
+
+Config with_every_key_set() {
+  return parse(
+      "base_model: 'odd: name #1'\nchat_template: \"t\\n.jinja\"\nadapter: qlora\nload_in_4bit: "
+      "true\nbnb_4bit_quant_type: fp4\nbnb_4bit_use_double_quant: false\nbnb_4bit_blocksize: 128\n"
+      "bnb_4bit_compute_dtype: float16\nlora_r: 3\nlora_alpha: 0.1\nlora_dropout: 0.05\n"
+      "lora_target_modules: [q_proj, mlp.up_proj]\nuse_rslora: true\nlora_model_dir: 'true'\n"
+      "datasets: [{path: '~', type: tokenized}, {path: /a/b}]\nval_set_size: 0.1\ntrain_on_inputs: "
+      "true\nsequence_len: 77\nexcess_length_strategy: truncate\nsample_packing: false\nshuffle: "
+      "false\nmicro_batch_size: 2\nglobal_batch_size: 6\nnum_epochs: 4\nmax_steps: 9\n"
+      "gradient_checkpointing: false\nseed: 9223372036854775807\noptimizer: paged_adamw_8bit\n"
+      "learning_rate: 0.1234567890123456789\nadam_beta1: 0.8\nadam_beta2: 0.99\nadam_epsilon: "
+      "1e-300\nweight_decay: 0.3\nmax_grad_norm: 0\nlr_scheduler: linear\nwarmup_steps: 2\n"
+      "optimizer_page_dir: '1'\noptimizer_page_budget: 1000000001B\noptimizer_sharding: true\n"
+      "output_dir: \"tab\\t\"\nresume_from_checkpoint: 'no'\nsave_steps: 5\nsave_total_limit: 1\n"
+      "eval_steps: 6\nlogging_steps: 7\nprofile: true\ndevice: cuda\nthreads: 3\nsharding: hybrid\n"
+      "sharding_group: 4\nmemory_budget: 1GB\nreduction: fast\nwatchdog_seconds: 30\n",
+      {});
+}
+
+TEST(Config, TheDumpLoadsToTheSameConfig) {
+  const std::vector<Config> configs = {
+      with_every_key_set(),
+      parse("", {}),
+      parse("adapter: lora", {}),
+      parse("lora_target_linear: true\nmicro_batch_size: auto", {}),
+      parse("warmup_ratio: 0.2\ngradient_accumulation_steps: 4", {}),
+      parse("lr_scheduler: constant", {}),
+      parse("lr_scheduler: constant\nwarmup_ratio: 0", {}),
+      parse("resume_from_checkpoint: auto\nval_set_size: 3\neval_steps: 2", {}),
+      parse("overwrite_output_dir: true", {}),
+  };
+  for (const Config& config : configs) {
+    const std::string text = dump_config(config);
+    EXPECT_EQ(parse(text, {}), config) << text;
+    for (const FlagGroup& group : flag_groups()) {
+      for (const Flag& flag : group.flags) {
+        EXPECT_TRUE(contains(text, fmt::format("\n{}:", flag.name))) << flag.name;
+      }
+    }
+  }
+}
+
+TEST(Config, EveryFieldIsInTheTable) {
+  // A field that the table misses would keep its default here.
+  const Config all = with_every_key_set();
+  int same = 0;
+  for (const FlagGroup& group : flag_groups()) {
+    for (const Flag& flag : group.flags) same += flag.write(all) == flag.write(Config{});
+  }
+  // adapter, load_in_4bit, overwrite_output_dir, and those that others rule out: warmup_ratio and
+  // gradient_accumulation_steps.
+  EXPECT_EQ(same, 5);
+}
+
+TEST(Config, WhatThisVersionLacksIsSaid) {
+  for (const std::string setting :
+       {"optimizer: paged_adamw_8bit", "optimizer: paged_adamw", "optimizer: adamw_bnb_8bit",
+        "sharding: full", "sharding: hybrid", "sharding: host", "reduction: fast",
+        "memory_budget: 8GiB", "optimizer_sharding: true", "watchdog_seconds: 5", "profile: true",
+        "micro_batch_size: auto", "bnb_4bit_compute_dtype: bf16",
+        "bnb_4bit_compute_dtype: torch.float16"}) {
+    const std::string message = support_error(setting);
+    EXPECT_TRUE(message.starts_with("run.yml:1: " + setting.substr(0, setting.find(':'))))
+        << message;
+    EXPECT_TRUE(contains(message, "is not in this version")) << message;
+  }
+  for (const std::string setting : {"optimizer: adamw_hf", "sharding: replicate", "profile: false",
+                                    "bnb_4bit_compute_dtype: torch.float32", "device: auto"}) {
+    EXPECT_EQ(support_error(setting), "accepted");
+  }
+  EXPECT_EQ(support_error("sharding: full\n\nprofile: yes"),
+            "run.yml:3: profile: true is not in this version; run.yml:1: sharding: full is not in "
+            "this version; leave out what this version does not do");
+  if (!kHasCuda) {
+    EXPECT_EQ(support_error("device: cuda"),
+              "run.yml:1: device: cuda is not in this version: it is built without CUDA; leave out "
+              "what this version does not do");
+  }
+}
+
+TEST(Config, TrainingNeedsThreeKeys) {
+  const auto message = [](const std::string& text) {
+    return message_of([&] { validate_for_train(parse(text, {})); });
+  };
+  EXPECT_TRUE(message("").starts_with("run.yml: base_model is missing"));
+  EXPECT_TRUE(message("base_model: m").starts_with("run.yml: datasets is missing"));
+  EXPECT_TRUE(contains(message("base_model: m\ndatasets: [{path: x}]"), "output_dir is missing"));
+  EXPECT_EQ(message("base_model: m\ndatasets: [{path: x}]\noutput_dir: o"), "accepted");
+}
+
+TEST(Config, AMissingFileIsWrongUse) {
+  EXPECT_TRUE(contains(message_of([] { load_config("no/such.yml", {}); }), "no/such.yml"));
+}
+
+TEST(Config, TheExamplesAreValid) {
+  const std::set<std::string> later = {"llama3-8b-1gpu.yml", "llama2-70b-2x24gb.yml"};
+  int seen = 0;
+  for (const auto& file : std::filesystem::directory_iterator(TESSERA_SOURCE_DIR "/examples")) {
+    if (file.path().extension() != ".yml") continue;
+    ++seen;
+    const std::string path = file.path().string();
+    const Config config = parse(io::read_file(path, 1 << 20), {});
+    EXPECT_NO_THROW(validate_for_train(config)) << path;
+    const std::string message = message_of([&] { load_config(path, {}); });
+    if (later.contains(file.path().filename().string())) {
+      EXPECT_TRUE(contains(message, "is not in this version")) << message;
+    } else {
+      EXPECT_EQ(message, "accepted") << path;
+    }
+  }
+  EXPECT_GE(seen, 5);
+}
+
+TEST(Config, TheReferencePageIsUpToDate) {
+  const std::string path = TESSERA_SOURCE_DIR "/docs/configuration.md";
+  if (std::getenv("TESSERA_UPDATE_GOLDEN") != nullptr) {
+    io::AtomicFile file(path);
+    file.write(config_reference_markdown());
+    file.commit();
+  }
+  EXPECT_EQ(io::read_file(path, 1 << 20), config_reference_markdown())
+      << "run this test with TESSERA_UPDATE_GOLDEN=1 and commit docs/configuration.md";
+}
+
+TEST(Config, TheHelpFitsATerminal) {
+  const std::string help = config_help();
+  size_t begin = 0;
+  for (size_t end; (end = help.find('\n', begin)) != std::string::npos; begin = end + 1) {
+    EXPECT_LE(end - begin, 100u) << help.substr(begin, end - begin);
+  }
+  EXPECT_EQ(begin, help.size());
+  EXPECT_TRUE(contains(help, "  learning_rate = 0.0002\n"));
+}
+
+}  // namespace
+}  // namespace tessera::launch
