@@ -8,17 +8,9 @@
 #include <vector>
 
 #include "runtime/core/dtype.h"
+#include "runtime/ops/rope.h"
 
 namespace tessera::lora {
-
-struct RopeScaling {
-  enum class Kind { kNone, kLinear, kLlama3 };
-  Kind kind = Kind::kNone;
-  double factor = 1.0;
-  double low_freq_factor = 1.0;  // llama3 only, as the two below
-  double high_freq_factor = 4.0;
-  int64_t original_max_position = 8192;
-};
 
 struct DecoderConfig {
   std::string architecture;  // as the checkpoint names it, e.g. LlamaForCausalLM

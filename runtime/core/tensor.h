@@ -59,7 +59,8 @@ class Tensor {
     return view;
   }
 
-  explicit operator bool() const { return data_ != nullptr; }
+  /// False for a default Tensor only; a view made while measuring has a shape but no memory.
+  explicit operator bool() const { return dims_ > 0; }
   DType dtype() const { return dtype_; }
   Device device() const { return device_; }
   int dims() const { return dims_; }
@@ -77,7 +78,7 @@ class Tensor {
   void* raw() const { return data_; }
   template <class T>
   T* data() const {
-    TESSERA_CHECK(dtype_of<T>() == dtype_);
+    TESSERA_CHECK(dtype_of<std::remove_const_t<T>>() == dtype_);
     return static_cast<T*>(data_);
   }
   template <class T>

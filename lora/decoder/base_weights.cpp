@@ -1,0 +1,90 @@
+#include "lora/decoder/base_weights.h"
+
+#include <vector>
+
+namespace tessera::lora {
+namespace {
+
+size_t aligned(size_t bytes) {
+  return (bytes + Arena::kAlignment - 1) / Arena::kAlignment * Arena::kAlignment;
+}
+
+std::vector<size_t> layer_sizes(const DecoderConfig& config, const BlockLayout& layout) {
+  return std::vector<size_t>(size_t(config.layers), layout.bytes);
+}
+
+}  // namespace
+
+quant::Format format_of(DType dtype) {
+  switch (dtype) {
+    case DType::kF32:
+      return quant::Format::kF32;
+    case DType::kBF16:
+      return quant::Format::kBF16;
+    case DType::kF16:
+      return quant::Format::kF16;
+    default:
+      break;
+  }
+  fail("a weight of type {} cannot be used", name_of(dtype));
+}
+
+BlockLayout::BlockLayout(const DecoderConfig& c, const BaseFormat& format) {
+  const int64_t q = c.q_size(), kv = c.kv_size();
+  const std::array<std::array<int64_t, 2>, kSites> shapes = {{{q, c.hidden},
+                                                              {kv, c.hidden},
+                                                              {kv, c.hidden},
+                                                              {c.hidden, q},
+                                                              {c.ffn, c.hidden},
+                                                              {c.ffn, c.hidden},
+                                                              {c.hidden, c.ffn}}};
+  size_t end = 0;
+  for (size_t i = 0; i < kSites; ++i) {
+    spec[i] = {.format = format.linear,
+               .rows = shapes[i][0],
+               .cols = shapes[i][1],
+               .block = format.block,
+               .double_quant = format.double_quant};
+    offset[i] = end;
+    end = aligned(end + spec[i].bytes());
+  }
+  const size_t norm_bytes = aligned(size_t(c.hidden) * size_of(format.norm));
+  attention_norm = end;
+  mlp_norm = end + norm_bytes;
+  bytes = end + 2 * norm_bytes;
+}
+
+BaseWeights::BaseWeights(const DecoderConfig& config, const BaseFormat& format,
+                         parallel::Communicator& group)
+    : config_(config),
+      format_(format),
+      layout_(config, format),
+      store_(group, layer_sizes(config, layout_)) {
+  const size_t elements = size_t(config.vocab * config.hidden);
+  norm_offset_ = aligned(elements * size_of(format.embedding));
+  const size_t norm_end = norm_offset_ + aligned(size_t(config.hidden) * size_of(format.norm));
+  head_offset_ = config.tied_head ? 0 : norm_end;
+  outer_ = Buffer::host(config.tied_head ? norm_end : norm_end + elements * size_of(format.head));
+}
+
+Tensor BaseWeights::embedding() const {
+  return Tensor(outer_.data(), format_.embedding, {config_.vocab, config_.hidden});
+}
+
+Tensor BaseWeights::final_norm() const {
+  return Tensor(outer_.data() + norm_offset_, format_.norm, {config_.hidden});
+}
+
+Tensor BaseWeights::head_weight() const {
+  return Tensor(outer_.data() + head_offset_, config_.tied_head ? format_.embedding : format_.head,
+                {config_.vocab, config_.hidden});
+}
+
+quant::FrozenMatrix BaseWeights::head() const {
+  const Tensor w = head_weight();
+  return quant::FrozenMatrix(
+      {.format = format_of(w.dtype()), .rows = config_.vocab, .cols = config_.hidden},
+      static_cast<const std::byte*>(w.raw()));
+}
+
+}  // namespace tessera::lora

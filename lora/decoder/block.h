@@ -1,0 +1,67 @@
+// One decoder layer: attention, then the gated MLP, each behind an RMSNorm and a residual addition.
+// Forward and backward are free functions over Block (the weights, bound to a lease for as long as
+// the call lasts) and BlockSaved (what forward leaves). Recomputation calls block_forward again.
+// Shapes: N tokens, C hidden, F ffn, H heads, K kv heads, D head dim, R rank.
+#pragma once
+
+#include <array>
+
+#include "lora/adapter.h"
+#include "lora/decoder/config.h"
+#include "lora/linear.h"
+#include "runtime/core/function_ref.h"
+#include "runtime/ops/attention.h"
+
+namespace tessera::lora {
+
+inline constexpr int kSites = 7;
+
+struct Block {
+  Tensor attention_norm;  // [C]
+  Tensor mlp_norm;        // [C]
+  std::array<Linear, kSites> linear;
+
+  const Linear& at(Site site) const { return linear[size_t(site)]; }
+};
+
+/// Which tokens the block works on, and how each sees the others.
+struct BlockInput {
+  const DecoderConfig& config;
+  Tensor positions;                 // [N] i32, inside the sample
+  Tensor cos, sin;                  // [max position, D/2]
+  std::span<const int32_t> starts;  // sample boundaries
+};
+
+AttentionShape attention_shape(const DecoderConfig& config);
+
+struct BlockSaved {
+  Tensor x;                      // [N, C] the block's input
+  Tensor attention_rstd;         // [N]
+  Tensor q, k, v;                // [N, H*D], [N, K*D], [N, K*D]; q and k rotated
+  Tensor attended;               // [N, H*D]
+  Tensor lse;                    // [H, N]
+  Tensor mid;                    // [N, C] after attention
+  Tensor mlp_rstd;               // [N]
+  Tensor gate, up;               // [N, F]
+  std::array<Tensor, kSites> u;  // [N, R] of each adapted linear
+};
+
+/// Everything of BlockSaved but x.
+BlockSaved allocate_saved(Arena& arena, const DecoderConfig& config, const Block& block, Tensor x);
+
+/// out[N,H*D] and lse from s.q, s.k, s.v: attention inside each sample, or against a cache.
+using Attend = FunctionRef<void(const BlockSaved& s)>;
+
+/// y[N,C] = block(s.x), and fills s. An empty y skips the last product (recomputation).
+void block_forward(Context& ctx, Tensor y, const BlockSaved& s, const Block& block,
+                   const BlockInput& input, Attend attend);
+
+/// The attend of training: causal attention inside each sample.
+void attend_within_samples(Context& ctx, const BlockSaved& s, const BlockInput& input);
+
+/// d[N,C]: on entry the gradient of the block's output, on return of its input (unless !need_dx,
+/// when it is unspecified). Accumulates adapter gradients. Overwrites s.gate and s.up.
+void block_backward(Context& ctx, Tensor d, const BlockSaved& s, const Block& block,
+                    const BlockInput& input, bool need_dx);
+
+}  // namespace tessera::lora

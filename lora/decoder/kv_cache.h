@@ -1,0 +1,42 @@
+// Keys and values of sequences being generated, per layer. Fixed capacity; nothing is ever evicted.
+#pragma once
+
+#include <vector>
+
+#include "lora/decoder/config.h"
+#include "runtime/core/buffer.h"
+#include "runtime/core/tensor.h"
+
+namespace tessera::lora {
+
+class KvCache {
+ public:
+  /// Room for `capacity` tokens in each of `sequences` sequences.
+  KvCache(const DecoderConfig& config, int64_t sequences, int64_t capacity);
+
+  int64_t capacity() const { return capacity_; }
+  int64_t sequences() const { return int64_t(lengths_.size()); }
+  /// Tokens held of a sequence.
+  int64_t length(int64_t sequence) const { return lengths_[size_t(sequence)]; }
+  void grow(int64_t sequence, int64_t tokens) { lengths_[size_t(sequence)] += tokens; }
+
+  /// [capacity, K*D] of one layer and sequence.
+  Tensor keys(int64_t layer, int64_t sequence) const { return view(layer, sequence, 0); }
+  Tensor values(int64_t layer, int64_t sequence) const { return view(layer, sequence, 1); }
+
+ private:
+  Tensor view(int64_t layer, int64_t sequence, int64_t which) const;
+
+  int64_t capacity_;
+  int64_t kv_size_;
+  std::vector<int64_t> lengths_;
+  Buffer memory_;  // [layers, sequences, 2, capacity, K*D]
+};
+
+/// The newest tokens of one sequence.
+struct Feed {
+  int64_t sequence;
+  std::span<const int32_t> ids;
+};
+
+}  // namespace tessera::lora

@@ -1,0 +1,25 @@
+// Fills BaseWeights from a checkpoint, one tensor at a time: peak host memory is the quantized
+// model, one tensor in float32 and its blob.
+#pragma once
+
+#include "lora/decoder/base_weights.h"
+#include "lora/decoder/checkpoint.h"
+#include "runtime/core/function_ref.h"
+
+namespace tessera::lora {
+
+/// Reports tensors done and in all; may throw to stop loading.
+using LoadProgress = FunctionRef<void(int64_t done, int64_t total)>;
+
+/// A format that keeps every weight in the checkpoint's dtype. Error when one kind of tensor (a
+/// linear, a norm) has different dtypes in different layers.
+BaseFormat checkpoint_format(const Checkpoint& checkpoint);
+
+/// Reads, checks (finite values only, else Error naming the tensor) and stores every tensor.
+void load_base(Context& ctx, const Checkpoint& checkpoint, BaseWeights& base,
+               LoadProgress progress);
+
+/// "model.layers.3.self_attn.q_proj.weight"
+std::string weight_name(int64_t layer, Site site);
+
+}  // namespace tessera::lora

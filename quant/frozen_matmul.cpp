@@ -1,0 +1,42 @@
+#include "quant/frozen_matmul.h"
+
+#include "runtime/cpu/gemm.h"
+
+namespace tessera::quant {
+namespace {
+
+/// The product, and the low-rank addition as a second term of the same chain, so that it costs no
+/// pass over the output.
+void two_terms(Context& ctx, const cpu::GemmOutput& out, const cpu::GemmTerm& base, Tensor left,
+               cpu::PackPanel pack_right) {
+  const cpu::GemmTerm terms[] = {
+      base, {left ? left.data<float>() : nullptr, left.cols(), 1, left.cols(), pack_right}};
+  cpu::gemm(ctx, out, {terms, left.cols() > 0 ? size_t{2} : size_t{1}});
+}
+
+const float* floats(Tensor t) { return t.numel() > 0 ? t.data<float>() : nullptr; }
+
+}  // namespace
+
+void frozen_matmul(Context& ctx, Tensor y, Tensor x, const FrozenMatrix& w, LowRank update) {
+  const int64_t n = x.rows(), in = w.spec().cols, out = w.spec().rows;
+  TESSERA_CHECK(x.cols() == in && y.rows() == n && y.cols() == out);
+  TESSERA_CHECK(update.left.cols() == update.right.cols());
+  const PackForward pack = w.pack_forward();
+  const cpu::PackTransposed pack_right{floats(update.right), update.right.cols()};
+  two_terms(ctx, {y.data<float>(), n, out, out, false}, {x.data<float>(), in, 1, in, pack},
+            update.left, pack_right);
+}
+
+void frozen_matmul_backward(Context& ctx, Tensor dx, Tensor dy, const FrozenMatrix& w,
+                            LowRank update, bool accumulate) {
+  const int64_t n = dy.rows(), in = w.spec().cols, out = w.spec().rows;
+  TESSERA_CHECK(dy.cols() == out && dx.rows() == n && dx.cols() == in);
+  TESSERA_CHECK(update.left.cols() == 0 || update.left.cols() == update.right.rows());
+  const PackBackward pack = w.pack_backward();
+  const cpu::PackRows pack_right{floats(update.right), in};
+  two_terms(ctx, {dx.data<float>(), n, in, in, accumulate}, {dy.data<float>(), out, 1, out, pack},
+            update.left, pack_right);
+}
+
+}  // namespace tessera::quant

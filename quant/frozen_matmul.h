@@ -1,0 +1,23 @@
+// Products with a frozen weight, and the LoRA update that rides on them in the same output tile.
+#pragma once
+
+#include "quant/frozen_matrix.h"
+#include "runtime/core/context.h"
+#include "runtime/core/tensor.h"
+
+namespace tessera::quant {
+
+/// A rank-R addition to the product: left[N,R] times right. Empty tensors: no addition.
+struct LowRank {
+  Tensor left;
+  Tensor right;
+};
+
+/// y[N,out] = x[N,in] * W^T + left[N,R] * right[out,R]^T.
+void frozen_matmul(Context& ctx, Tensor y, Tensor x, const FrozenMatrix& w, LowRank update);
+
+/// dx[N,in] (+)= dy[N,out] * W + left[N,R] * right[R,in].
+void frozen_matmul_backward(Context& ctx, Tensor dx, Tensor dy, const FrozenMatrix& w,
+                            LowRank update, bool accumulate);
+
+}  // namespace tessera::quant

@@ -1,0 +1,16 @@
+#include "runtime/ops/matmul.h"
+
+namespace tessera {
+
+void matmul(Context& ctx, Tensor c, Tensor a, Tensor b, MatmulOptions options) {
+  const int64_t depth = options.transpose_a ? a.rows() : a.cols();
+  TESSERA_CHECK(c.rows() == (options.transpose_a ? a.cols() : a.rows()));
+  TESSERA_CHECK(c.cols() == (options.transpose_b ? b.rows() : b.cols()));
+  TESSERA_CHECK(depth == (options.transpose_b ? b.cols() : b.rows()));
+  if constexpr (kHasCuda) {
+    if (ctx.device().is_cuda()) return cuda::matmul(ctx, c, a, b, options);
+  }
+  cpu::matmul(ctx, c, a, b, options);
+}
+
+}  // namespace tessera
