@@ -48,7 +48,7 @@ class GgufFile::Parser {
     cursor_.skip(sizeof magic, "the magic");
     const auto version = cursor_.number<uint32_t>("the version");
     if (version != 2 && version != 3) {
-      if ((version & 0xffffu) == 0)
+      if (version != 0 && (version & 0xffffu) == 0)
         fail("{}: a big-endian GGUF file, which is not supported", path());
       fail("{}: GGUF version {}; versions 2 and 3 are supported", path(), version);
     }

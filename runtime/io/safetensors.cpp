@@ -355,6 +355,9 @@ SafetensorsWriter::SafetensorsWriter(const std::string& path, std::vector<Safete
     const size_t rank_a = rank_of(a.dtype), rank_b = rank_of(b.dtype);
     return rank_a != rank_b ? rank_a > rank_b : a.name < b.name;
   });
+  for (size_t i = 1; i < entries_.size(); ++i) {
+    TESSERA_CHECK(entries_[i - 1].name != entries_[i].name);
+  }
   uint64_t offset = 0;
   for (SafetensorsEntry& entry : entries_) {
     const std::optional<uint64_t> bytes = bytes_of(entry);

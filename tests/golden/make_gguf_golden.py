@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""Makes gguf/: what the reference implementations read out of GGUF data.
+
+    python make_gguf_golden.py
+
+blocks.safetensors   random blocks of each type, with extreme and subnormal scales, and the values
+                     that gguf.quants.dequantize gives (TYPE.blocks, TYPE.values)
+tiny.gguf            a one-layer llama with every type that is decoded, written by gguf.GGUFWriter
+                     with q and k permuted as llama.cpp's converter does
+tiny.safetensors     the state that transformers loads from it, under Hugging Face names
+Needs numpy, gguf, torch, transformers, safetensors.
+"""
+
+import pathlib
+
+import gguf
+import numpy as np
+import torch
+from gguf import GGMLQuantizationType as Type
+from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_torch
+from transformers import AutoModelForCausalLM
+
+OUT = pathlib.Path(__file__).parent / "gguf"
+BLOCKS = 40
+HIDDEN, FFN, HEADS, KV_HEADS, HEAD_DIM, VOCAB = 32, 64, 4, 2, 8, 32
+
+# Largest, smallest normal, subnormal, smallest subnormal, zeros, one; then negated.
+EXTREMES = np.array([0x7BFF, 0x0400, 0x03FF, 0x0001, 0x0000, 0x3C00], dtype=np.uint16)
+EXTREMES = np.concatenate([EXTREMES, EXTREMES | 0x8000])
+
+
+def halves(rng, count):
+    """Random finite float16 bit patterns that begin with the extreme ones."""
+    bits = rng.integers(0, 1 << 16, count, dtype=np.uint16)
+    bits[(bits & 0x7C00) == 0x7C00] &= 0xBFFF
+    bits[: len(EXTREMES)] = EXTREMES
+    return bits
+
+
+def random_blocks(rng, kind):
+    _, size = gguf.GGML_QUANT_SIZES[kind]
+    blocks = rng.integers(0, 256, (BLOCKS, size), dtype=np.uint8)
+    if kind == Type.F16:
+        return halves(rng, 512).view(np.uint8).reshape(1, -1)
+    if kind in (Type.BF16, Type.F32):
+        bits = rng.integers(0, 1 << 16, 512, dtype=np.uint16)
+        bits[(bits & 0x7F80) == 0x7F80] &= 0xBFFF  # finite
+        bits[:8] = [0x0001, 0x8001, 0x007F, 0x0080, 0x7F7F, 0x0000, 0x8000, 0x3F80]
+        return bits.view(np.uint8).reshape(1, -1)
+    blocks[:, 0:2] = halves(rng, BLOCKS).view(np.uint8).reshape(BLOCKS, 2)
+    if kind == Type.Q4_1:
+        blocks[:, 2:4] = halves(rng, BLOCKS)[::-1].copy().view(np.uint8).reshape(BLOCKS, 2)
+    return blocks
+
+
+def make_blocks():
+    rng = np.random.default_rng(1)
+    tensors = {}
+    for kind in (Type.F32, Type.F16, Type.BF16, Type.Q8_0, Type.Q4_0, Type.Q4_1):
+        blocks = random_blocks(rng, kind)
+        values = gguf.quants.dequantize(blocks, kind).astype(np.float32).reshape(-1)
+        tensors[f"{kind.name}.blocks"] = blocks.reshape(-1).copy()
+        tensors[f"{kind.name}.values"] = values.copy()
+    save_file(tensors, OUT / "blocks.safetensors")
+
+
+def permute(weight, heads):
+    """The order of rows that llama.cpp's converter gives to q and k."""
+    rows, columns = weight.shape
+    return weight.reshape(heads, 2, rows // heads // 2, columns).swapaxes(1, 2).reshape(rows, columns)
+
+
+def make_model():
+    rng = np.random.default_rng(2)
+
+    def random(*shape):
+        return rng.standard_normal(shape, dtype=np.float32)
+
+    writer = gguf.GGUFWriter(OUT / "tiny.gguf", "llama")
+    writer.add_context_length(128)
+    writer.add_embedding_length(HIDDEN)
+    writer.add_block_count(1)
+    writer.add_feed_forward_length(FFN)
+    writer.add_head_count(HEADS)
+    writer.add_head_count_kv(KV_HEADS)
+    writer.add_rope_dimension_count(HEAD_DIM)
+    writer.add_rope_freq_base(5000.0)
+    writer.add_layer_norm_rms_eps(1e-6)
+    writer.add_vocab_size(VOCAB)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+
+    def add(name, weight, kind):
+        writer.add_tensor(name, gguf.quants.quantize(weight, kind), raw_dtype=kind)
+
+    q, kv = HEADS * HEAD_DIM, KV_HEADS * HEAD_DIM
+    add("token_embd.weight", random(VOCAB, HIDDEN), Type.Q8_0)
+    add("blk.0.attn_norm.weight", random(HIDDEN), Type.F32)
+    add("blk.0.attn_q.weight", permute(random(q, HIDDEN), HEADS), Type.Q4_1)
+    add("blk.0.attn_k.weight", permute(random(kv, HIDDEN), KV_HEADS), Type.F16)
+    add("blk.0.attn_v.weight", random(kv, HIDDEN), Type.Q4_0)
+    add("blk.0.attn_output.weight", random(HIDDEN, q), Type.BF16)
+    add("blk.0.ffn_norm.weight", random(HIDDEN), Type.F32)
+    add("blk.0.ffn_gate.weight", random(FFN, HIDDEN), Type.Q4_0)
+    add("blk.0.ffn_up.weight", random(FFN, HIDDEN), Type.Q4_1)
+    add("blk.0.ffn_down.weight", random(HIDDEN, FFN), Type.Q8_0)
+    add("output_norm.weight", random(HIDDEN), Type.F32)
+    add("output.weight", random(VOCAB, HIDDEN), Type.F16)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+    model = AutoModelForCausalLM.from_pretrained(str(OUT), gguf_file="tiny.gguf", dtype=torch.float32)
+    save_torch({name: value.contiguous() for name, value in model.state_dict().items()},
+               OUT / "tiny.safetensors", metadata={"format": "pt"})
+    print(model.config)
+
+
+if __name__ == "__main__":
+    OUT.mkdir(exist_ok=True)
+    make_blocks()
+    make_model()
