@@ -14,34 +14,65 @@
 HWY_BEFORE_NAMESPACE();
 namespace tessera::cpu::HWY_NAMESPACE {
 
-/// Row i of a tile sees its first seen(i) keys.
+/// Row i of a tile sees the tile's keys [hidden(i), seen(i)).
 struct CausalMask {
-  int64_t first;  // keys that row 0 would see, were the tile endless; may be negative
-  int64_t step;   // more keys per row
-  int64_t keys;   // in the tile
+  int64_t first;   // keys that row 0 would see, were the tile endless; may be negative
+  int64_t step;    // more keys per row
+  int64_t keys;    // in the tile
+  int64_t window;  // at most so many of them, the last ones
 
   int64_t seen(int64_t row) const { return std::clamp<int64_t>(first + row * step, 0, keys); }
-  bool covers_all() const { return seen(0) == kAttentionTile; }
+  int64_t hidden(int64_t row) const {
+    return std::clamp<int64_t>(first + row * step - window, 0, keys);
+  }
+  bool covers_all(int64_t rows) const { return seen(0) == kAttentionTile && hidden(rows - 1) == 0; }
 };
 
-/// The lanes of `a` at columns [column, column + 16) that are under `seen`, else `other`.
-HWY_INLINE Vec16 keep_seen16(const Vec16& a, int64_t column, int64_t seen, float other) {
+/// The lanes of `a`, at columns [column, column + 16), that `row` sees, and `other` in the rest.
+HWY_INLINE Vec16 keep_seen16(const Vec16& a, int64_t column, const CausalMask& mask, int64_t row,
+                             float other) {
   const D d;
   Vec16 r;
-  const V limit = hn::Set(d, float(seen));
+  const V begin = hn::Set(d, float(mask.hidden(row)));
+  const V end = hn::Set(d, float(mask.seen(row)));
   for (int p = 0; p < kParts; ++p) {
     const V lane = hn::Iota(d, float(column + p * kLanes));
-    r.part[p] = hn::IfThenElse(hn::Lt(lane, limit), a.part[p], hn::Set(d, other));
+    r.part[p] = hn::IfThenElse(hn::And(hn::Ge(lane, begin), hn::Lt(lane, end)), a.part[p],
+                               hn::Set(d, other));
   }
   return r;
 }
 
-/// `rows` rows of a head, as panels of 64 columns.
+/// softcap * tanh(x / softcap); NaN where x is not finite, as exp16 would hide it.
+HWY_INLINE Vec16 cap16(const Vec16& x, float softcap) {
+  const Vec16 y = div16(x, set16(softcap));
+  const Vec16 limit = set16(20.0f);  // tanh is 1 in float32 from about 9 on
+  const Vec16 negative = sub16(zero16(), limit);
+  Vec16 e = max16(y, negative);
+  for (int p = 0; p < kParts; ++p) e.part[p] = hn::Min(e.part[p], limit.part[p]);
+  e = exp16(add16(e, e));
+  const Vec16 tanh = div16(sub16(e, set16(1.0f)), add16(e, set16(1.0f)));
+  return fma16(tanh, set16(softcap), mul16(y, zero16()));
+}
+
+/// The logits of raw products.
+HWY_INLINE Vec16 logits16(const Vec16& product, const AttentionShape& shape) {
+  const Vec16 x = mul16(product, set16(shape.scale));
+  return shape.softcap > 0 ? cap16(x, shape.softcap) : x;
+}
+
+/// `rows` rows of a head, as panels of 64 columns, zero from head_dim to the next multiple of 16.
 HWY_INLINE void pack_head(const float* from, int64_t stride, int64_t rows, int64_t head_dim,
                           float* panels) {
-  const PackRows pack{from, stride};
   for (int64_t j = 0; j < head_dim; j += kPanelCols) {
-    pack(j, std::min(kPanelCols, head_dim - j), 0, rows, panels + j * kAttentionTile);
+    const int64_t cols = std::min(kPanelCols, head_dim - j);
+    for (int64_t i = 0; i < rows; ++i) {
+      const float* row = from + i * stride + j;
+      float* to = panels + j * kAttentionTile + i * kPanelCols;
+      int64_t c = 0;
+      for (; c + 16 <= cols; c += 16) store16(load16(row + c), to + c);
+      if (c < cols) store16(load16(row + c, cols - c), to + c);
+    }
   }
 }
 

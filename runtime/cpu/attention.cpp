@@ -15,8 +15,9 @@
 HWY_BEFORE_NAMESPACE();
 namespace tessera::cpu::HWY_NAMESPACE {
 
-// Far below any logit, and still finite: a logit minus a maximum must not become NaN.
-constexpr float kUnseen = -1e30f;
+// Far below any logit, and still finite: a logit minus a maximum must not become NaN. An unseen key
+// lies so far under a row's first maximum that its exp is 0 even where the row sees nothing yet.
+constexpr float kNoMaximum = -1e30f, kUnseen = -2e30f;
 
 HWY_INLINE float max_of(const Vec16& a) {
   V m = a.part[0];
@@ -27,13 +28,13 @@ HWY_INLINE float max_of(const Vec16& a) {
 /// Scales and masks the scores; moves each row's maximum on and keeps the previous one.
 HWY_INLINE void update_maxima(const AttentionRows& job, const CausalMask& mask,
                               AttentionForwardTiles& t) {
-  const Vec16 scale = set16(job.scale);
+  const bool whole = mask.covers_all(job.rows);
   for (int64_t i = 0; i < job.rows; ++i) {
     float* row = t.scores + i * kAttentionTile;
     Vec16 top = set16(kUnseen);
     for (int64_t c = 0; c < kAttentionTile; c += 16) {
-      Vec16 x = mul16(load16(row + c), scale);
-      if (!mask.covers_all()) x = keep_seen16(x, c, mask.seen(i), kUnseen);
+      Vec16 x = logits16(load16(row + c), job.shape);
+      if (!whole) x = keep_seen16(x, c, mask, i, kUnseen);
       store16(x, row + c);
       top = max16(top, x);
     }
@@ -74,20 +75,16 @@ HWY_INLINE void exponentiate(const AttentionRows& job, AttentionForwardTiles& t)
 }
 
 HWY_INLINE void write_rows(const AttentionRows& job, int64_t pitch, AttentionForwardTiles& t) {
+  const int64_t head_dim = job.shape.head_dim;
   HWY_ALIGN float total[kAttentionTile] = {};
   for (int64_t i = 0; i < job.rows; ++i) {
     total[i] = sum16(load16(t.sums + i * 16));
     const Vec16 factor = set16(1.0f / total[i]);
     const float* from = t.out + i * pitch;
     float* to = job.out + i * job.q_stride;
-    for (int64_t c = 0; c < job.head_dim; c += 16) {
-      const Vec16 x = mul16(load16(from + c), factor);
-      if (c + 16 <= job.head_dim) {
-        store16(x, to + c);
-      } else {
-        store16(x, to + c, job.head_dim - c);
-      }
-    }
+    int64_t c = 0;
+    for (; c + 16 <= head_dim; c += 16) store16(mul16(load16(from + c), factor), to + c);
+    if (c < head_dim) store16(mul16(load16(from + c), factor), to + c, head_dim - c);
   }
   if (job.lse == nullptr) return;
   for (int64_t i = 0; i < job.rows; i += 16) {
@@ -103,22 +100,24 @@ HWY_INLINE void write_rows(const AttentionRows& job, int64_t pitch, AttentionFor
 }
 
 void attend_rows(const AttentionRows& job, AttentionForwardTiles& t) {
-  const int64_t pitch = round_up_16(job.head_dim);
+  const int64_t head_dim = job.shape.head_dim, pitch = round_up_16(head_dim);
+  const int64_t window = window_of(job.shape);
+  const int64_t first_key = first_key_tile(job.position, window);
   const int64_t key_count = job.position + (job.rows - 1) * job.step + 1;
-  std::fill_n(t.maximum, kAttentionTile, kUnseen);
+  std::fill_n(t.maximum, kAttentionTile, kNoMaximum);
   std::fill_n(t.sums, kAttentionTile * 16, 0.0f);
-  for (int64_t key = 0; key < key_count; key += kAttentionTile) {
+  for (int64_t key = first_key; key < key_count; key += kAttentionTile) {
     const int64_t keys = std::min(kAttentionTile, key_count - key);
-    const CausalMask mask{job.position - key + 1, job.step, keys};
-    PackTransposed{job.k + key * job.kv_stride, job.kv_stride}(0, keys, 0, job.head_dim, t.keys);
-    multiply_keys({job.q, job.q_stride, 1, job.head_dim, t.keys}, mask, job.rows, t.scores);
+    const CausalMask mask{job.position - key + 1, job.step, keys, window};
+    PackTransposed{job.k + key * job.kv_stride, job.kv_stride}(0, keys, 0, head_dim, t.keys);
+    multiply_keys({job.q, job.q_stride, 1, head_dim, t.keys}, mask, job.rows, t.scores);
     update_maxima(job, mask, t);
-    if (key > 0) rescale(job, pitch, t);
+    if (key > first_key) rescale(job, pitch, t);
     exponentiate(job, t);
-    pack_head(job.v + key * job.kv_stride, job.kv_stride, keys, job.head_dim, t.values);
+    pack_head(job.v + key * job.kv_stride, job.kv_stride, keys, head_dim, t.values);
     for_row_groups(mask, job.rows, [&](int64_t row, int64_t count, int64_t depth) HWY_ATTR {
       multiply_head({t.scores + row * kAttentionTile, kAttentionTile, 1, depth, t.values},
-                    {t.out + row * pitch, count, pitch, pitch, key > 0});
+                    {t.out + row * pitch, count, pitch, pitch, key > first_key});
     });
   }
   write_rows(job, pitch, t);
@@ -167,7 +166,7 @@ void attention(Context& ctx, Tensor out, Tensor lse, const AttentionInput& in) {
     const int64_t at = row * in.q.cols() + task.head * shape.head_dim;
     const int64_t kv = task.begin * in.k.cols() + task.head / group * shape.head_dim;
     attend({q + at, k + kv, v + kv, o + at, l + task.head * tokens + row, in.q.cols(), in.k.cols(),
-            task.rows, task.first, 1, shape.head_dim, shape.scale});
+            task.rows, task.first, 1, shape});
   });
 }
 
@@ -181,7 +180,7 @@ void attention_decode(Context& ctx, Tensor out, const AttentionDecode& in) {
     // The heads of a group are the rows of one task: each key is packed once for all of them.
     parallel_for(ctx.threads(), shape.kv_heads, [&](int64_t kv) {
       attend({q + kv * group * d, k + kv * d, v + kv * d, o + kv * group * d, nullptr, d,
-              in.k.cols(), group, in.first, 0, d, shape.scale});
+              in.k.cols(), group, in.first, 0, shape});
     });
     return;
   }
@@ -190,7 +189,7 @@ void attention_decode(Context& ctx, Tensor out, const AttentionDecode& in) {
     const int64_t head = task / tiles, row = task % tiles * kAttentionTile;
     const int64_t at = row * in.q.cols() + head * d, kv = head / group * d;
     attend({q + at, k + kv, v + kv, o + at, nullptr, in.q.cols(), in.k.cols(),
-            std::min(kAttentionTile, count - row), in.first + row, 1, d, shape.scale});
+            std::min(kAttentionTile, count - row), in.first + row, 1, shape});
   });
 }
 

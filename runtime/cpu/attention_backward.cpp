@@ -16,9 +16,9 @@ namespace tessera::cpu::HWY_NAMESPACE {
 
 /// The query rows [query, query + rows) of one head of the group against the keys from `key`.
 struct TilePair {
-  int64_t head, query, rows, key, keys;
+  int64_t head, query, rows, key, keys, window;
 
-  CausalMask mask() const { return {query - key + 1, 1, keys}; }
+  CausalMask mask() const { return {query - key + 1, 1, keys, window}; }
 };
 
 /// delta[i] = sum over d of out[i][d] * dout[i][d], the softmax's part of the gradient.
@@ -28,34 +28,42 @@ HWY_INLINE void compute_delta(const AttentionGroup& g, int64_t offset, int64_t r
     const float* dout = g.dout + offset + i * g.q_stride;
     Vec16 sum = zero16();
     int64_t c = 0;
-    for (; c + 16 <= g.head_dim; c += 16) sum = fma16(load16(out + c), load16(dout + c), sum);
-    if (c < g.head_dim) {
-      const int64_t n = g.head_dim - c;
+    for (; c + 16 <= g.shape.head_dim; c += 16) sum = fma16(load16(out + c), load16(dout + c), sum);
+    if (c < g.shape.head_dim) {
+      const int64_t n = g.shape.head_dim - c;
       sum = fma16(load16(out + c, n), load16(dout + c, n), sum);
     }
     delta[i] = sum16(sum);
   }
 }
 
-/// p = exp(scale * q k^T - lse) and ds = scale * p * (dout v^T - delta); 0 where unseen.
+/// p = exp(logits - lse) and ds = p * (dout v^T - delta) by the raw product q k^T; 0 where unseen.
 HWY_INLINE void probabilities(const AttentionGroup& g, const TilePair& pair,
                               AttentionBackwardTiles& t) {
   const CausalMask mask = pair.mask();
-  const int64_t offset = pair.head * g.head_dim + pair.query * g.q_stride;
-  multiply_keys({g.q + offset, g.q_stride, 1, g.head_dim, t.keys_transposed}, mask, pair.rows, t.p);
-  multiply_keys({g.dout + offset, g.q_stride, 1, g.head_dim, t.values_transposed}, mask, pair.rows,
-                t.ds);
-  const Vec16 scale = set16(g.scale);
+  const int64_t offset = pair.head * g.shape.head_dim + pair.query * g.q_stride;
+  multiply_keys({g.q + offset, g.q_stride, 1, g.shape.head_dim, t.keys_transposed}, mask, pair.rows,
+                t.p);
+  multiply_keys({g.dout + offset, g.q_stride, 1, g.shape.head_dim, t.values_transposed}, mask,
+                pair.rows, t.ds);
+  const Vec16 scale = set16(g.shape.scale);
+  const float softcap = g.shape.softcap;
+  const bool whole = mask.covers_all(pair.rows);
   const float* lse = g.lse + pair.head * g.lse_stride + pair.query;
   for (int64_t i = 0; i < pair.rows; ++i) {
     float *p_row = t.p + i * kAttentionTile, *ds_row = t.ds + i * kAttentionTile;
     const Vec16 log_sum = set16(lse[i]), delta = set16(t.delta[i]);
     for (int64_t c = 0; c < kAttentionTile; c += 16) {
-      Vec16 p = exp16(sub16(mul16(load16(p_row + c), scale), log_sum));
+      const Vec16 x = logits16(load16(p_row + c), g.shape);
+      Vec16 p = exp16(sub16(x, log_sum));
       Vec16 ds = mul16(mul16(p, scale), sub16(load16(ds_row + c), delta));
-      if (!mask.covers_all()) {
-        p = keep_seen16(p, c, mask.seen(i), 0.0f);
-        ds = keep_seen16(ds, c, mask.seen(i), 0.0f);
+      if (softcap > 0) {
+        const Vec16 tanh = div16(x, set16(softcap));
+        ds = mul16(ds, sub16(set16(1.0f), mul16(tanh, tanh)));
+      }
+      if (!whole) {
+        p = keep_seen16(p, c, mask, i, 0.0f);
+        ds = keep_seen16(ds, c, mask, i, 0.0f);
       }
       store16(p, p_row + c);
       store16(ds, ds_row + c);
@@ -63,12 +71,13 @@ HWY_INLINE void probabilities(const AttentionGroup& g, const TilePair& pair,
   }
 }
 
-/// dq (+)= ds * keys, for the rows of the pair. The first tile of keys overwrites.
+/// dq (+)= ds * keys, for the rows of the pair. The first tile of keys they see overwrites.
 HWY_INLINE void add_dq(const AttentionGroup& g, const TilePair& pair, AttentionBackwardTiles& t) {
-  float* dq = g.dq + pair.head * g.head_dim + pair.query * g.q_stride;
+  const bool accumulate = pair.key > first_key_tile(pair.query, pair.window);
+  float* dq = g.dq + pair.head * g.shape.head_dim + pair.query * g.q_stride;
   for_row_groups(pair.mask(), pair.rows, [&](int64_t row, int64_t n, int64_t depth) HWY_ATTR {
     multiply_head({t.ds + row * kAttentionTile, kAttentionTile, 1, depth, t.keys},
-                  {dq + row * g.q_stride, n, g.head_dim, g.q_stride, pair.key > 0});
+                  {dq + row * g.q_stride, n, g.shape.head_dim, g.q_stride, accumulate});
   });
 }
 
@@ -92,28 +101,29 @@ HWY_INLINE void add_to_keys(const TilePair& pair, const float* weights, const fl
 HWY_INLINE void pack_keys(const AttentionGroup& g, int64_t key, int64_t keys,
                           AttentionBackwardTiles& t) {
   const int64_t at = key * g.kv_stride;
-  PackTransposed{g.k + at, g.kv_stride}(0, keys, 0, g.head_dim, t.keys_transposed);
-  PackTransposed{g.v + at, g.kv_stride}(0, keys, 0, g.head_dim, t.values_transposed);
-  pack_head(g.k + at, g.kv_stride, keys, g.head_dim, t.keys);
+  PackTransposed{g.k + at, g.kv_stride}(0, keys, 0, g.shape.head_dim, t.keys_transposed);
+  PackTransposed{g.v + at, g.kv_stride}(0, keys, 0, g.shape.head_dim, t.values_transposed);
+  pack_head(g.k + at, g.kv_stride, keys, g.shape.head_dim, t.keys);
 }
 
 /// dk and dv of the tile of keys at `key`; with_dq adds the tile's share of every dq too.
 void gradients_of_keys(const AttentionGroup& g, int64_t key, bool with_dq,
                        AttentionBackwardTiles& t) {
   const int64_t keys = std::min(kAttentionTile, g.length - key);
-  const int64_t pitch = round_up_16(g.head_dim);
+  const int64_t pitch = round_up_16(g.shape.head_dim);
   pack_keys(g, key, keys, t);
+  const int64_t window = window_of(g.shape), end = std::min(g.length, key + keys - 1 + window);
   bool accumulate = false;
   for (int64_t head = 0; head < g.group; ++head) {
-    for (int64_t query = key; query < g.length; query += kAttentionTile) {
+    for (int64_t query = key; query < end; query += kAttentionTile) {
       const int64_t rows = std::min(kAttentionTile, g.length - query);
-      const TilePair pair{head, query, rows, key, keys};
-      const int64_t offset = head * g.head_dim + query * g.q_stride;
+      const TilePair pair{head, query, rows, key, keys, window};
+      const int64_t offset = head * g.shape.head_dim + query * g.q_stride;
       compute_delta(g, offset, rows, t.delta);
       probabilities(g, pair, t);
-      pack_head(g.dout + offset, g.q_stride, rows, g.head_dim, t.douts);
+      pack_head(g.dout + offset, g.q_stride, rows, g.shape.head_dim, t.douts);
       add_to_keys(pair, t.p, t.douts, {t.dv, keys, pitch, pitch, accumulate});
-      pack_head(g.q + offset, g.q_stride, rows, g.head_dim, t.queries);
+      pack_head(g.q + offset, g.q_stride, rows, g.shape.head_dim, t.queries);
       add_to_keys(pair, t.ds, t.queries, {t.dk, keys, pitch, pitch, accumulate});
       if (with_dq) add_dq(g, pair, t);
       accumulate = true;
@@ -121,8 +131,8 @@ void gradients_of_keys(const AttentionGroup& g, int64_t key, bool with_dq,
   }
   for (int64_t i = 0; i < keys; ++i) {
     const int64_t at = (key + i) * g.kv_stride;
-    std::copy_n(t.dk + i * pitch, g.head_dim, g.dk + at);
-    std::copy_n(t.dv + i * pitch, g.head_dim, g.dv + at);
+    std::copy_n(t.dk + i * pitch, g.shape.head_dim, g.dk + at);
+    std::copy_n(t.dv + i * pitch, g.shape.head_dim, g.dv + at);
   }
 }
 
@@ -130,11 +140,12 @@ void gradients_of_keys(const AttentionGroup& g, int64_t key, bool with_dq,
 void gradients_of_queries(const AttentionGroup& g, int64_t head, int64_t query,
                           AttentionBackwardTiles& t) {
   const int64_t rows = std::min(kAttentionTile, g.length - query);
-  compute_delta(g, head * g.head_dim + query * g.q_stride, rows, t.delta);
-  for (int64_t key = 0; key <= query; key += kAttentionTile) {
+  compute_delta(g, head * g.shape.head_dim + query * g.q_stride, rows, t.delta);
+  const int64_t window = window_of(g.shape);
+  for (int64_t key = first_key_tile(query, window); key <= query; key += kAttentionTile) {
     const int64_t keys = std::min(kAttentionTile, g.length - key);
     pack_keys(g, key, keys, t);
-    const TilePair pair{head, query, rows, key, keys};
+    const TilePair pair{head, query, rows, key, keys, window};
     probabilities(g, pair, t);
     add_dq(g, pair, t);
   }
@@ -177,7 +188,7 @@ std::vector<AttentionGroup> list_groups(const AttentionGrads& grads, Tensor dout
                         dout.data<float>() + q_at, lse.data<float>() + kv * group * tokens + begin,
                         grads.dq.data<float>() + q_at, grads.dk.data<float>() + kv_at,
                         grads.dv.data<float>() + kv_at, length, group, q_stride, kv_stride, tokens,
-                        shape.head_dim, shape.scale});
+                        shape});
     }
   }
   // Long tasks first, so that the threads end together.

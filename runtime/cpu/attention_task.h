@@ -4,14 +4,26 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 
 #include "runtime/cpu/gemm.h"
+#include "runtime/ops/attention.h"
 
 namespace tessera::cpu {
 
 inline constexpr int64_t kAttentionTile = 64;  // queries, and keys, of a tile
 inline constexpr int64_t kMaxHeadDim = 256;
 static_assert(kAttentionTile == kPanelCols);
+
+/// The window as the mask wants it: none is one that no position exceeds.
+inline int64_t window_of(const AttentionShape& shape) {
+  return shape.window > 0 ? shape.window : std::numeric_limits<int32_t>::max();
+}
+
+/// The first tile of keys that a query at `position` sees.
+inline int64_t first_key_tile(int64_t position, int64_t window) {
+  return std::max<int64_t>(0, position - window + 1) / kAttentionTile * kAttentionTile;
+}
 
 /// At most kAttentionTile query rows that read one kv head.
 struct AttentionRows {
@@ -23,10 +35,9 @@ struct AttentionRows {
   int64_t q_stride;   // floats
   int64_t kv_stride;  // floats
   int64_t rows;
-  int64_t position;  // of row 0: the row sees keys [0, position]
+  int64_t position;  // of row 0: the row sees keys up to this one
   int64_t step;      // 1: row i is at position + i; 0: all rows are at `position`
-  int64_t head_dim;
-  float scale;
+  const AttentionShape& shape;
 };
 
 /// One kv head of one sample and the `group` query heads that read it, all at the sample's row 0.
@@ -38,8 +49,7 @@ struct AttentionGroup {
   int64_t group;
   int64_t q_stride, kv_stride;  // floats from row to row
   int64_t lse_stride;           // floats from head to head
-  int64_t head_dim;
-  float scale;
+  AttentionShape shape;
 };
 
 using AttentionMatrix = float[kAttentionTile * kAttentionTile];

@@ -21,6 +21,7 @@ void check_shape(const AttentionShape& shape) {
         shape.heads, shape.kv_heads);
   }
   TESSERA_CHECK(std::isfinite(shape.scale) && shape.scale > 0);
+  TESSERA_CHECK(shape.window >= 0 && std::isfinite(shape.softcap) && shape.softcap >= 0);
 }
 
 bool is_matrix(const Tensor& t, int64_t rows, int64_t cols) {

@@ -13,10 +13,12 @@
 namespace tessera {
 
 struct AttentionShape {
-  int64_t heads;     // H
-  int64_t kv_heads;  // K, divides H; query head h reads kv head h / (H / K)
-  int64_t head_dim;  // D, at most 256; multiples of 16 are fastest
-  float scale;       // > 0; of the logits, usually 1 / sqrt(D)
+  int64_t heads;         // H
+  int64_t kv_heads;      // K, divides H; query head h reads kv head h / (H / K)
+  int64_t head_dim;      // D, at most 256; multiples of 16 are fastest
+  float scale;           // > 0; of the logits, usually 1 / sqrt(D)
+  int64_t window = 0;    // > 0: a token sees itself and the window - 1 tokens before it only
+  float softcap = 0.0f;  // > 0: a logit x becomes softcap * tanh(x / softcap) (Gemma 2)
 };
 
 struct AttentionInput {
@@ -42,10 +44,10 @@ struct AttentionDecode {
   AttentionShape shape;
 };
 
-/// out[N, H*D] = softmax(scale * q k^T, causal) v per head; lse[H, N] = the natural log of each
-/// row's sum of exp(scale * q k^T), which is what the backward needs. A NaN or infinite logit
-/// makes its row NaN. Blockwise softmax of Dao et al., "FlashAttention-2", algorithm 1.
-/// Throws Error when the model's heads do not divide or are too wide.
+/// out[N, H*D] = softmax(x, causal) v per head with logits x = scale * q k^T, capped if asked;
+/// lse[H, N] = the natural log of each row's sum of exp(x), which is what the backward needs. A NaN
+/// or infinite logit makes its row NaN. Blockwise softmax of Dao et al., "FlashAttention-2",
+/// algorithm 1. Throws Error when the model's heads do not divide or are too wide.
 void attention(Context& ctx, Tensor out, Tensor lse, const AttentionInput& in);
 
 /// The gradients of sum(dout * out) with out and lse as attention() wrote them (FlashAttention-2,
