@@ -116,6 +116,7 @@ double Decoder::forward(const Batch& batch, RunKey key, float scale) {
   pass_ = {key, true};
   activations_.release(0);
   saved_.assign(size_t(config().layers), {});
+  marks_.assign(size_t(config().layers), 0);
   const BlockInput input = input_of(batch);
   gradient_ = activations_.f32({n, c});
   Tensor x = activations_.f32({n, c});
@@ -124,6 +125,7 @@ double Decoder::forward(const Batch& batch, RunKey key, float scale) {
     const LayerLease lease = scheduler_.acquire(layer, Direction::kUp);
     const Block block = bind(lease, layer);
     BlockSaved& saved = saved_[size_t(layer)];
+    marks_[size_t(layer)] = activations_.mark();
     Tensor y = activations_.f32({n, c});
     const size_t mark = activations_.mark();
     saved = allocate_saved(activations_, config(), block, x);
@@ -140,7 +142,6 @@ void Decoder::backward(const Batch& batch) {
   for (int64_t layer = config().layers - 1; layer >= 0; --layer) {
     const LayerLease lease = scheduler_.acquire(layer, Direction::kDown);
     const Block block = bind(lease, layer);
-    ArenaScope scope(activations_);
     BlockSaved saved = saved_[size_t(layer)];
     if (recomputes(layer)) {
       saved = allocate_saved(activations_, config(), block, saved.x);
@@ -148,6 +149,7 @@ void Decoder::backward(const Batch& batch) {
                     [&](const BlockSaved& s) { attend_within_samples(ctx_, s, input); });
     }
     block_backward(ctx_, gradient_, saved, block, input, layer > 0);
+    activations_.release(marks_[size_t(layer)]);
   }
 }
 

@@ -91,6 +91,7 @@ class Decoder {
   Arena activations_;
   Pass pass_{};
   std::vector<BlockSaved> saved_;  // of each layer; only x where the policy is to recompute
+  std::vector<size_t> marks_;      // of activations_ before each layer
   Tensor gradient_;                // [N, C] of the last block's output, set by forward()
 };
 

@@ -1,0 +1,183 @@
+// The decoder's gradient against finite differences, and its promises about bits.
+#include "lora/decoder/decoder.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <memory>
+
+#include "hwy/targets.h"
+#include "lora/decoder/loader.h"
+#include "parallel/self_communicator.h"
+
+namespace tessera::lora {
+namespace {
+
+/// The tiny model of tests/golden with adapters whose B is not zero.
+struct TinyModel {
+  explicit TinyModel(int threads = 2, parallel::Policy policy = parallel::Policy::kKeep,
+                     double dropout = 0.0, quant::Format format = quant::Format::kNf4)
+      : ctx(Device::cpu(), threads, 7),
+        checkpoint(Checkpoint::open(std::string(TESSERA_GOLDEN_DIR) + "/tiny_llama")) {
+    BaseFormat base_format = checkpoint_format(checkpoint);
+    base_format.linear = format;
+    base = std::make_unique<BaseWeights>(checkpoint.config(), base_format, group);
+    load_base(ctx, checkpoint, *base, [](int64_t, int64_t) {});
+    scheduler = std::make_unique<parallel::LayerScheduler>(
+        base->store(), std::vector<parallel::Policy>(size_t(checkpoint.config().layers), policy));
+    AdapterOptions options;
+    options.r = 4;
+    options.dropout = dropout;
+    adapters = std::make_unique<AdapterSet>(checkpoint.config(), options);
+    adapters->init(3);
+    uint32_t state = 1;
+    for (const Segment& segment : adapters->segments()) {
+      if (segment.name.find("lora_B") == std::string::npos) continue;
+      for (size_t i = 0; i < segment.elements(); ++i) {
+        state = state * 1664525u + 1013904223u;
+        adapters->params()[segment.offset + i] = (float(state >> 8) / float(1 << 24) - 0.5f) * 0.2f;
+      }
+    }
+    grads.assign(adapters->size(), 0.0f);
+    adapters->set_gradient_buffer(grads);
+    decoder = std::make_unique<Decoder>(ctx, *base, *scheduler, adapters.get());
+    decoder->plan(128, true);
+  }
+
+  double run(const Batch& batch, float scale) {
+    std::fill(grads.begin(), grads.end(), 0.0f);
+    const double loss = decoder->forward(batch, {5, 1}, scale);
+    decoder->backward(batch);
+    return loss;
+  }
+
+  Context ctx;
+  Checkpoint checkpoint;
+  parallel::SelfCommunicator group;
+  std::unique_ptr<BaseWeights> base;
+  std::unique_ptr<parallel::LayerScheduler> scheduler;
+  std::unique_ptr<AdapterSet> adapters;
+  std::vector<float> grads;
+  std::unique_ptr<Decoder> decoder;
+};
+
+/// Samples of the given lengths; every third position is not supervised.
+Batch batch_of(std::initializer_list<int> lengths, uint32_t seed = 9) {
+  Batch batch;
+  batch.starts.push_back(0);
+  for (int length : lengths) {
+    for (int i = 0; i < length; ++i) {
+      seed = seed * 1664525u + 1013904223u;
+      batch.ids.push_back(int32_t(seed >> 16) & 0xff);
+      batch.targets.push_back(i % 3 == 0 ? Batch::kUnsupervised : int32_t(seed >> 8) & 0xff);
+      batch.positions.push_back(i);
+    }
+    batch.starts.push_back(int32_t(batch.ids.size()));
+  }
+  return batch;
+}
+
+void expect_gradient(TinyModel& model) {
+  const Batch batch = batch_of({9, 17, 1, 5});
+  const float scale = 1.0f / float(batch.supervised());
+  model.run(batch, scale);
+  const std::vector<float> grads = model.grads;
+  // Along the gradient of one tensor at a time the slope is its squared norm. Losses are float32
+  // sums of about 20 terms: their noise (about 1e-7 relative) over the step bounds the error.
+  for (const Segment& segment : model.adapters->segments()) {
+    double norm = 0.0;
+    for (size_t i = 0; i < segment.elements(); ++i) {
+      norm += double(grads[segment.offset + i]) * double(grads[segment.offset + i]);
+    }
+    norm = std::sqrt(norm);
+    ASSERT_GT(norm, 0.0) << segment.name;
+    const double step = 5e-3;
+    std::array<double, 2> loss{};
+    const std::vector<float> saved(model.adapters->params().begin(),
+                                   model.adapters->params().end());
+    for (int side : {0, 1}) {
+      for (size_t i = 0; i < segment.elements(); ++i) {
+        model.adapters->params()[segment.offset + i] =
+            saved[segment.offset + i] +
+            float((side ? step : -step) * double(grads[segment.offset + i]) / norm);
+      }
+      loss[size_t(side)] = model.decoder->forward(batch, {5, 1}, scale) * double(scale);
+    }
+    std::copy(saved.begin(), saved.end(), model.adapters->params().begin());
+    const double slope = (loss[1] - loss[0]) / (2 * step);
+    EXPECT_NEAR(slope / norm, 1.0, 5e-4) << segment.name << " norm " << norm;
+  }
+}
+
+TEST(Decoder, GradientAgreesWithFiniteDifferences) {
+  TinyModel model;
+  expect_gradient(model);
+}
+
+TEST(Decoder, GradientWithDropoutAgreesWithFiniteDifferences) {
+  TinyModel model(2, parallel::Policy::kKeep, 0.3);
+  expect_gradient(model);
+}
+
+TEST(Decoder, SameBitsOnAnyThreadCountPolicyAndTarget) {
+  const Batch batch = batch_of({40, 33, 20});
+  TinyModel reference(1, parallel::Policy::kKeep, 0.1);
+  const double loss = reference.run(batch, 0.01f);
+  const auto expect_same = [&](TinyModel& model) {
+    EXPECT_EQ(loss, model.run(batch, 0.01f));
+    EXPECT_EQ(reference.grads, model.grads);
+  };
+  for (int threads : {2, 4}) {
+    TinyModel model(threads, parallel::Policy::kKeep, 0.1);
+    expect_same(model);
+  }
+  TinyModel recompute(2, parallel::Policy::kRecompute, 0.1);
+  expect_same(recompute);
+  hwy::SetSupportedTargetsForTest(HWY_AVX2);
+  TinyModel avx2(2, parallel::Policy::kKeep, 0.1);
+  expect_same(avx2);
+  hwy::SetSupportedTargetsForTest(0);
+}
+
+TEST(Decoder, RecomputationNeedsLessMemory) {
+  TinyModel keep, recompute(2, parallel::Policy::kRecompute);
+  EXPECT_LT(recompute.decoder->plan(512, true).activations,
+            keep.decoder->plan(512, true).activations);
+}
+
+TEST(Decoder, PackedSamplesLoseNothing) {
+  TinyModel model;
+  std::vector<float> packed, alone;
+  model.decoder->loss(batch_of({9, 17, 5}), &packed);
+  const Batch all = batch_of({9, 17, 5});
+  for (size_t s = 0; s + 1 < all.starts.size(); ++s) {
+    const auto begin = all.starts[s], end = all.starts[s + 1];
+    Batch one;
+    one.ids.assign(all.ids.begin() + begin, all.ids.begin() + end);
+    one.targets.assign(all.targets.begin() + begin, all.targets.begin() + end);
+    one.positions.assign(all.positions.begin() + begin, all.positions.begin() + end);
+    one.starts = {0, end - begin};
+    model.decoder->loss(one, &alone);
+  }
+  EXPECT_EQ(packed, alone);  // to the bit, so within 1e-6 too
+}
+
+TEST(Decoder, StepsOverACacheEqualOnePass) {
+  TinyModel model;
+  const Batch whole = batch_of({12});
+  KvCache cache(model.checkpoint.config(), 2, 16);
+  model.decoder->plan_steps(12, cache);
+  const Feed all{0, whole.ids};
+  const Tensor once = model.decoder->step(cache, {&all, 1});
+  const std::vector<float> expected(once.data<float>(), once.data<float>() + once.numel());
+  std::vector<float> last;
+  for (int32_t id : whole.ids) {
+    const Feed feed{1, {&id, 1}};
+    const Tensor logits = model.decoder->step(cache, {&feed, 1});
+    last.assign(logits.data<float>(), logits.data<float>() + logits.numel());
+  }
+  EXPECT_EQ(expected, last);
+}
+
+}  // namespace
+}  // namespace tessera::lora
