@@ -7,6 +7,7 @@
 #include <string>
 
 #include "launch/data/tokenizer.h"
+#include "launch/data/tokenizer_decoder.h"
 
 namespace tessera::launch {
 
@@ -21,8 +22,7 @@ class StreamDecoder {
 
  private:
   Tokenizer tokenizer_;
-  std::string pending_;  // bytes that may become a code point
-  bool started_ = false;
+  TokenDecoder::State decoding_;
 };
 
 }  // namespace tessera::launch

@@ -1,0 +1,158 @@
+#include "launch/data/pretokenizer_pattern.h"
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+#include <algorithm>
+#include <array>
+
+#include "runtime/core/error.h"
+
+namespace tessera::launch {
+namespace {
+
+/// What models of these families are published with.
+constexpr std::array<std::string_view, 7> kKnown = {
+    kGpt2Pattern,
+    kLlama3Pattern,
+    kQwen2Pattern,
+    // o200k: Phi 4 mini
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
+    R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)"
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
+    R"(|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+    // Tekken: Mistral Nemo
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
+    R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)"
+    R"(|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+    R"(\p{N})",
+    R"(\p{N}{1,3})",
+};
+
+// The reference's engine knows Unicode 16, PCRE2 10.42 knows 14: what became a letter or a number
+// in between. Listing it twice does no harm with a newer PCRE2.
+constexpr std::string_view kNewLetters =
+    R"(\x{1c89}\x{1c8a}\x{a7cb}-\x{a7cd}\x{a7da}-\x{a7dc}\x{105c0}-\x{105f3})"
+    R"(\x{10d4a}-\x{10d65}\x{10d6f}-\x{10d85}\x{10ec2}-\x{10ec4}\x{1123f}\x{11240})"
+    R"(\x{11380}-\x{11389}\x{1138b}\x{1138e}\x{11390}-\x{113b5}\x{113b7}\x{113d1}\x{113d3})"
+    R"(\x{11bc0}-\x{11be0}\x{11f02}\x{11f04}-\x{11f10}\x{11f12}-\x{11f33}\x{1342f})"
+    R"(\x{13441}-\x{13446}\x{13460}-\x{143fa}\x{16100}-\x{1611d}\x{16d40}-\x{16d6c})"
+    R"(\x{18cff}\x{1b132}\x{1b155}\x{1df25}-\x{1df2a}\x{1e030}-\x{1e06d}\x{1e4d0}-\x{1e4eb})"
+    R"(\x{1e5d0}-\x{1e5ed}\x{1e5f0}\x{2b739}\x{2ebf0}-\x{2ee5d}\x{31350}-\x{323af})";
+constexpr std::string_view kNewNumbers =
+    R"(\x{10d40}-\x{10d49}\x{116d0}-\x{116e3}\x{11bf0}-\x{11bf9}\x{11f50}-\x{11f59})"
+    R"(\x{16130}-\x{16139}\x{16d70}-\x{16d79}\x{1ccf0}-\x{1ccf9}\x{1d2c0}-\x{1d2d3})"
+    R"(\x{1e4f0}-\x{1e4f9}\x{1e5f1}-\x{1e5fa})";
+
+/// `\s` as the reference's engine has it; PCRE2 counts U+180E too.
+constexpr std::string_view kWhiteSpace =
+    R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
+
+/// The same pattern with \s, \S, \p{L} and \p{N} spelt out, where the two engines differ.
+std::string translate(std::string_view regex) {
+  std::string out;
+  bool in_class = false;
+  for (size_t at = 0; at < regex.size();) {
+    const std::string_view rest = regex.substr(at);
+    const auto spell = [&](std::string_view escape, std::string_view members, bool negated) {
+      if (!rest.starts_with(escape)) return false;
+      out += in_class ? std::string(members) : fmt::format("[{}{}]", negated ? "^" : "", members);
+      at += escape.size();
+      return true;
+    };
+    if (spell(R"(\s)", kWhiteSpace, false) || spell(R"(\S)", kWhiteSpace, true) ||
+        spell(R"(\p{L})", fmt::format(R"(\p{{L}}{})", kNewLetters), false) ||
+        spell(R"(\p{N})", fmt::format(R"(\p{{N}}{})", kNewNumbers), false)) {
+      continue;
+    }
+    const size_t length = rest[0] == '\\' ? 2 : 1;
+    if (rest[0] == '[') in_class = true;
+    if (rest[0] == ']') in_class = false;
+    out += rest.substr(0, length);
+    at += length;
+  }
+  return out;
+}
+
+std::string message_of(int error) {
+  PCRE2_UCHAR text[256];
+  pcre2_get_error_message(error, text, sizeof text);
+  return reinterpret_cast<const char*>(text);
+}
+
+/// What a thread needs to search; patterns are shared.
+struct Searcher {
+  static constexpr size_t kFirstStack = 64 << 10;
+  static constexpr size_t kLargestStack = 64 << 20;
+
+  Searcher()
+      : data(pcre2_match_data_create(1, nullptr)),
+        context(pcre2_match_context_create(nullptr)),
+        stack(pcre2_jit_stack_create(kFirstStack, kLargestStack, nullptr)) {
+    if (!data || !context || !stack) fail("not enough memory to search a text");
+    pcre2_jit_stack_assign(context.get(), nullptr, stack.get());
+  }
+
+  struct Free {
+    void operator()(pcre2_match_data* p) const { pcre2_match_data_free(p); }
+    void operator()(pcre2_match_context* p) const { pcre2_match_context_free(p); }
+    void operator()(pcre2_jit_stack* p) const { pcre2_jit_stack_free(p); }
+  };
+  std::unique_ptr<pcre2_match_data, Free> data;
+  std::unique_ptr<pcre2_match_context, Free> context;
+  std::unique_ptr<pcre2_jit_stack, Free> stack;
+};
+
+Searcher& searcher() {
+  thread_local Searcher of_this_thread;
+  return of_this_thread;
+}
+
+}  // namespace
+
+struct Pattern::Code {
+  explicit Code(pcre2_code* code) : compiled(code) {}
+  ~Code() { pcre2_code_free(compiled); }
+  Code(const Code&) = delete;
+  Code& operator=(const Code&) = delete;
+
+  pcre2_code* compiled;
+};
+
+Pattern::Pattern(std::string_view regex) {
+  const std::string translated = translate(regex);
+  int error = 0;
+  PCRE2_SIZE position = 0;
+  pcre2_code* code =
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
+                    PCRE2_UTF | PCRE2_UCP, &error, &position, nullptr);
+  if (!code) fail("PCRE2 does not compile '{}': {}", translated, message_of(error));
+  code_ = std::make_shared<Code>(code);
+  pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);  // where there is no JIT, the interpreter matches
+}
+
+Pattern Pattern::gpt2() { return Pattern(kGpt2Pattern); }
+
+Pattern Pattern::known(const std::string& regex, const std::string& where) {
+  if (std::find(kKnown.begin(), kKnown.end(), regex) == kKnown.end()) {
+    fail(
+        "{}: the regular expression '{}' is not one of those supported (GPT-2, Llama 3, Qwen 2, "
+        "o200k, Tekken, single digits)",
+        where, regex);
+  }
+  return Pattern(regex);
+}
+
+std::optional<std::pair<size_t, size_t>> Pattern::find(std::string_view text, size_t from) const {
+  Searcher& mine = searcher();
+  const int found =
+      pcre2_match(code_->compiled, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from,
+                  PCRE2_NO_UTF_CHECK, mine.data.get(), mine.context.get());
+  if (found == PCRE2_ERROR_NOMATCH) return std::nullopt;
+  if (found < 0) fail("cannot split the text at byte {} into words: {}", from, message_of(found));
+  const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(mine.data.get());
+  return std::pair<size_t, size_t>(bounds[0], bounds[1]);
+}
+
+}  // namespace tessera::launch
