@@ -4,7 +4,8 @@
     python make_gguf_golden.py
 
 blocks.safetensors   random blocks of each type, with extreme and subnormal scales, and the values
-                     that gguf.quants.dequantize gives (TYPE.blocks, TYPE.values)
+                     that gguf.quants.dequantize gives (TYPE.blocks, TYPE.values); llama3.factors:
+                     what transformers divides the rotary frequencies of Llama-3.2-1B by
 tiny.gguf            a one-layer llama with every type that is decoded, written by gguf.GGUFWriter
                      with q and k permuted as llama.cpp's converter does
 tiny.safetensors     the state that transformers loads from it, under Hugging Face names
@@ -19,7 +20,8 @@ import torch
 from gguf import GGMLQuantizationType as Type
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 OUT = pathlib.Path(__file__).parent / "gguf"
 BLOCKS = 40
@@ -54,6 +56,15 @@ def random_blocks(rng, kind):
     return blocks
 
 
+def llama3_factors():
+    rope = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 32.0, "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+    config = LlamaConfig(hidden_size=2048, num_attention_heads=32, head_dim=64, rope_parameters=rope)
+    scaled, _ = ROPE_INIT_FUNCTIONS["llama3"](config, "cpu")
+    plain = 1.0 / (500000.0 ** (torch.arange(0, 64, 2, dtype=torch.int64).float() / 64))
+    return (plain / scaled).numpy()
+
+
 def make_blocks():
     rng = np.random.default_rng(1)
     tensors = {}
@@ -62,6 +73,7 @@ def make_blocks():
         values = gguf.quants.dequantize(blocks, kind).astype(np.float32).reshape(-1)
         tensors[f"{kind.name}.blocks"] = blocks.reshape(-1).copy()
         tensors[f"{kind.name}.values"] = values.copy()
+    tensors["llama3.factors"] = llama3_factors()
     save_file(tensors, OUT / "blocks.safetensors")
 
 

@@ -1,0 +1,250 @@
+// GGUF models: the same values as transformers loads, under the same names, and others refused.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+
+#include "lora/decoder/checkpoint.h"
+#include "runtime/io/safetensors.h"
+#include "tests/expect_error.h"
+#include "tests/gguf_builder.h"
+#include "tests/scratch_folder.h"
+
+namespace tessera::lora {
+namespace {
+
+using io::SafetensorsEntry;
+using testing::expect_error;
+using testing::GgufBuilder;
+using testing::raw;
+using testing::ScratchFolder;
+
+constexpr int64_t kHidden = 8, kFfn = 12, kHeads = 2, kKvHeads = 1, kHeadDim = 4, kVocab = 6;
+
+std::vector<float> values(const Checkpoint& checkpoint, const std::string& name) {
+  std::vector<float> out(size_t(checkpoint.info(name).numel()));
+  checkpoint.read_f32(name, out);
+  return out;
+}
+
+constexpr uint32_t kF32 = 0, kQ4_K = 12;
+
+GgufBuilder gguf_metadata() {
+  GgufBuilder builder;
+  builder.text("general.architecture", "llama").u32("llama.block_count", 1);
+  builder.u32("llama.context_length", 64).u32("llama.embedding_length", kHidden);
+  builder.u32("llama.feed_forward_length", kFfn).u32("llama.attention.head_count", kHeads);
+  builder.u32("llama.attention.head_count_kv", kKvHeads);
+  builder.f32("llama.attention.layer_norm_rms_epsilon", 1e-5f);
+  return builder;
+}
+
+/// The tensors in F32, numbered 0, 1, 2, ... in each.
+GgufBuilder& add_tensors(GgufBuilder& builder, bool head = true, uint64_t head_dim = kHeadDim) {
+  const auto add = [&](const std::string& name, const std::vector<uint64_t>& dims) {
+    uint64_t count = 1;
+    for (const uint64_t extent : dims) count *= extent;
+    std::string bytes;
+    for (uint64_t i = 0; i < count; ++i) bytes += raw(float(i));
+    builder.tensor(name, dims, kF32, bytes);
+  };
+  const uint64_t c = kHidden, f = kFfn, q = kHeads * head_dim, kv = kKvHeads * head_dim;
+  add("token_embd.weight", {c, kVocab});
+  add("blk.0.attn_norm.weight", {c});
+  add("blk.0.attn_q.weight", {c, q});
+  add("blk.0.attn_k.weight", {c, kv});
+  add("blk.0.attn_v.weight", {c, kv});
+  add("blk.0.attn_output.weight", {q, c});
+  add("blk.0.ffn_norm.weight", {c});
+  add("blk.0.ffn_gate.weight", {c, f});
+  add("blk.0.ffn_up.weight", {c, f});
+  add("blk.0.ffn_down.weight", {f, c});
+  add("output_norm.weight", {c});
+  if (head) add("output.weight", {c, kVocab});
+  return builder;
+}
+
+class GgufModel : public ::testing::Test {
+ protected:
+  Checkpoint open_model(const GgufBuilder& builder) {
+    return Checkpoint::open(folder_.write("model.gguf", builder.build()));
+  }
+  template <class... Parts>
+  void refuse_model(const GgufBuilder& builder, Parts&&... parts) {
+    expect_error([&] { open_model(builder); }, folder_.file("model.gguf"), parts...);
+  }
+
+  ScratchFolder folder_;
+};
+
+TEST_F(GgufModel, AgreesWithTransformersToTheBit) {
+  const Checkpoint checkpoint = Checkpoint::open(TESSERA_GOLDEN_DIR "/gguf/tiny.gguf");
+  const io::SafetensorsFile golden(TESSERA_GOLDEN_DIR "/gguf/tiny.safetensors");
+  ASSERT_EQ(checkpoint.tensors().size(), golden.entries().size());
+  for (const SafetensorsEntry& entry : golden.entries()) {
+    ASSERT_EQ(checkpoint.info(entry.name).shape, entry.shape);
+    std::vector<float> expected(entry.bytes / sizeof(float));
+    golden.read(entry, std::as_writable_bytes(std::span(expected)));
+    EXPECT_EQ(values(checkpoint, entry.name), expected) << entry.name;
+  }
+  EXPECT_EQ(checkpoint.info("model.layers.0.self_attn.k_proj.weight").dtype, DType::kF16);
+  EXPECT_EQ(checkpoint.info("model.layers.0.self_attn.o_proj.weight").dtype, DType::kBF16);
+  EXPECT_EQ(checkpoint.info("model.layers.0.self_attn.q_proj.weight").dtype, DType::kF32);
+  EXPECT_EQ(checkpoint.config().rope_theta, 5000.0);
+  EXPECT_EQ(checkpoint.config().rms_eps, 1e-6f);
+  EXPECT_EQ(checkpoint.config().head_dim, 8);
+  EXPECT_EQ(checkpoint.config().bos_id, 1);
+  EXPECT_EQ(checkpoint.config().eos_ids, std::vector<int32_t>{2});
+}
+
+TEST_F(GgufModel, ReadsSixteenBitsAsStoredInHuggingFaceOrder) {
+  const Checkpoint checkpoint = Checkpoint::open(TESSERA_GOLDEN_DIR "/gguf/tiny.gguf");
+  const std::string name = "model.layers.0.self_attn.k_proj.weight";
+  const TensorInfo& info = checkpoint.info(name);
+  std::vector<uint16_t> stored(size_t(info.numel()));
+  checkpoint.read(name, std::as_writable_bytes(std::span(stored)));
+  const std::vector<float> wide = values(checkpoint, name);
+  for (size_t i = 0; i < wide.size(); ++i) EXPECT_EQ(to_float(f16{stored[i]}), wide[i]);
+}
+
+TEST_F(GgufModel, TakesAMissingHeadForATiedOne) {
+  GgufBuilder builder = gguf_metadata();
+  const Checkpoint checkpoint = open_model(add_tensors(builder, false));
+  EXPECT_TRUE(checkpoint.config().tied_head);
+  EXPECT_EQ(checkpoint.config().vocab, kVocab);
+  EXPECT_TRUE(checkpoint.has("lm_head.weight"));
+  builder = gguf_metadata();
+  EXPECT_FALSE(open_model(add_tensors(builder)).config().tied_head);
+}
+
+TEST_F(GgufModel, IsFoundInAFolder) {
+  GgufBuilder builder = gguf_metadata();
+  folder_.write("model.gguf", add_tensors(builder).build());
+  EXPECT_EQ(Checkpoint::open(folder_.path()).tensors().size(), 12u);
+  folder_.write("other.gguf", "");
+  expect_error([&] { Checkpoint::open(folder_.path()); }, "2 .gguf files", "model.gguf");
+}
+
+TEST_F(GgufModel, RecognisesLlama3sRule) {
+  const io::SafetensorsFile golden(TESSERA_GOLDEN_DIR "/gguf/blocks.safetensors");
+  std::string factors(32 * sizeof(float), '\0');
+  golden.read(*golden.find("llama3.factors"), std::as_writable_bytes(std::span(factors)));
+  GgufBuilder builder = gguf_metadata();
+  builder.f32("llama.rope.freq_base", 500000.0f).u32("llama.attention.key_length", 64);
+  builder.u32("llama.attention.value_length", 64);
+  add_tensors(builder, true, 64);
+  GgufBuilder good = builder;
+  good.tensor("rope_freqs.weight", {32}, kF32, factors);
+  const DecoderConfig read = open_model(good).config();
+  EXPECT_EQ(read.rope_scaling.kind, RopeScaling::Kind::kLlama3);
+  EXPECT_EQ(read.rope_scaling.factor, 32.0);
+  EXPECT_EQ(read.rope_scaling.low_freq_factor, 1.0);
+  EXPECT_EQ(read.rope_scaling.high_freq_factor, 4.0);
+  EXPECT_EQ(read.rope_scaling.original_max_position, 8192);
+  for (const size_t changed : {0, 15, 16, 17, 31}) {
+    std::string others = factors;
+    others.replace(changed * sizeof(float), sizeof(float), raw(2.0f));
+    GgufBuilder bad = builder;
+    bad.tensor("rope_freqs.weight", {32}, kF32, others);
+    refuse_model(bad, "rope_freqs.weight", "Llama 3");
+  }
+  GgufBuilder other = builder;
+  other.tensor("rope_freqs.weight", {3}, kF32, std::string(12, '\0'));
+  refuse_model(other, "does not hold 32");
+  other = builder;
+  factors.replace(0, sizeof(float), raw(NAN));
+  other.tensor("rope_freqs.weight", {32}, kF32, factors);
+  refuse_model(other, "Llama 3");
+}
+
+TEST_F(GgufModel, ReadsRopeScaling) {
+  GgufBuilder builder = gguf_metadata();
+  builder.text("llama.rope.scaling.type", "linear").f32("llama.rope.scaling.factor", 4.0f);
+  DecoderConfig read = open_model(add_tensors(builder)).config();
+  EXPECT_EQ(read.rope_scaling.kind, RopeScaling::Kind::kLinear);
+  EXPECT_EQ(read.rope_scaling.factor, 4.0);
+  builder = gguf_metadata().f32("llama.rope.scale_linear", 2.0f);
+  read = open_model(add_tensors(builder)).config();
+  EXPECT_EQ(read.rope_scaling.factor, 2.0);
+  builder = gguf_metadata().text("llama.rope.scaling.type", "yarn");
+  refuse_model(add_tensors(builder), "'yarn'");
+  builder = gguf_metadata().text("llama.rope.scaling.type", "linear");
+  builder.f32("llama.rope.scaling.factor", -1.0f);
+  refuse_model(add_tensors(builder), "not above zero");
+}
+
+TEST_F(GgufModel, RefusesOtherModels) {
+  GgufBuilder builder;
+  builder.text("general.architecture", "qwen2");
+  refuse_model(builder, "architecture 'qwen2'", "supported: llama");
+  refuse_model(GgufBuilder(), "'general.architecture' is missing");
+  builder = gguf_metadata().u32("split.count", 3);
+  refuse_model(add_tensors(builder), "llama-gguf-split --merge");
+  builder = gguf_metadata().u32("llama.expert_count", 8);
+  refuse_model(add_tensors(builder), "llama.expert_count is 8");
+  builder = gguf_metadata().u32("llama.rope.dimension_count", 2);
+  refuse_model(add_tensors(builder), "2 of 4 dimensions");
+}
+
+TEST_F(GgufModel, RefusesBadMetadata) {
+  GgufBuilder builder;
+  builder.text("general.architecture", "llama").u32("llama.embedding_length", 0);
+  refuse_model(builder, "'llama.feed_forward_length' is missing");
+  builder = gguf_metadata();
+  refuse_model(builder, "'token_embd.weight' is missing");
+  // The values that gguf_metadata() writes, with one replaced.
+  const auto changed = [](std::string_view key, uint32_t value) {
+    GgufBuilder model = gguf_metadata();
+    const size_t at = model.pairs.find(key) + key.size() + sizeof(uint32_t);
+    model.pairs.replace(at, sizeof value, raw(value));
+    return add_tensors(model);
+  };
+  refuse_model(changed("llama.embedding_length", 0), "hidden size is 0");
+  refuse_model(changed("llama.embedding_length", ~0u), "hidden size is 4294967295");
+  refuse_model(changed("llama.block_count", ~0u), "number of layers");
+  refuse_model(changed("llama.block_count", 2), "'blk.1.attn_norm.weight' is missing");
+  refuse_model(changed("llama.attention.head_count", 0), "0 attention heads");
+  refuse_model(changed("llama.attention.head_count", ~0u), "number of heads");
+  refuse_model(changed("llama.attention.head_count_kv", 3), "kv heads");
+  refuse_model(changed("llama.feed_forward_length", 13),
+               "'model.layers.0.mlp.gate_proj.weight' has shape [12, 8]", "[13, 8]");
+  builder = gguf_metadata().u32("tokenizer.ggml.eos_token_id", kVocab);
+  refuse_model(add_tensors(builder), "eos_token_id is 6");
+  builder = gguf_metadata().u32("llama.vocab_size", 7);
+  refuse_model(add_tensors(builder), "has shape [6, 8], the config asks for [7, 8]");
+}
+
+TEST_F(GgufModel, RefusesForeignTensorsAndTypes) {
+  GgufBuilder builder = gguf_metadata();
+  add_tensors(builder).tensor("blk.0.attn_q.bias", {8}, kF32, std::string(32, '\0'));
+  refuse_model(builder, "'blk.0.attn_q.bias' does not belong");
+  builder = gguf_metadata();
+  builder.tensor("token_embd.weight", {256, 1}, kQ4_K, std::string(144, 'x'));
+  const size_t at = builder.pairs.find("llama.embedding_length") + 22 + sizeof(uint32_t);
+  builder.pairs.replace(at, 4, raw(256u));
+  refuse_model(builder, "'token_embd.weight' is Q4_K", "Q8_0");
+}
+
+TEST(RealGguf, SmolLm2IsTheSameFromGgufAndFolder) {
+  const char* folder = std::getenv("TESSERA_SMOLLM2_DIR");
+  if (!folder) {
+    GTEST_SKIP() << "TESSERA_SMOLLM2_DIR is not set: a folder with model.gguf and hf/, see "
+                    "tests/golden/make_smollm2_hf.py";
+  }
+  const Checkpoint gguf = Checkpoint::open(std::string(folder) + "/model.gguf");
+  const Checkpoint hf = Checkpoint::open(std::string(folder) + "/hf");
+  ASSERT_EQ(gguf.tensors().size(), 272u);
+  ASSERT_EQ(hf.tensors().size(), 272u);
+  for (const TensorInfo& info : hf.tensors()) {
+    const std::vector<float> a = values(gguf, info.name), b = values(hf, info.name);
+    ASSERT_EQ(a.size(), b.size());
+    EXPECT_EQ(std::memcmp(a.data(), b.data(), a.size() * sizeof(float)), 0) << info.name;
+  }
+  EXPECT_EQ(gguf.config().rms_eps, hf.config().rms_eps);
+  EXPECT_EQ(gguf.config().rope_theta, hf.config().rope_theta);
+  EXPECT_EQ(gguf.config().eos_ids, hf.config().eos_ids);
+}
+
+}  // namespace
+}  // namespace tessera::lora
