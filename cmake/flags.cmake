@@ -10,8 +10,8 @@ if(TESSERA_WERROR)
   add_compile_options(-Werror)
 endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-  # g++ 12 reports false positives inside Highway and fmt at -O3.
-  add_compile_options(-Wno-array-bounds -Wno-stringop-overflow -Wno-maybe-uninitialized -Wno-psabi)
+  # g++ 12 reports false positives inside Highway, fmt and std::string at -O3.
+  add_compile_options(-Wno-array-bounds -Wno-restrict -Wno-stringop-overflow -Wno-maybe-uninitialized -Wno-psabi)
 endif()
 
 # libgomp is invisible to TSan and would be reported falsely; parallel_for uses std::thread there.
@@ -31,3 +31,8 @@ link_libraries(Threads::Threads)
 # Two SIMD targets, chosen at run time: AVX2+FMA (the least the program accepts) and AVX-512.
 # Both execute the same FMAs in the same order, so they give the same float32 bits.
 add_compile_definitions(HWY_BASELINE_TARGETS=HWY_AVX2 HWY_DISABLED_TARGETS=0x1800)
+
+find_program(CCACHE ccache)
+if(CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+endif()
