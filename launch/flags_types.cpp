@@ -154,7 +154,15 @@ double RealType::read(const Setting& setting) const {
   return *value;
 }
 
-std::string RealType::write(double value) const { return fmt::format("{}", value); }
+std::string RealType::write(double value) const {
+  std::string out = fmt::format("{}", value);
+  // YAML 1.1 readers take 1e-08 for text and 1.0e-08 for a number.
+  const size_t exponent = out.find('e');
+  if (exponent != std::string::npos && out.find('.') == std::string::npos) {
+    out.insert(exponent, ".0");
+  }
+  return out;
+}
 
 std::string RealType::describe() const {
   std::string out =

@@ -168,7 +168,7 @@ void check_bytes(std::string_view text, const Place& source) {
     fail_usage("{}: {} bytes, more than the {} that a config may have", *source.source, text.size(),
                kLimits.max_bytes);
   }
-  size_t brackets = 0;
+  size_t flow_marks = 0;
   for (size_t i = 0; i < text.size();) {
     int32_t code = 0;
     const auto* bytes = reinterpret_cast<const utf8proc_uint8_t*>(text.data() + i);
@@ -176,8 +176,9 @@ void check_bytes(std::string_view text, const Place& source) {
     if (length <= 0) fail_at("not valid UTF-8");
     const bool space = code == '\n' || code == '\t' || code == '\r';
     if ((code < 0x20 && !space) || code == 0x7f) fail_at("a control character is not allowed here");
-    if ((code == '[' || code == '{') && ++brackets > kLimits.max_brackets) {
-      fail_at("more brackets than a config can need");
+    const bool flow = code == '[' || code == '{' || code == ',';
+    if (flow && ++flow_marks > kLimits.max_flow_marks) {
+      fail_at("more brackets and commas than a config can need");
     }
     if (code == '\n' && place.line > 0) ++place.line;
     i += size_t(length);

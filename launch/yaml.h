@@ -13,9 +13,9 @@ namespace tessera::launch {
 struct YamlLimits {
   size_t max_bytes = size_t{1} << 20;
   size_t max_depth = 32;
-  size_t max_nodes = 100'000;
-  /// Flow collections cost the parser memory before the depth is known.
-  size_t max_brackets = 10'000;
+  size_t max_nodes = 20'000;
+  /// Brackets and commas: flow collections cost the parser time and memory before they are seen.
+  size_t max_flow_marks = 10'000;
 };
 
 /// Where something was written: "run.yml:12", or "command line: lora_r=8".

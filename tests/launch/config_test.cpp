@@ -363,6 +363,7 @@ TEST(Config, TheDumpLoadsToTheSameConfig) {
       parse("resume_from_checkpoint: auto\nval_set_size: 3\neval_steps: 2", {}),
       parse("overwrite_output_dir: true", {}),
   };
+  EXPECT_TRUE(contains(dump_config(configs[1]), "\nadam_epsilon: 1.0e-08\n"));
   for (const Config& config : configs) {
     const std::string text = dump_config(config);
     EXPECT_EQ(parse(text, {}), config) << text;

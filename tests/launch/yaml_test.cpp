@@ -87,7 +87,7 @@ TEST(Yaml, RefusesWhatAConfigNeedsNot) {
       {std::string("a: 1\0b", 6), "run.yml:1: a control character is not allowed here"},
       {"a: 1\nb: \xff\xfe", "run.yml:2: not valid UTF-8"},
       {std::string(40, '[') + std::string(40, ']'), "run.yml:1: nested more than 32 deep"},
-      {std::string(20'000, '['), "run.yml:1: more brackets than a config can need"},
+      {std::string(20'000, '['), "run.yml:1: more brackets and commas than a config can need"},
       {std::string((1 << 20) + 1, ' '),
        "run.yml: 1048577 bytes, more than the 1048576 that a config may have"},
   };
@@ -108,9 +108,12 @@ TEST(Yaml, NothingIsExpanded) {
   std::string deep;
   for (int i = 0; i < 100'000; ++i) deep += "- ";
   EXPECT_EQ(message_of(deep), "run.yml:1: nested more than 32 deep");
-  std::string wide = "[";
-  for (int i = 0; i < 200'000; ++i) wide += "1,";
-  EXPECT_EQ(message_of(wide + "1]"), "run.yml:1: more than 100000 values");
+  std::string wide = "{";
+  for (int i = 0; i < 200'000; ++i) wide += "a,";
+  EXPECT_EQ(message_of(wide + "a}"), "run.yml:1: more brackets and commas than a config can need");
+  std::string tall;
+  for (int i = 0; i < 30'000; ++i) tall += "- a\n";
+  EXPECT_EQ(message_of(tall), "run.yml:20000: more than 20000 values");
 }
 
 TEST(Yaml, WritesTextThatReadsBack) {
