@@ -3,9 +3,9 @@
 //
 // Inputs lie on a grid of 2^-14 and steps are powers of two, so that x + h is exact in float32 and
 // only the forward's own rounding enters. The derivative is Richardson's (4 c(h) - c(2h)) / 3 of
-// two central differences, wrong by O(h^4): at h = 2^-6 both the truncation and float32 rounding,
-// measured over all pairs of this project, stay below 2e-4 of sum |g_i|, while a missing term or
-// a wrong sign shows as more than 1e-2. The default tolerance is 1e-3.
+// two central differences, wrong by O(h^4). Measured at h = 2^-6 over norm, rope, swiglu, dropout
+// and cross-entropy, what truncation and rounding leave is at most 4.4e-5 of the yardstick along a
+// direction and 1.7e-4 for an element; the default tolerance is 1e-3.
 #pragma once
 
 #include <gtest/gtest.h>

@@ -13,7 +13,6 @@ namespace tessera::cpu::HWY_NAMESPACE {
 /// 1 + e^-z. The exponent stops at 88, where e^88 is still finite and 1 / (1 + e^88) is below
 /// 1e-38.
 HWY_INLINE Vec16 one_plus_exp_minus(const Vec16& z) {
-  // min16 keeps the NaN of its second argument.
   return add16(set16(1.0f), exp16(min16(set16(88.0f), sub16(zero16(), z))));
 }
 
