@@ -76,10 +76,7 @@ void decode_run(const Encoded4& in, int block_shift, int64_t first, int64_t coun
   while (e < last) {
     const int64_t end = std::min(last, ((e >> block_shift) + 1) << block_shift);
     const float scale = scale_at(in.scales, e >> block_shift);
-    if (e % 2 != 0) {
-      *out++ = decode_one(in, e++, scale);
-      if (e == end) continue;
-    }
+    if (e % 2 != 0) *out++ = decode_one(in, e++, scale);
     const Table table = scaled_table(in.book->values.data(), scale);
     // The last vector of a block may run over its end, where the next block overwrites it; that of
     // the run stores no more than the run. Either may read up to 7 bytes too many.

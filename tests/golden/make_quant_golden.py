@@ -15,6 +15,7 @@ Kinds of input (n elements):
     constant   0.37 everywhere
     ties       element 0 of every 64 is 1; the others walk over the 15 thresholds, each as it is,
                one ulp down and one ulp up: with j = i % 64 - 1, threshold (j // 3) % 15, step j % 3
+    ties0.3    ties times 0.3, where a division and a product with the reciprocal part
     tiny       scale 2**-126, about where bitsandbytes floors a scale
     subnormal  scale 2**-140
     huge       scale 2**127; not double quantized, as bitsandbytes overflows there silently
@@ -73,6 +74,8 @@ def make_input(fmt, kind, n):
     i = np.arange(n)
     if kind == "constant":
         return np.full(n, 0.37, np.float32)
+    if kind == "ties0.3":
+        return make_input(fmt, "ties", n) * np.float32(0.3)
     if kind == "ties":
         t = thresholds(fmt)
         walk = np.stack([t, np.nextafter(t, np.float32(-2)), np.nextafter(t, np.float32(2))], 1)
@@ -98,7 +101,8 @@ def bits_of(t):
 def fingerprint(t):
     b = bits_of(t).astype(np.uint64) + np.uint64(1)
     with np.errstate(over="ignore"):
-        return "%016x" % int((b * splitmix64(np.arange(len(b), dtype=np.uint64))).sum(dtype=np.uint64))
+        terms = b * splitmix64(np.arange(len(b), dtype=np.uint64))
+        return "%016x" % int(terms.sum(dtype=np.uint64))
 
 
 def f32_hex(values):
@@ -130,6 +134,7 @@ def cases():
                     yield fmt, block, dq, shape, "f32", "bell"
                 yield fmt, block, dq, (31, 333), "f32", "zeros"
                 yield fmt, block, dq, (8, 1030), "f32", "ties"
+                yield fmt, block, dq, (8, 1030), "f32", "ties0.3"
             for dtype in ("bf16", "f16"):
                 for block in (64, 4096):
                     yield fmt, block, dq, (576, 172), dtype, "bell"
@@ -153,7 +158,8 @@ def small():
 
 def means():
     x = torch.from_numpy(np.abs(bell(300000, 7, 1.0)))
-    sizes = list(range(1, 300)) + [2**k + d for k in range(9, 18) for d in (-1, 0, 1, 37)] + [300000]
+    around_powers = [2**k + d for k in range(9, 18) for d in (-1, 0, 1, 37)]
+    sizes = list(range(1, 300)) + around_powers + [300000]
     for n in sizes:
         yield f"{n} {f32_hex([x[:n].mean().item()])}"
 

@@ -36,6 +36,11 @@ inline std::vector<float> bell(int64_t n, uint64_t seed, float scale) {
 
 inline std::vector<float> golden_input(const Codebook4& book, const std::string& kind, int64_t n) {
   if (kind == "constant") return std::vector<float>(size_t(n), 0.37f);
+  if (kind == "ties0.3") {
+    std::vector<float> x = golden_input(book, "ties", n);
+    for (float& v : x) v *= 0.3f;
+    return x;
+  }
   if (kind == "ties") {
     std::vector<float> x(size_t(n), 1.0f);
     for (int64_t i = 0; i < n; ++i) {
