@@ -43,7 +43,7 @@ HWY_INLINE Vec16 keep_seen16(const Vec16& a, int64_t column, const CausalMask& m
   return r;
 }
 
-/// softcap * tanh(x / softcap); NaN where x is not finite, as exp16 would hide it.
+/// softcap * tanh(x / softcap); NaN where x is not finite, which the limits would hide.
 HWY_INLINE Vec16 cap16(const Vec16& x, float softcap) {
   const Vec16 y = div16(x, set16(softcap));
   const Vec16 limit = set16(20.0f);  // tanh is 1 in float32 from about 9 on

@@ -64,11 +64,9 @@ HWY_INLINE void exponentiate(const AttentionRows& job, AttentionForwardTiles& t)
     const Vec16 maximum = set16(t.maximum[i]);
     Vec16 sum = load16(t.sums + i * 16);
     for (int64_t c = 0; c < kAttentionTile; c += 16) {
-      const Vec16 x = sub16(load16(row + c), maximum);
-      const Vec16 p = exp16(x);
+      const Vec16 p = exp16(sub16(load16(row + c), maximum));
       store16(p, row + c);
-      // exp16 takes NaN for minus infinity; 0 * x carries NaN and infinity into the row's sum.
-      sum = fma16(x, zero16(), add16(sum, p));
+      sum = add16(sum, p);
     }
     store16(sum, t.sums + i * 16);
   }

@@ -46,7 +46,7 @@ struct AttentionDecode {
 
 /// out[N, H*D] = softmax(x, causal) v per head with logits x = scale * q k^T, capped if asked;
 /// lse[H, N] = the natural log of each row's sum of exp(x), which is what the backward needs. A NaN
-/// or infinite logit makes its row NaN. Blockwise softmax of Dao et al., "FlashAttention-2",
+/// or +infinite logit makes its row NaN. Blockwise softmax of Dao et al., "FlashAttention-2",
 /// algorithm 1. Throws Error when the model's heads do not divide or are too wide.
 void attention(Context& ctx, Tensor out, Tensor lse, const AttentionInput& in);
 

@@ -171,11 +171,11 @@ TEST_P(AttentionShapes, AgreesWithDoubleSums) {
   const Result got = run(c, 2);
   const Reference expected = reference(c);
   // About twice the largest errors measured over all cases.
-  EXPECT_LT(largest_error(got.out, expected.out), 2e-6);
-  EXPECT_LT(largest_error(got.lse, expected.lse), 2e-6);
-  EXPECT_LT(largest_error(got.dq, expected.dq), 5e-6);
-  EXPECT_LT(largest_error(got.dk, expected.dk), 2e-5);
-  EXPECT_LT(largest_error(got.dv, expected.dv), 2e-5);
+  EXPECT_LT(largest_error(got.out, expected.out), 3e-6);
+  EXPECT_LT(largest_error(got.lse, expected.lse), 3e-6);
+  EXPECT_LT(largest_error(got.dq, expected.dq), 3e-6);
+  EXPECT_LT(largest_error(got.dk, expected.dk), 8e-6);
+  EXPECT_LT(largest_error(got.dv, expected.dv), 1e-5);
 }
 
 TEST_P(AttentionShapes, SameBitsOnAnyThreadCountAndTarget) {
@@ -244,7 +244,7 @@ TEST(Attention, GradientIsTheDerivative) {
     c.k = testing::grid_values(c.k.size(), 2, 1.0f);
     c.v = testing::grid_values(c.v.size(), 3, 1.0f);
     const Result r = run(c, 2);
-    const auto loss = [&] { return testing::dot(run(c, 2).out, c.dout); };
+    const auto loss = [&] { return testing::dot(run(c, 1).out, c.dout); };
     testing::expect_gradient(c.q, r.dq, loss);
     testing::expect_gradient(c.k, r.dk, loss);
     testing::expect_gradient(c.v, r.dv, loss);
@@ -280,27 +280,28 @@ TEST(Attention, AgreesWithTransformers) {
       ASSERT_EQ(picked.size(), expected.size());
       EXPECT_LT(largest_error(picked, expected), tolerance) << name << ' ' << what;
     };
-    compare("out", r.out, 2e-6);
-    compare("lse", r.lse, 2e-6);
-    compare("dq", r.dq, 5e-6);
-    compare("dk", r.dk, 2e-5);
-    compare("dv", r.dv, 2e-5);
+    compare("out", r.out, 1e-6);
+    compare("lse", r.lse, 1e-6);
+    compare("dq", r.dq, 1e-6);
+    compare("dk", r.dk, 3e-6);
+    compare("dv", r.dv, 3e-6);
   }
 }
 
 TEST(Attention, HugeLogitsStaySound) {
-  // Logits of some tens of thousands: exp of any of them overflows or vanishes. A logit's own
-  // rounding, 2^-24 of its size, times a few, is what a probability can be wrong by.
+  // Logits of some 1e5: exp of any of them overflows or vanishes, and each is rounded to 2^-7.
+  // Measured: out 1.5e-7, lse 1.1e-2, dv 5e-6.
   const Case c = make_case(2, 1, 32, {150}, 100.0f);
   const Result got = run(c, 2);
   const Reference expected = reference(c);
-  EXPECT_LT(largest_error(got.out, expected.out), 2e-2);
-  EXPECT_LT(largest_error(got.lse, expected.lse), 5e-2);
-  EXPECT_LT(largest_error(got.dv, expected.dv), 2e-2);
+  EXPECT_LT(largest_error(got.out, expected.out), 1e-6);
+  EXPECT_LT(largest_error(got.lse, expected.lse), 2e-2);
+  EXPECT_LT(largest_error(got.dv, expected.dv), 1e-5);
 }
 
-TEST(Attention, NanStaysVisibleAndInItsPlace) {
+void expect_nan_in_its_place(float softcap) {
   Case c = make_case(2, 1, 16, {100, 10});
+  c.shape.softcap = softcap;
   const Result clean = run(c, 2);
   c.q[size_t(70 * c.q_cols())] = std::numeric_limits<float>::quiet_NaN();  // head 0 of row 70
   c.k[size_t(105 * c.kv_cols())] = std::numeric_limits<float>::quiet_NaN();
@@ -315,6 +316,11 @@ TEST(Attention, NanStaysVisibleAndInItsPlace) {
   }
   EXPECT_TRUE(std::isnan(r.dk[0])) << "row 70 sees key 0";
   EXPECT_TRUE(std::isnan(r.dq[size_t(109 * c.q_cols())]));
+}
+
+TEST(Attention, NanStaysVisibleAndInItsPlace) {
+  expect_nan_in_its_place(0);
+  expect_nan_in_its_place(30);
 }
 
 TEST(AttentionDecode, ReturnsTheRowsOfTheWholeForward) {
