@@ -1,0 +1,65 @@
+// Checkpoints of a run: output_dir/checkpoint-N holds the adapter (PEFT's format), the optimizer's
+// moments and state.json, sealed by manifest.json (size and hash of every file). A checkpoint
+// appears by one rename, so it is whole or absent; `latest` names the newest. Reading trusts
+// nothing that the manifest does not vouch for.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lora/adapter.h"
+#include "optim/adamw.h"
+
+namespace tessera::launch {
+
+/// What a run is at a step boundary, beside the adapter and the moments.
+struct RunState {
+  int64_t step = 0;    // finished steps
+  int64_t tokens = 0;  // trained on so far
+  /// Everything that changes the result (data, base, batch sizes, hyper-parameters): flat
+  /// key/value.
+  nlohmann::json identity;
+};
+
+class CheckpointStore {
+ public:
+  CheckpointStore(std::string output_dir, int64_t keep)
+      : dir_(std::move(output_dir)), keep_(keep) {}
+
+  /// Writes checkpoint-<state.step>, then removes all but the newest `keep`. Returns its path. An
+  /// Error (a full disk, say) leaves the older checkpoints as they were.
+  std::string save(const RunState& state, const lora::AdapterSet& adapters,
+                   const optim::AdamW& optimizer, const std::string& base_model) const;
+
+  /// The newest checkpoint that verifies; `skipped` gets a line for each newer one that does not.
+  std::optional<std::string> newest(std::vector<std::string>& skipped) const;
+
+  /// Restores all from `path` after verifying it. Error when a file is damaged, or when the stored
+  /// identity differs from `expected`: the key and both values.
+  static RunState load(const std::string& path, const nlohmann::json& expected,
+                       const lora::DecoderConfig& model, lora::AdapterSet& adapters,
+                       optim::AdamW& optimizer);
+
+  /// Error saying which file of the checkpoint is missing or damaged.
+  static void verify(const std::string& path);
+
+  /// Step numbers of the checkpoints present, whole or not, newest first.
+  std::vector<int64_t> steps() const;
+
+ private:
+  std::string path_of(int64_t step) const;
+
+  std::string dir_;
+  int64_t keep_;
+};
+
+/// Copies the parameters of an adapter that was read from `folder`. Error (usage) naming both
+/// values when rank, scaling or targets differ.
+void copy_adapter(const lora::AdapterSet& from, lora::AdapterSet& to, const std::string& folder);
+
+/// XXH3 (64 bits) of bytes, chained from `seed`.
+uint64_t hash_bytes(std::span<const std::byte> bytes, uint64_t seed);
+
+}  // namespace tessera::launch

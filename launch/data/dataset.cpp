@@ -1,0 +1,125 @@
+#include "launch/data/dataset.h"
+
+#include <algorithm>
+
+#include "launch/data/row_types.h"
+#include "runtime/core/error.h"
+#include "runtime/core/function_ref.h"
+#include "runtime/io/file.h"
+#include "runtime/io/json.h"
+
+namespace tessera::launch {
+namespace {
+
+using nlohmann::json;
+
+constexpr size_t kMaxFileBytes = size_t{4} << 30;
+constexpr size_t kMaxLineBytes = size_t{64} << 20;
+
+/// Calls `visit(row, where)` for every row of a JSON array or of a file of JSON lines.
+void for_each_row(const std::string& path,
+                  FunctionRef<void(const json& row, const std::string& where)> visit) {
+  const std::string text = io::read_file(path, kMaxFileBytes);
+  const size_t first = text.find_first_not_of(" \t\r\n");
+  if (first == std::string::npos) fail("{}: the file is empty", path);
+  if (text[first] == '[') {
+    const json rows = io::parse_json(text, path, {.max_depth = 64, .max_values = 100'000'000});
+    for (size_t i = 0; i < rows.size(); ++i) visit(rows[i], fmt::format("{}: row {}", path, i + 1));
+    return;
+  }
+  int64_t number = 0;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    const std::string_view line(text.data() + begin, end - begin);
+    begin = end + 1;
+    ++number;
+    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    const std::string where = fmt::format("{}:{}", path, number);
+    if (line.size() > kMaxLineBytes) fail("{}: the line is longer than 64 MiB", where);
+    visit(io::parse_json(line, where), where);
+  }
+}
+
+int64_t supervised_count(const Sample& sample) {
+  // The first token is never predicted.
+  return sample.labels.empty()
+             ? 0
+             : std::count_if(sample.labels.begin() + 1, sample.labels.end(),
+                             [](int32_t label) { return label != Sample::kIgnore; });
+}
+
+class Collector {
+ public:
+  Collector(const Config& config, Dataset& out) : config_(config), out_(out) {}
+
+  /// `splits`: running text is cut into pieces of sequence_len instead of being dropped.
+  void add(Sample sample, bool splits) {
+    const size_t limit = size_t(config_.sequence_len);
+    if (sample.ids.size() <= limit) return keep(std::move(sample));
+    if (splits) {
+      for (size_t begin = 0; begin < sample.ids.size(); begin += limit) {
+        keep(cut(sample, begin, std::min(limit, sample.ids.size() - begin)));
+      }
+    } else if (config_.excess_length_strategy == ExcessLength::kDrop) {
+      ++out_.counts.dropped_long;
+    } else {
+      ++out_.counts.truncated;
+      keep(cut(sample, 0, limit));
+    }
+  }
+
+ private:
+  static Sample cut(const Sample& sample, size_t begin, size_t count) {
+    const auto part = [&](const std::vector<int32_t>& v) {
+      return std::vector<int32_t>(v.begin() + int64_t(begin), v.begin() + int64_t(begin + count));
+    };
+    return {part(sample.ids), part(sample.labels)};
+  }
+  void keep(Sample sample) {
+    const int64_t supervised = supervised_count(sample);
+    if (supervised == 0) {
+      ++out_.counts.dropped_empty;
+      return;
+    }
+    out_.counts.tokens += int64_t(sample.ids.size());
+    out_.counts.supervised += supervised;
+    out_.samples.push_back(std::move(sample));
+  }
+
+  const Config& config_;
+  Dataset& out_;
+};
+
+}  // namespace
+
+bool may_hold(const Config& config, std::string_view type) {
+  return std::any_of(config.datasets.begin(), config.datasets.end(),
+                     [&](const DatasetConfig& d) { return d.type.empty() || d.type == type; });
+}
+
+Dataset load_datasets(const Config& config, const RowEncoder& encoder) {
+  Dataset out;
+  Collector collector(config, out);
+  for (const DatasetConfig& dataset : config.datasets) {
+    std::string type = dataset.type;
+    for_each_row(dataset.path, [&](const json& row, const std::string& where) {
+      if (!row.is_object()) fail("{}: a row must be a JSON object", where);
+      if (type.empty()) {
+        type = infer_row_type(row, where);
+        out.notes.push_back(fmt::format("{}: read as type {}", dataset.path, type));
+      }
+      ++out.counts.rows;
+      collector.add(encode_row(row, type, config.train_on_inputs, encoder, where),
+                    type == "completion");
+    });
+  }
+  if (out.samples.empty()) {
+    fail(
+        "the data sets hold no row to learn from: {} rows read, {} longer than sequence_len {}, {} "
+        "without a supervised token",
+        out.counts.rows, out.counts.dropped_long, config.sequence_len, out.counts.dropped_empty);
+  }
+  return out;
+}
+
+}  // namespace tessera::launch

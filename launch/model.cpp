@@ -1,0 +1,60 @@
+#include "launch/model.h"
+
+#include <sched.h>
+
+#include "launch/checkpoint.h"
+#include "lora/decoder/loader.h"
+
+namespace tessera::launch {
+
+BaseChoice BaseChoice::of(const Config& config) {
+  BaseChoice choice;
+  choice.quantize = config.load_in_4bit;
+  choice.format =
+      config.bnb_4bit_quant_type == QuantType::kNf4 ? quant::Format::kNf4 : quant::Format::kFp4;
+  choice.block = int(config.bnb_4bit_blocksize);
+  choice.double_quant = config.bnb_4bit_use_double_quant;
+  return choice;
+}
+
+std::string BaseChoice::describe() const {
+  if (!quantize) return "as stored";
+  return fmt::format("{}{}, blocks of {}", format == quant::Format::kNf4 ? "NF4" : "FP4",
+                     double_quant ? ", double-quantized" : "", block);
+}
+
+LoadedModel::LoadedModel(Context& ctx, const std::string& path, const BaseChoice& choice,
+                         Console& console)
+    : checkpoint_(lora::Checkpoint::open(path)) {
+  lora::BaseFormat format = lora::checkpoint_format(checkpoint_);
+  if (choice.quantize) {
+    format.linear = choice.format;
+    format.block = choice.block;
+    format.double_quant = choice.double_quant;
+  }
+  base_ = std::make_unique<lora::BaseWeights>(config(), format, group_);
+  lora::load_base(ctx, checkpoint_, *base_, [&](int64_t done, int64_t total) {
+    console.live(fmt::format("loading {}: tensor {}/{}", path, done, total));
+  });
+  console.live("");
+  scheduler_ = std::make_unique<parallel::LayerScheduler>(
+      base_->store(),
+      std::vector<parallel::Policy>(size_t(config().layers), parallel::Policy::kKeep));
+}
+
+uint64_t LoadedModel::fingerprint() const {
+  uint64_t hash = hash_bytes(base_->outer_bytes(), 0);
+  for (int64_t layer = 0; layer < config().layers; ++layer) {
+    hash = hash_bytes(base_->store().shard(layer), hash);
+  }
+  return hash;
+}
+
+int thread_count(const std::optional<int64_t>& configured) {
+  if (configured) return int(*configured);
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
+}  // namespace tessera::launch

@@ -1,0 +1,52 @@
+// A checkpoint opened and its base loaded in the format asked for: what every command that runs the
+// model starts from.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "launch/config.h"
+#include "launch/progress.h"
+#include "lora/decoder/base_weights.h"
+#include "lora/decoder/checkpoint.h"
+#include "lora/decoder/decoder.h"
+#include "parallel/layer_scheduler.h"
+#include "parallel/self_communicator.h"
+
+namespace tessera::launch {
+
+/// Which format the layers' linears are held in.
+struct BaseChoice {
+  bool quantize = true;  // false: as the checkpoint has them
+  quant::Format format = quant::Format::kNf4;
+  int block = 64;
+  bool double_quant = true;
+
+  static BaseChoice of(const Config& config);
+  std::string describe() const;  // "NF4, double-quantized, blocks of 64"
+};
+
+class LoadedModel {
+ public:
+  /// Opens and loads, with progress on the console. `path`: a Hugging Face folder or a .gguf file.
+  LoadedModel(Context& ctx, const std::string& path, const BaseChoice& choice, Console& console);
+
+  const lora::DecoderConfig& config() const { return checkpoint_.config(); }
+  const lora::Checkpoint& checkpoint() const { return checkpoint_; }
+  lora::BaseWeights& base() const { return *base_; }
+  parallel::LayerScheduler& scheduler() const { return *scheduler_; }
+  parallel::Communicator& group() { return group_; }
+  /// Hash of every frozen byte.
+  uint64_t fingerprint() const;
+
+ private:
+  lora::Checkpoint checkpoint_;
+  parallel::SelfCommunicator group_;
+  std::unique_ptr<lora::BaseWeights> base_;
+  std::unique_ptr<parallel::LayerScheduler> scheduler_;
+};
+
+/// CPU threads to use: as configured, or every core of this process's affinity mask.
+int thread_count(const std::optional<int64_t>& configured);
+
+}  // namespace tessera::launch

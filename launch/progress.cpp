@@ -1,0 +1,43 @@
+#include "launch/progress.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+
+namespace tessera::launch {
+
+Console::Console() : terminal_(isatty(STDERR_FILENO) == 1) {}
+
+void Console::line(const std::string& text) {
+  live("");
+  fmt::print(stderr, "{}\n", text);
+}
+
+void Console::live(const std::string& text) {
+  if (!terminal_) return;
+  const std::string blank(live_width_ > text.size() ? live_width_ - text.size() : 0, ' ');
+  fmt::print(stderr, "\r{}{}{}", text, blank, text.empty() ? "\r" : "");
+  std::fflush(stderr);
+  live_width_ = text.size();
+}
+
+std::string format_duration(double seconds) {
+  const int64_t s = int64_t(std::max(0.0, seconds) + 0.5);
+  if (s >= 3600) return fmt::format("{}h{:02}m", s / 3600, s % 3600 / 60);
+  if (s >= 60) return fmt::format("{}m{:02}s", s / 60, s % 60);
+  return fmt::format("{}s", s);
+}
+
+std::string format_bytes(int64_t bytes) {
+  const double mib = double(bytes) / (1 << 20);
+  return mib >= 1024 ? fmt::format("{:.1f} GiB", mib / 1024) : fmt::format("{:.0f} MiB", mib);
+}
+
+std::string format_count(int64_t n) {
+  std::string digits = std::to_string(n);
+  for (int64_t i = int64_t(digits.size()) - 3; i > 0; i -= 3) digits.insert(size_t(i), ",");
+  return digits;
+}
+
+}  // namespace tessera::launch

@@ -1,0 +1,46 @@
+// What a person sees of long work: one live line on a terminal, plain lines elsewhere. All of it
+// goes to stderr, so that commands keep stdout for their results.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <string>
+
+namespace tessera::launch {
+
+/// Seconds since construction.
+class Stopwatch {
+ public:
+  double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
+
+/// Messages to stderr. A live line is overwritten by the next live line and kept clear of messages.
+class Console {
+ public:
+  Console();
+
+  bool is_terminal() const { return terminal_; }
+  /// A line that stays.
+  void line(const std::string& text);
+  /// Shown on a terminal only, until the next call.
+  void live(const std::string& text);
+
+ private:
+  bool terminal_;
+  size_t live_width_ = 0;
+};
+
+/// "1h05m", "3m20s", "12s".
+std::string format_duration(double seconds);
+/// "412 MiB", "1.3 GiB".
+std::string format_bytes(int64_t bytes);
+/// "4,884,480"
+std::string format_count(int64_t n);
+
+}  // namespace tessera::launch

@@ -1,0 +1,31 @@
+// What a run learns from: tokenizer, data sets, validation split and the plan of steps.
+#pragma once
+
+#include <optional>
+
+#include "launch/config.h"
+#include "launch/data/batches.h"
+#include "launch/data/chat_template.h"
+#include "launch/data/tokenizer.h"
+#include "launch/progress.h"
+
+namespace tessera::launch {
+
+struct RunData {
+  /// Reads and tokenizes everything; reports what was found on the console.
+  RunData(const Config& config, int64_t vocab, Console& console);
+
+  std::optional<Tokenizer> tokenizer;  // empty only where every data set is tokenized already
+  DatasetCounts counts;
+  std::vector<Sample> training;
+  std::vector<Sample> validation;
+  BatchOptions options;
+
+  /// Hash of every token and label.
+  uint64_t fingerprint() const;
+};
+
+/// Micro-batches of a full step.
+int64_t micro_batches_per_step(const Config& config);
+
+}  // namespace tessera::launch

@@ -1,0 +1,123 @@
+#include "launch/run_folder.h"
+
+#include <cmath>
+#include <filesystem>
+
+#include "launch/checkpoint.h"
+#include "launch/run_data.h"
+#include "runtime/core/error.h"
+#include "runtime/io/file.h"
+
+namespace tessera::launch {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+void write_text(const std::string& path, const std::string& text) {
+  io::AtomicFile file(path);
+  file.write(std::string_view(text));
+  file.commit();
+}
+
+bool holds_run(const fs::path& dir) {
+  return fs::exists(dir / "adapter_model.safetensors") || fs::exists(dir / "metrics.jsonl") ||
+         !CheckpointStore(dir.string(), 1).steps().empty();
+}
+
+}  // namespace
+
+RunFolder::RunFolder(const Config& config) : config_(config) {
+  const std::string& dir = config.output_dir;
+  std::error_code error;
+  if (fs::exists(dir) && !fs::is_directory(dir)) {
+    fail_usage("output_dir {} is a file, not a folder", dir);
+  }
+  if (holds_run(dir) && !config.resume_from_checkpoint && !config.overwrite_output_dir) {
+    fail_usage(
+        "output_dir {} already holds a run: add resume_from_checkpoint=auto to go on with it, or "
+        "overwrite_output_dir=true to replace it",
+        dir);
+  }
+  fs::create_directories(dir, error);
+  if (error) fail("cannot create output_dir {}: {}", dir, error.message());
+  const std::string probe = dir + "/.writable";
+  write_text(probe, "");  // fails now rather than after an hour
+  fs::remove(probe, error);
+}
+
+void RunFolder::begin(const std::optional<Tokenizer>& tokenizer) const {
+  const fs::path dir = config_.output_dir;
+  if (config_.overwrite_output_dir && !config_.resume_from_checkpoint) {
+    for (int64_t step : CheckpointStore(dir.string(), 1).steps()) {
+      fs::remove_all(dir / fmt::format("checkpoint-{}", step));
+    }
+    for (const char* name : {"adapter_model.safetensors", "adapter_config.json", "metrics.jsonl",
+                             "state.json", "latest"}) {
+      fs::remove(dir / name);
+    }
+  }
+  write_text((dir / "config.resolved.yml").string(), dump_config(config_));
+  if (tokenizer) {
+    for (const auto& [name, content] : tokenizer->files()) {
+      write_text((dir / name).string(), content);
+    }
+  }
+  end(0, false);
+}
+
+void RunFolder::end(int64_t step, bool finished) const {
+  const json state = {{"step", step}, {"finished", finished}};
+  write_text(config_.output_dir + "/state.json", state.dump(2) + "\n");
+}
+
+json run_identity(const Config& c, int64_t total_steps, uint64_t base_hash, uint64_t data_hash) {
+  const json all = {
+      {"base_hash", fmt::format("{:016x}", base_hash)},
+      {"data_hash", fmt::format("{:016x}", data_hash)},
+      {"micro_batch_size", *c.micro_batch_size},
+      {"micro_batches_per_step", micro_batches_per_step(c)},
+      {"total_steps", total_steps},
+      {"sequence_len", c.sequence_len},
+      {"sample_packing", c.sample_packing},
+      {"shuffle", c.shuffle},
+      {"seed", c.seed},
+      {"lora_r", c.lora_r},
+      {"lora_alpha", c.lora_alpha},
+      {"lora_dropout", c.lora_dropout},
+      {"lora_target_modules", c.lora_target_modules},
+      {"use_rslora", c.use_rslora},
+      {"learning_rate", c.learning_rate},
+      {"lr_scheduler", int(c.lr_scheduler)},
+      {"warmup_ratio", c.warmup_ratio},
+      {"warmup_steps", c.warmup_steps.value_or(-1)},
+      {"adam_beta1", c.adam_beta1},
+      {"adam_beta2", c.adam_beta2},
+      {"adam_epsilon", c.adam_epsilon},
+      {"weight_decay", c.weight_decay},
+      {"max_grad_norm", c.max_grad_norm},
+  };
+  return all;
+}
+
+std::string describe_losses(const DatasetCounts& counts) {
+  std::string text;
+  const auto add = [&](int64_t n, const char* what) {
+    if (n > 0) text += fmt::format(", {} {}", n, what);
+  };
+  add(counts.dropped_long, "longer than sequence_len (dropped)");
+  add(counts.truncated, "longer than sequence_len (cut)");
+  add(counts.dropped_empty, "with nothing to learn (dropped)");
+  return text;
+}
+
+std::string first_non_finite(const lora::AdapterSet& adapters, std::span<const float> grads) {
+  for (const lora::Segment& segment : adapters.segments()) {
+    for (float g : grads.subspan(segment.offset, segment.elements())) {
+      if (!std::isfinite(g)) return segment.name;
+    }
+  }
+  return "the sum of squares overflows";
+}
+
+}  // namespace tessera::launch

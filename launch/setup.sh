@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that Tessera builds and tests with. As root or with sudo; does nothing
+# when all are there.
+set -euo pipefail
+
+packages=(
+  g++ cmake ninja-build pkg-config ccache git ca-certificates
+  libhwy-dev libyaml-cpp-dev nlohmann-json3-dev libcli11-dev libfmt-dev
+  libpcre2-dev libutf8proc-dev libxxhash-dev
+  libgtest-dev libdnnl-dev libbenchmark-dev
+  python3 python3-pip python3-venv
+)
+
+missing=()
+for package in "${packages[@]}"; do
+  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+done
+if [ ${#missing[@]} -eq 0 ]; then
+  exit 0
+fi
+
+sudo=()
+if [ "$(id -u)" -ne 0 ]; then
+  command -v sudo >/dev/null || { echo "setup: need root or sudo to install: ${missing[*]}" >&2; exit 1; }
+  sudo=(sudo)
+fi
+echo "setup: installing ${missing[*]}" >&2
+"${sudo[@]}" apt-get update -qq
+DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

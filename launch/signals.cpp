@@ -1,0 +1,39 @@
+#include "launch/signals.h"
+
+#include <csignal>
+#include <cstdlib>
+
+namespace tessera::launch {
+namespace {
+
+volatile std::sig_atomic_t stop_signal = 0;
+constexpr int kSignals[] = {SIGINT, SIGTERM, SIGUSR1};
+
+void on_signal(int number) {
+  if (number == SIGINT && stop_signal == SIGINT) {
+    std::signal(SIGINT, SIG_DFL);
+    std::raise(SIGINT);
+    return;
+  }
+  stop_signal = number;
+}
+
+void set_handlers(void (*handler)(int)) {
+  struct sigaction action {};
+  action.sa_handler = handler;
+  action.sa_flags = SA_RESTART;
+  for (int number : kSignals) sigaction(number, &action, nullptr);
+}
+
+}  // namespace
+
+StopSignals::StopSignals() {
+  stop_signal = 0;
+  set_handlers(on_signal);
+}
+
+StopSignals::~StopSignals() { set_handlers(SIG_DFL); }
+
+int StopSignals::received() { return stop_signal; }
+
+}  // namespace tessera::launch

@@ -1,0 +1,326 @@
+#include "launch/train.h"
+
+#include <cmath>
+#include <filesystem>
+
+#include "launch/checkpoint.h"
+#include "launch/metrics.h"
+#include "launch/model.h"
+#include "launch/run_data.h"
+#include "launch/run_folder.h"
+#include "launch/signals.h"
+#include "lora/peft.h"
+#include "optim/adamw.h"
+#include "optim/grad_norm.h"
+#include "optim/schedule.h"
+#include "parallel/gradient_tree.h"
+
+namespace tessera::launch {
+namespace {
+
+/// One run: everything it holds, in the order in which it is made.
+class Run {
+ public:
+  explicit Run(const Config& config);
+  int loop();
+
+ private:
+  void plan_memory();
+  void resume();
+  void banner() const;
+  StepMetrics run_step(int64_t step);
+  /// Sum over the step's micro-batches in global order; gradients go into the tree.
+  double forward_backward(int64_t step, const std::vector<lora::Batch>& batches, float scale);
+  void report(const StepMetrics& m);
+  void evaluate(int64_t step);
+  void save(int64_t step, bool last);
+  void finish(int64_t step);
+
+  const Config& config_;
+  Console console_;
+  RunFolder folder_;
+  Context ctx_;
+  LoadedModel model_;
+  RunData data_;
+  StepPlan plan_;
+  lora::AdapterSet adapters_;
+  lora::Decoder decoder_;
+  lora::Decoder::Memory memory_;
+  optim::AdamW optimizer_;
+  optim::LrSchedule schedule_;
+  parallel::GradientTree tree_;
+  CheckpointStore checkpoints_;
+  RunState state_;
+  std::optional<MetricsFile> metrics_;
+  std::optional<double> first_loss_, last_loss_;
+  Stopwatch clock_;
+  int64_t first_step_ = 0;
+};
+
+lora::AdapterOptions adapter_options(const Config& config) {
+  lora::AdapterOptions options;
+  options.r = config.lora_r;
+  options.alpha = config.lora_alpha;
+  options.rslora = config.use_rslora;
+  options.dropout = config.lora_dropout;
+  if (!config.lora_target_modules.empty()) {
+    options.targets.clear();
+    for (lora::Site site : lora::kAllSites) {  // in the canonical order, whatever the file's
+      const auto& names = config.lora_target_modules;
+      if (std::count(names.begin(), names.end(), lora::module_name(site)) > 0) {
+        options.targets.push_back(site);
+      }
+    }
+  }
+  return options;
+}
+
+optim::LrSchedule make_schedule(const Config& config, int64_t total_steps) {
+  using Kind = optim::LrScheduleOptions::Kind;
+  optim::LrScheduleOptions options;
+  switch (config.lr_scheduler) {
+    case LrScheduler::kCosine:
+      options.kind = Kind::kCosine;
+      break;
+    case LrScheduler::kLinear:
+      options.kind = Kind::kLinear;
+      break;
+    case LrScheduler::kConstant:
+      options.kind = Kind::kConstant;
+      break;
+    case LrScheduler::kConstantWithWarmup:
+      options.kind = Kind::kConstantWithWarmup;
+      break;
+  }
+  options.learning_rate = config.learning_rate;
+  options.total_steps = total_steps;
+  options.warmup_steps = config.warmup_steps
+                             ? *config.warmup_steps
+                             : optim::warmup_steps_of_ratio(config.warmup_ratio, total_steps);
+  return optim::LrSchedule(options);
+}
+
+Run::Run(const Config& config)
+    : config_(config),
+      folder_(config),
+      ctx_(Device::cpu(), thread_count(config.threads), uint64_t(config.seed)),
+      model_(ctx_, config.base_model, BaseChoice::of(config), console_),
+      data_(config, model_.config().vocab, console_),
+      plan_(data_.training, data_.options, config.num_epochs, config.max_steps.value_or(0)),
+      adapters_(model_.config(), adapter_options(config)),
+      decoder_(ctx_, model_.base(), model_.scheduler(), &adapters_),
+      optimizer_(adapters_.size(),
+                 {config.adam_beta1, config.adam_beta2, config.adam_epsilon, config.weight_decay}),
+      schedule_(make_schedule(config, plan_.steps())),
+      tree_(adapters_.size(), 0, data_.options.micro_batches),
+      checkpoints_(config.output_dir, config.save_total_limit) {
+  adapters_.init(uint64_t(config.seed));
+  if (config.lora_model_dir) {
+    const std::string& folder = *config.lora_model_dir;
+    copy_adapter(lora::load_peft(folder, model_.config()), adapters_, folder);
+  }
+  state_.identity = run_identity(config, plan_.steps(), model_.fingerprint(), data_.fingerprint());
+  plan_memory();
+  banner();
+  resume();
+  folder_.begin(data_.tokenizer);
+  metrics_.emplace(config.output_dir + "/metrics.jsonl", state_.step);
+}
+
+void Run::plan_memory() {
+  adapters_.set_gradient_buffer(tree_.leaf());
+  int64_t tokens = plan_.max_tokens();
+  for (const lora::Batch& batch : evaluation_batches(data_.validation, data_.options)) {
+    tokens = std::max(tokens, batch.tokens());
+  }
+  const auto choose = [&](bool recompute) {
+    const auto policy = recompute ? parallel::Policy::kRecompute : parallel::Policy::kKeep;
+    model_.scheduler().set_policies(
+        std::vector<parallel::Policy>(size_t(model_.config().layers), policy));
+    memory_ = decoder_.plan(tokens, true);
+  };
+  choose(config_.gradient_checkpointing.value_or(false));
+  // Left to us: keep all activations as long as they fit into what the system can spare.
+  const int64_t wanted = int64_t(memory_.activations + memory_.scratch);
+  if (!config_.gradient_checkpointing && wanted > available_bytes() / 10 * 8) choose(true);
+}
+
+void Run::banner() const {
+  const lora::DecoderConfig& c = model_.config();
+  const bool recompute = model_.scheduler().policy(0) == parallel::Policy::kRecompute;
+  Console out = console_;
+  out.line(fmt::format("model    {} ({} layers, hidden {}, {} heads / {} kv, vocab {})",
+                       config_.base_model, c.layers, c.hidden, c.heads, c.kv_heads,
+                       format_count(c.vocab)));
+  out.line(fmt::format("base     {}: {}", BaseChoice::of(config_).describe(),
+                       format_bytes(int64_t(model_.base().bytes()))));
+  out.line(fmt::format("adapter  r {}, alpha {}, {} trainable parameters", config_.lora_r,
+                       config_.lora_alpha, format_count(adapters_.trainable())));
+  out.line(fmt::format("data     {} rows to train on ({} tokens, {} supervised), {} held out{}",
+                       format_count(int64_t(data_.training.size())),
+                       format_count(data_.counts.tokens), format_count(data_.counts.supervised),
+                       data_.validation.size(), describe_losses(data_.counts)));
+  out.line(fmt::format("steps    {} of {} x {} rows{}", plan_.steps(), data_.options.micro_batches,
+                       data_.options.micro_batch_size,
+                       config_.sample_packing
+                           ? fmt::format(", packed to {:.0f} % of {} tokens",
+                                         100 * plan_.packing_efficiency(), config_.sequence_len)
+                           : std::string()));
+  out.line(
+      fmt::format("memory   activations {} ({}), scratch {}, adapter and optimizer {}; {} threads",
+                  format_bytes(int64_t(memory_.activations)), recompute ? "recomputed" : "kept",
+                  format_bytes(int64_t(memory_.scratch)),
+                  format_bytes(int64_t(adapters_.size() * sizeof(float) * 4)), ctx_.threads()));
+}
+
+void Run::resume() {
+  if (!config_.resume_from_checkpoint) return;
+  std::optional<std::string> path = *config_.resume_from_checkpoint;
+  if (*path == "auto") {
+    std::vector<std::string> skipped;
+    path = checkpoints_.newest(skipped);
+    for (const std::string& line : skipped) console_.line(line);
+    if (!path) {
+      console_.line("no checkpoint to resume from: starting afresh");
+      return;
+    }
+  }
+  state_ = CheckpointStore::load(*path, state_.identity, model_.config(), adapters_, optimizer_);
+  first_step_ = state_.step;
+  console_.line(fmt::format("resumed  {} (step {})", *path, state_.step));
+}
+
+double Run::forward_backward(int64_t step, const std::vector<lora::Batch>& batches, float scale) {
+  tree_.begin_step(0, int64_t(batches.size()));
+  double loss = 0.0;
+  for (size_t m = 0; m < batches.size(); ++m) {
+    adapters_.set_gradient_buffer(tree_.leaf());
+    const double sum = decoder_.forward(batches[m], {uint64_t(step), m}, scale);
+    if (!std::isfinite(sum)) {
+      fail(
+          "step {}: the loss is {} ({}); lower learning_rate, or check the data and the base model",
+          step + 1, sum, decoder_.describe_non_finite(batches[m]));
+    }
+    loss += sum;
+    decoder_.backward(batches[m]);
+    tree_.push(ctx_);
+  }
+  return loss;
+}
+
+StepMetrics Run::run_step(int64_t step) {
+  const Stopwatch watch;
+  const std::vector<lora::Batch> batches = plan_.micro_batches(step);
+  int64_t tokens = 0, supervised = 0;
+  for (const lora::Batch& batch : batches) {
+    tokens += batch.tokens();
+    supervised += batch.supervised();
+  }
+  const double sum = forward_backward(step, batches, float(1.0 / double(supervised)));
+  const std::span<const float> grads = tree_.reduce(ctx_, model_.group(), int64_t(batches.size()));
+  const double norm = optim::grad_norm(ctx_, grads);
+  if (!std::isfinite(norm)) {
+    fail("step {}: the gradient is not finite ({}); lower learning_rate", step + 1,
+         first_non_finite(adapters_, grads));
+  }
+  const double rate = schedule_.rate(step);
+  optimizer_.step(ctx_, adapters_.params(), grads, rate,
+                  optim::clip_factor(norm, config_.max_grad_norm));
+  state_.step = step + 1;
+  state_.tokens += tokens;
+  return {.step = step + 1,
+          .epoch = plan_.epoch_after(step + 1),
+          .loss = sum / double(supervised),
+          .grad_norm = norm,
+          .learning_rate = rate,
+          .tokens = state_.tokens,
+          .tokens_per_second = double(tokens) / watch.seconds(),
+          .memory = peak_resident_bytes()};
+}
+
+void Run::report(const StepMetrics& m) {
+  metrics_->write(m);
+  if (!first_loss_) first_loss_ = m.loss;
+  last_loss_ = m.loss;
+  const double per_step = clock_.seconds() / double(m.step - first_step_);
+  const std::string text = fmt::format(
+      "step {:>{}}/{}  epoch {:.2f}  loss {:.4f}  grad {:.3f}  lr {:.2e}  {:.0f} tok/s  {}  ETA {}",
+      m.step, std::to_string(plan_.steps()).size(), plan_.steps(), m.epoch, m.loss, m.grad_norm,
+      m.learning_rate, m.tokens_per_second, format_bytes(m.memory),
+      format_duration(per_step * double(plan_.steps() - m.step)));
+  if (console_.is_terminal()) {
+    console_.live(text);
+  } else if (m.step % config_.logging_steps == 0 || m.step == plan_.steps()) {
+    console_.line(text);
+  }
+}
+
+void Run::evaluate(int64_t step) {
+  if (data_.validation.empty()) return;
+  double sum = 0.0;
+  int64_t supervised = 0;
+  const auto batches = evaluation_batches(data_.validation, data_.options);
+  for (size_t i = 0; i < batches.size(); ++i) {
+    console_.live(fmt::format("evaluating: batch {}/{}", i + 1, batches.size()));
+    sum += decoder_.loss(batches[i], nullptr);
+    supervised += batches[i].supervised();
+  }
+  const double loss = sum / double(supervised);
+  metrics_->write_evaluation(step, loss, supervised);
+  console_.line(fmt::format("step {}: validation loss {:.4f}, perplexity {:.2f} ({} tokens)", step,
+                            loss, std::exp(loss), format_count(supervised)));
+}
+
+void Run::save(int64_t step, bool last) {
+  try {
+    const std::string path = checkpoints_.save(state_, adapters_, optimizer_, config_.base_model);
+    if (!last) console_.line(fmt::format("step {}: saved {}", step, path));
+  } catch (const std::exception& error) {
+    // A full disk costs this checkpoint, not the run; at the end there is nothing left to try.
+    if (last) throw;
+    console_.line(
+        fmt::format("warning: step {}: no checkpoint was written: {}", step, error.what()));
+  }
+}
+
+void Run::finish(int64_t step) {
+  save(step, true);
+  lora::save_peft(config_.output_dir, adapters_, config_.base_model);
+  folder_.end(step, true);
+  console_.line(fmt::format("done     {} steps in {}; loss {:.4f} -> {:.4f}; adapter in {}", step,
+                            format_duration(clock_.seconds()), first_loss_.value_or(0.0),
+                            last_loss_.value_or(0.0), config_.output_dir));
+}
+
+int Run::loop() {
+  const StopSignals signals;
+  clock_ = Stopwatch();
+  for (int64_t step = state_.step; step < plan_.steps(); ++step) {
+    report(run_step(step));
+    const int64_t done = step + 1;
+    const bool last = done == plan_.steps();
+    if (config_.eval_steps && done % *config_.eval_steps == 0 && !last) evaluate(done);
+    if (StopSignals::received() && !last) {
+      save(done, true);
+      folder_.end(done, false);
+      console_.line(fmt::format(
+          "stopped after step {} of {}; go on with: tessera train {} resume_from_checkpoint=auto",
+          done, plan_.steps(), config_.source));
+      return kStopped;
+    }
+    if (config_.save_steps && done % *config_.save_steps == 0 && !last) save(done, false);
+  }
+  evaluate(plan_.steps());
+  finish(plan_.steps());
+  return kFinished;
+}
+
+}  // namespace
+
+int train(const Config& config) {
+  validate_for_train(config);
+  Run run(config);
+  return run.loop();
+}
+
+}  // namespace tessera::launch
