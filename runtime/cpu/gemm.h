@@ -1,6 +1,6 @@
 // The CPU matrix product: C[M,N] (+)= sum over terms of A_t[M,K_t] * B_t[K_t,N], in float32.
-// Each output is one chain of FMAs in the order of the terms and, inside a term, of k. No sum is
-// split over tasks or vector lanes, so the bits depend neither on the thread count nor on the
+// Each output adds up, in the order of the terms and inside a term of k, chains of 128 FMAs. No sum
+// is split over tasks or vector lanes, so the bits depend neither on the thread count nor on the
 // vector width. B is never held whole: a packer writes panels of 64 columns when they are needed,
 // which is where a frozen weight is dequantized.
 #pragma once
@@ -30,7 +30,7 @@ struct GemmTerm {
   PackPanel pack;
 };
 
-/// C[i][j] at c[i * ldc + j]. With accumulate the chain starts from C, else from zero.
+/// C[i][j] at c[i * ldc + j]. With accumulate the sum joins C, else it replaces it.
 struct GemmOutput {
   float* c;
   int64_t rows;

@@ -13,7 +13,7 @@ struct MatmulOptions {
   bool accumulate = false;   // c += instead of c =
 };
 
-/// c[M,N] (+)= a[M,K] * b[K,N]. Every output is one FMA chain in the order of k.
+/// c[M,N] (+)= a[M,K] * b[K,N]. Sums as cpu::gemm does.
 void matmul(Context& ctx, Tensor c, Tensor a, Tensor b, MatmulOptions options);
 
 namespace cpu {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "hwy/targets.h"
+#include "tests/bits_check.h"
 
 namespace tessera::cpu {
 namespace {
@@ -26,6 +27,7 @@ struct Shape {
 
 std::vector<float> multiply(const Shape& s, int threads, bool transposed_b, bool accumulate) {
   Context ctx(Device::cpu(), threads, 0);
+  testing::give_scratch(ctx);
   const auto a = random_floats(size_t(s.m * s.k), 1);
   const auto b = random_floats(size_t(s.k * s.n), 2);
   std::vector<float> c(size_t(s.m * s.n), 0.5f);
@@ -76,10 +78,11 @@ INSTANTIATE_TEST_SUITE_P(All, GemmShapes,
                                            Shape{13, 100, 1030}, Shape{200, 16, 70},
                                            Shape{1100, 130, 40}, Shape{5, 172, 64}));
 
-TEST(Gemm, TermsAreOneChain) {
-  // [A1 A2] * [B1; B2] as two terms has the bits of the joined product.
-  const int64_t m = 9, n = 70, k1 = 48, k2 = 16;
+TEST(Gemm, TermsAddUpInOrder) {
+  // [A1 A2] * [B1; B2] as two terms has the bits of the joined product where a chain ends.
+  const int64_t m = 9, n = 70, k1 = 128, k2 = 16;
   Context ctx(Device::cpu(), 2, 0);
+  testing::give_scratch(ctx);
   const auto a = random_floats(size_t(m * (k1 + k2)), 3);
   const auto b = random_floats(size_t((k1 + k2) * n), 4);
   std::vector<float> joined(size_t(m * n)), terms(size_t(m * n));
