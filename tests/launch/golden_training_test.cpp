@@ -1,0 +1,218 @@
+// Eight QLoRA steps against transformers + PEFT + bitsandbytes: losses, gradient norms, rates and
+// the final adapter, on a committed tiny model, on TinyStories-656K and on SmolLM2-135M. The
+// numbers and the scripts that made them are in tests/golden.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "hwy/targets.h"
+#include "launch/config.h"
+#include "launch/train.h"
+#include "lora/decoder/checkpoint.h"
+#include "lora/peft.h"
+#include "runtime/io/json.h"
+
+namespace tessera::launch {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+uint64_t splitmix64(uint64_t x) {
+  x += 0x9e3779b97f4a7c15u;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+  return x ^ (x >> 31);
+}
+
+/// The adapter's segments in the golden's order: sorted by PEFT's names as bytes.
+std::vector<lora::Segment> sorted_segments(const lora::AdapterSet& adapters) {
+  std::vector<lora::Segment> segments = adapters.segments();
+  std::sort(segments.begin(), segments.end(),
+            [](const auto& a, const auto& b) { return a.name < b.name; });
+  return segments;
+}
+
+/// The golden's initial adapter (rule in tests/golden/referee.py).
+lora::AdapterSet initial_adapter(const lora::DecoderConfig& model) {
+  lora::AdapterSet adapters(model, {});
+  uint64_t t = 0;
+  for (const lora::Segment& segment : sorted_segments(adapters)) {
+    const bool is_a = segment.name.find(".lora_A.") != std::string::npos;
+    const float scale = is_a ? float(1.0 / std::sqrt(double(segment.cols))) : 0.01f;
+    for (size_t i = 0; i < segment.elements(); ++i) {
+      const uint64_t h = splitmix64(1234 + (t << 32) + i);
+      adapters.params()[segment.offset + i] = float(double(h >> 40) * 0x1p-23 - 1.0) * scale;
+    }
+    ++t;
+  }
+  return adapters;
+}
+
+class GoldenTraining : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    dir_ = fs::temp_directory_path() / fmt::format("tessera-golden-{}", ::getpid());
+    fs::create_directories(dir_);
+  }
+  void TearDown() override { fs::remove_all(dir_); }
+
+  /// Trains the golden's eight steps; returns the output folder.
+  std::string run(const std::string& model, const std::string& golden, const std::string& adapter,
+                  std::vector<std::string> extra = {}) {
+    const std::string out = (dir_ / fmt::format("run{}", runs_++)).string();
+    std::ofstream(dir_ / "config.yml") << R"(adapter: qlora
+lora_r: 16
+lora_alpha: 32
+sequence_len: 256
+sample_packing: false
+shuffle: false
+micro_batch_size: 2
+gradient_accumulation_steps: 2
+max_steps: 8
+learning_rate: 2e-4
+lr_scheduler: cosine
+warmup_steps: 2
+)";
+    std::vector<std::string> overrides = {
+        "base_model=" + model, "lora_model_dir=" + adapter, "output_dir=" + out,
+        fmt::format("datasets=[{{path: {}/{}/data.jsonl, type: tokenized}}]", TESSERA_GOLDEN_DIR,
+                    golden)};
+    overrides.insert(overrides.end(), extra.begin(), extra.end());
+    EXPECT_EQ(train(load_config((dir_ / "config.yml").string(), overrides)), kFinished);
+    return out;
+  }
+
+  static json golden(const std::string& name) {
+    return io::read_json_file(fmt::format("{}/{}/golden.json", TESSERA_GOLDEN_DIR, name), 1 << 24);
+  }
+
+  static void expect_steps(const json& golden, const std::string& out) {
+    std::ifstream metrics(out + "/metrics.jsonl");
+    for (const json& expected : golden["steps"]) {
+      std::string line;
+      ASSERT_TRUE(std::getline(metrics, line));
+      const json step = json::parse(line);
+      const double norm = expected["grad_norm"];
+      EXPECT_EQ(step["step"], expected["step"]);
+      EXPECT_EQ(step["learning_rate"], expected["learning_rate"]);
+      EXPECT_NEAR(step["loss"], double(expected["loss"]), 1e-5) << step["step"];
+      EXPECT_NEAR(step["grad_norm"], norm, 1e-4 * norm) << step["step"];
+    }
+  }
+
+  /// |ours - theirs| / |update|, estimated from 64 signed projections of the update.
+  static double adapter_error(const json& golden, const lora::AdapterSet& before,
+                              const lora::AdapterSet& after) {
+    std::array<double, 64> projections{};
+    uint64_t j = 0;
+    for (const lora::Segment& segment : sorted_segments(after)) {
+      for (size_t i = 0; i < segment.elements(); ++i, ++j) {
+        const double d = double(after.params()[segment.offset + i]) -
+                         double(before.params()[segment.offset + i]);
+        const uint64_t signs = splitmix64(5678 + j);
+        for (size_t k = 0; k < 64; ++k) projections[k] += (signs >> k) & 1 ? -d : d;
+      }
+    }
+    double sum = 0.0;
+    for (size_t k = 0; k < 64; ++k) {
+      const double difference = projections[k] - double(golden["adapter"]["projections"][k]);
+      sum += difference * difference;
+    }
+    return std::sqrt(sum / 64) / double(golden["adapter"]["update_l2"]);
+  }
+
+  /// The whole comparison for a model whose initial adapter follows the rule.
+  void expect_golden(const std::string& model, const std::string& name) {
+    const json expected = golden(name);
+    const lora::DecoderConfig config = lora::Checkpoint::open(model).config();
+    const lora::AdapterSet before = initial_adapter(config);
+    const std::string adapter = (dir_ / "initial").string();
+    lora::save_peft(adapter, before, "");
+    const std::string out = run(model, name, adapter);
+    expect_steps(expected, out);
+    const double error = adapter_error(expected, before, lora::load_peft(out, config));
+    RecordProperty("adapter_error", fmt::format("{:.2e}", error));
+    EXPECT_LT(error, 1e-4);
+  }
+
+  static std::string bytes_of(const std::string& out) {
+    std::ifstream file(out + "/adapter_model.safetensors", std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+
+  fs::path dir_;
+  int runs_ = 0;
+};
+
+const std::string kTiny = std::string(TESSERA_GOLDEN_DIR) + "/tiny_llama";
+
+TEST_F(GoldenTraining, TinyLlama) {
+  const std::string out = run(kTiny, "tiny_llama", kTiny + "/adapter_in");
+  expect_steps(golden("tiny_llama"), out);
+  const lora::DecoderConfig config = lora::Checkpoint::open(kTiny).config();
+  const lora::AdapterSet before = lora::load_peft(kTiny + "/adapter_in", config);
+  const lora::AdapterSet theirs = lora::load_peft(kTiny + "/adapter_out", config);
+  const lora::AdapterSet ours = lora::load_peft(out, config);
+  double difference = 0.0, update = 0.0;
+  for (size_t i = 0; i < ours.size(); ++i) {
+    difference += std::pow(double(ours.params()[i]) - double(theirs.params()[i]), 2);
+    update += std::pow(double(theirs.params()[i]) - double(before.params()[i]), 2);
+  }
+  EXPECT_LT(std::sqrt(difference / update), 1e-4);
+}
+
+TEST_F(GoldenTraining, TinyStories) {
+  const std::string model = TESSERA_SHARED_DIR "/models/TinyStories-656K";
+  if (!fs::exists(model)) GTEST_SKIP() << model << " is not here";
+  expect_golden(model, "tinystories");
+}
+
+TEST_F(GoldenTraining, SmolLM2FromGguf) {
+  const char* folder = std::getenv("TESSERA_SMOLLM2_DIR");
+  if (!folder) GTEST_SKIP() << "TESSERA_SMOLLM2_DIR does not name a folder with model.gguf";
+  expect_golden(std::string(folder) + "/model.gguf", "smollm2");
+}
+
+TEST_F(GoldenTraining, SmolLM2FromItsHuggingFaceCopyHasTheSameBits) {
+  const char* folder = std::getenv("TESSERA_SMOLLM2_DIR");
+  if (!folder || !fs::exists(std::string(folder) + "/hf")) {
+    GTEST_SKIP() << "TESSERA_SMOLLM2_DIR does not name a folder with model.gguf and hf/";
+  }
+  const std::string gguf = std::string(folder) + "/model.gguf";
+  lora::save_peft((dir_ / "initial").string(),
+                  initial_adapter(lora::Checkpoint::open(gguf).config()), "");
+  const std::string adapter = (dir_ / "initial").string();
+  const std::string a = run(gguf, "smollm2", adapter, {"max_steps=3"});
+  const std::string b = run(std::string(folder) + "/hf", "smollm2", adapter, {"max_steps=3"});
+  EXPECT_EQ(bytes_of(a), bytes_of(b));
+}
+
+TEST_F(GoldenTraining, SameAdapterOnAnyThreadsPolicyAndTarget) {
+  const std::string adapter = kTiny + "/adapter_in";
+  const std::string expected = bytes_of(run(kTiny, "tiny_llama", adapter, {"threads=1"}));
+  ASSERT_FALSE(expected.empty());
+  for (const char* setting : {"threads=2", "threads=4", "gradient_checkpointing=true"}) {
+    EXPECT_EQ(expected, bytes_of(run(kTiny, "tiny_llama", adapter, {setting}))) << setting;
+  }
+  hwy::SetSupportedTargetsForTest(HWY_AVX2);
+  EXPECT_EQ(expected, bytes_of(run(kTiny, "tiny_llama", adapter))) << "on AVX2";
+  hwy::SetSupportedTargetsForTest(0);
+}
+
+TEST_F(GoldenTraining, AResumedRunEqualsAStraightOne) {
+  const std::string adapter = kTiny + "/adapter_in";
+  const std::vector<std::string> settings = {"lora_dropout=0.1", "save_steps=3", "shuffle=true",
+                                             "save_total_limit=10"};
+  const std::string straight = run(kTiny, "tiny_llama", adapter, settings);
+  std::vector<std::string> again = settings;
+  again.push_back("resume_from_checkpoint=" + straight + "/checkpoint-3");
+  const std::string resumed = run(kTiny, "tiny_llama", adapter, again);
+  EXPECT_EQ(bytes_of(straight), bytes_of(resumed));
+}
+
+}  // namespace
+}  // namespace tessera::launch
