@@ -84,10 +84,8 @@ def main():
         for key, value in config.items():
             ours, theirs = (sorted(x) if isinstance(x, list) else x for x in (value, again[key]))
             assert ours == theirs, (key, value, again[key])
-    print(
-        f"peft {peft.__version__}, transformers {transformers.__version__}, torch {torch.__version__}:",
-        f"{len(written)} tensors of {len(layers)} modules, scale {scale:g}, loaded without a warning",
-    )
+    versions = f"peft {peft.__version__}, transformers {transformers.__version__}"
+    print(f"{versions}: {len(written)} tensors, scale {scale:g}, loaded without a warning")
 
 
 if __name__ == "__main__":

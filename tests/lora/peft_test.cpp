@@ -213,6 +213,13 @@ TEST_F(Peft, NeverShowsAConfigBesideForeignWeights) {
   AdapterSet adapters(tiny_llama(), {.r = 4});
   EXPECT_THROW(save_peft(folder(), adapters, ""), Error);
   EXPECT_FALSE(fs::exists(config()));
+  // Weights of the same config may replace each other beneath it.
+  fs::remove(weights());
+  save_peft(folder(), adapters, "");
+  fs::remove(weights());
+  fs::create_directory(weights());
+  EXPECT_THROW(save_peft(folder(), adapters, ""), Error);
+  EXPECT_TRUE(fs::exists(config()));
 }
 
 TEST_F(Peft, DoesNotSaveWhatIsNotFinite) {
