@@ -91,6 +91,10 @@ TEST_F(Safetensors, RefusesLyingLengths) {
   refuse(number(UINT64_MAX) + "{}", "claims 18446744073709551615");
   refuse(number(UINT64_MAX - 7) + "{}", "claims");
   refuse(number(3) + "{}", "cut short");
+  // The limit holds even where the file (with a hole on disk) is as long as it claims.
+  const std::string sparse = folder_.write("sparse", number(100'000'008));
+  fs::resize_file(sparse, 100'000'016);
+  expect_error([&] { SafetensorsFile file(sparse); }, "claims 100000008", "at most 100000000");
   refuse(number(0), "does not begin with '{'");
 }
 
