@@ -99,6 +99,12 @@ TEST(Yaml, RefusesWhatAConfigNeedsNot) {
   }
 }
 
+TEST(Yaml, NestsAsDeepAsItsLimitAndNoDeeper) {
+  const std::string fits = std::string(32, '[') + std::string(32, ']');
+  EXPECT_EQ(message_of(fits), "accepted");
+  EXPECT_EQ(message_of("[" + fits + "]"), "run.yml:1: nested more than 32 deep");
+}
+
 TEST(Yaml, NothingIsExpanded) {
   std::string laughs = "a: &a [x, x, x, x, x, x, x, x, x]\n";
   for (char c = 'b'; c < 'm'; ++c) {
