@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "runtime/core/error.h"
+#include "runtime/io/printable.h"
 
 namespace tessera::launch {
 namespace {
@@ -59,7 +60,8 @@ Bpe::Bpe(Vocabulary vocabulary, const std::vector<std::pair<std::string, std::st
   if (options_.unk_token) {
     unk_id_ = find(*options_.unk_token);
     if (!unk_id_) {
-      fail("{}: the unknown token '{}' is not in the vocabulary", source, *options_.unk_token);
+      fail("{}: the unknown token '{}' is not in the vocabulary", source,
+           io::printable(*options_.unk_token));
     }
   }
   for (int byte = 0; byte < 256; ++byte) {
@@ -84,7 +86,7 @@ void Bpe::index_merges(const std::vector<std::pair<std::string, std::string>>& m
       const auto id = find(token);
       if (!id) {
         fail("{}: merge {} ('{}' and '{}') needs the token '{}', which is not in the vocabulary",
-             source, rank, left, right, token);
+             source, rank, io::printable(left), io::printable(right), io::printable(token));
       }
       return *id;
     };

@@ -4,6 +4,7 @@
 
 #include "launch/data/tokenizer_text.h"
 #include "runtime/core/error.h"
+#include "runtime/io/printable.h"
 
 namespace tessera::launch {
 namespace {
@@ -70,8 +71,8 @@ std::string without_feeds_after(std::string text) {
 bool is_assistant(const Message& message) { return message.role == "assistant"; }
 
 [[noreturn]] void refuse_role(const Message& message, const char* name, const char* known) {
-  fail("the chat template {} has no place for the role '{}' here; it takes {}", name, message.role,
-       known);
+  fail("the chat template {} has no place for the role '{}' here; it takes {}", name,
+       io::printable(message.role), known);
 }
 
 /// Checks what all templates need, once.

@@ -5,6 +5,7 @@
 #include "launch/data/tokenizer_fields.h"
 #include "launch/data/tokenizer_normalizer.h"
 #include "runtime/core/error.h"
+#include "runtime/io/printable.h"
 
 namespace tessera::launch {
 namespace {
@@ -138,7 +139,7 @@ void Pretokenizer::apply(const Metaspace& metaspace, AlignedView text, Words& wo
 
 void Pretokenizer::add(const nlohmann::json& node, const std::string& where) {
   const std::string type = string_field(node, "type", where);
-  if (byte_level_) fail("{}: '{}' after ByteLevel is not supported", where, type);
+  if (byte_level_) fail("{}: '{}' after ByteLevel is not supported", where, io::printable(type));
   if (type == "Sequence") {
     for (const auto& part : array_field(node, "pretokenizers", where)) add(part, where);
   } else if (type == "Split") {
@@ -157,7 +158,7 @@ void Pretokenizer::add(const nlohmann::json& node, const std::string& where) {
     fail(
         "{}: '{}' is not supported; supported are Split, Digits, ByteLevel, Metaspace and "
         "Sequence",
-        where, type);
+        where, io::printable(type));
   }
 }
 
@@ -184,7 +185,7 @@ void Pretokenizer::add_split(const nlohmann::json& node, const std::string& wher
   } else if (behavior == "Contiguous") {
     split.behavior = Behavior::kContiguous;
   } else {
-    fail("{}: Split has the unknown behavior '{}'", where, behavior);
+    fail("{}: Split has the unknown behavior '{}'", where, io::printable(behavior));
   }
   steps_.push_back(std::move(split));
 }
@@ -199,7 +200,7 @@ void Pretokenizer::add_metaspace(const nlohmann::json& node, const std::string& 
       optional_string(node, "prepend_scheme", where).value_or(prefix ? "always" : "never");
   using Prepend = Metaspace::Prepend;
   if (scheme != "always" && scheme != "first" && scheme != "never") {
-    fail("{}: Metaspace has the unknown prepend_scheme '{}'", where, scheme);
+    fail("{}: Metaspace has the unknown prepend_scheme '{}'", where, io::printable(scheme));
   }
   metaspace.prepend = scheme == "always"  ? Prepend::kAlways
                       : scheme == "first" ? Prepend::kFirst

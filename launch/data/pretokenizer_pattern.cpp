@@ -7,6 +7,7 @@
 #include <array>
 
 #include "runtime/core/error.h"
+#include "runtime/io/printable.h"
 
 namespace tessera::launch {
 namespace {
@@ -139,7 +140,7 @@ Pattern Pattern::known(const std::string& regex, const std::string& where) {
     fail(
         "{}: the regular expression '{}' is not one of those supported (GPT-2, Llama 3, Qwen 2, "
         "o200k, Tekken, single digits)",
-        where, regex);
+        where, io::printable(regex));
   }
   return Pattern(regex);
 }

@@ -7,6 +7,7 @@
 #include "launch/data/tokenizer_fields.h"
 #include "launch/data/tokenizer_text.h"
 #include "runtime/core/error.h"
+#include "runtime/io/printable.h"
 
 namespace tessera::launch {
 namespace {
@@ -57,7 +58,8 @@ TokenDecoder::TokenDecoder(const nlohmann::json& node, const std::string& source
 
 void TokenDecoder::add(const nlohmann::json& node, const std::string& where) {
   const std::string type = string_field(node, "type", where);
-  if (fused_ && type != "Strip") fail("{}: '{}' after Fuse is not supported", where, type);
+  if (fused_ && type != "Strip")
+    fail("{}: '{}' after Fuse is not supported", where, io::printable(type));
   if (type == "Sequence") {
     for (const auto& part : array_field(node, "decoders", where)) add(part, where);
   } else if (type == "ByteLevel") {
@@ -80,7 +82,7 @@ void TokenDecoder::add(const nlohmann::json& node, const std::string& where) {
     }
     strip_count_ = start.get<int>();
   } else {
-    fail("{}: '{}' is not supported here", where, type);
+    fail("{}: '{}' is not supported here", where, io::printable(type));
   }
 }
 

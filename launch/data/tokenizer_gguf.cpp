@@ -4,6 +4,7 @@
 
 #include "runtime/core/error.h"
 #include "runtime/io/gguf.h"
+#include "runtime/io/printable.h"
 
 namespace tessera::launch {
 namespace {
@@ -43,7 +44,7 @@ const Family& family_of(const io::GgufFile& file) {
   fail(
       "{}: {} '{}' is not supported; supported are gpt-2, smollm, llama-bpe and qwen2; use the "
       "model's Hugging Face folder",
-      file.path(), key, name);
+      file.path(), key, io::printable(name));
 }
 
 json byte_level(bool use_regex) {
@@ -98,7 +99,7 @@ json vocabulary_of(const io::GgufFile& file, const std::vector<std::string>& tok
       fail("{}: token {} is not valid UTF-8", file.path(), id);
     }
     if (!vocabulary.emplace(tokens[id], id).second) {
-      fail("{}: token {} '{}' appears twice", file.path(), id, tokens[id]);
+      fail("{}: token {} '{}' appears twice", file.path(), id, io::printable(tokens[id]));
     }
   }
   return vocabulary;
@@ -125,7 +126,7 @@ TokenizerJson read_gguf_tokenizer(const std::string& path) {
     fail(
         "{}: the tokenizer model '{}' is not supported in GGUF; supported is gpt2 (byte-level "
         "BPE); use the model's Hugging Face folder",
-        path, model);
+        path, io::printable(model));
   }
   const Family& family = family_of(file);
   const std::vector<std::string> tokens = file.strings("tokenizer.ggml.tokens");

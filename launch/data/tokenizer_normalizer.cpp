@@ -6,6 +6,7 @@
 
 #include "launch/data/tokenizer_fields.h"
 #include "runtime/core/error.h"
+#include "runtime/io/printable.h"
 
 namespace tessera::launch {
 namespace {
@@ -168,7 +169,7 @@ void Normalizer::add(const nlohmann::json& node, const std::string& source) {
     if (steps_.back().pattern.empty()) fail("{}: Replace has an empty pattern", where);
   } else {
     fail("{}: '{}' is not supported; supported are NFC, Prepend, Replace and Sequence", where,
-         type);
+         io::printable(type));
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include "launch/data/tokenizer_fields.h"
 #include "runtime/core/error.h"
+#include "runtime/io/printable.h"
 
 namespace tessera::launch {
 namespace {
@@ -49,7 +50,7 @@ Bpe read_model(const json& tokenizer, bool byte_level, const std::string& source
   const std::string type = optional_string(model, "type", where).value_or("BPE");
   if (type != "BPE") {
     fail("{}: type '{}' is not supported; supported is BPE, byte-level or with byte fallback",
-         where, type);
+         where, io::printable(type));
   }
   for (const char* affix : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     if (!optional_string(model, affix, where).value_or("").empty()) {
@@ -101,8 +102,8 @@ class AddedTokens {
   void add(AddedToken token, const std::string& where) {
     const auto known = find(token.content);
     if (known && *known != token.id) {
-      fail("{}: the added token '{}' has the id {}, but elsewhere {}", where, token.content,
-           token.id, *known);
+      fail("{}: the added token '{}' has the id {}, but elsewhere {}", where,
+           io::printable(token.content), token.id, *known);
     }
     if (ids_.emplace(token.content, token.id).second) list_.push_back(std::move(token));
   }
@@ -153,7 +154,8 @@ std::optional<int32_t> add_named_token(const TokenizerJson& files, const char* k
   if (!content) return std::nullopt;
   const auto id = added.find(*content);
   if (!id) {
-    fail("{}: the {} '{}' is not in the vocabulary", files.config_source, key, *content);
+    fail("{}: the {} '{}' is not in the vocabulary", files.config_source, key,
+         io::printable(*content));
   }
   AddedToken token;
   token.content = *content;
@@ -209,7 +211,8 @@ void index_tokens(TokenizerParts& parts, const std::vector<AddedToken>& added,
   const auto set = [&](const std::string& token, int32_t id) {
     std::string& place = parts.tokens[size_t(id)];
     if (!place.empty() && place != token) {
-      fail("{}: the tokens '{}' and '{}' both have the id {}", source, place, token, id);
+      fail("{}: the tokens '{}' and '{}' both have the id {}", source, io::printable(place),
+           io::printable(token), id);
     }
     place = token;
   };
@@ -273,7 +276,8 @@ TokenizerParts make_tokenizer_parts(const TokenizerJson& files) {
   index_tokens(parts, added.list(), source);
   if (leading) {
     const auto id = added.find(*leading);
-    if (!id) fail("{}: post_processor names the unknown token '{}'", source, *leading);
+    if (!id)
+      fail("{}: post_processor names the unknown token '{}'", source, io::printable(*leading));
     if (!parts.bos) parts.bos = id;
     parts.adds_bos = parts.bos == id;
   }

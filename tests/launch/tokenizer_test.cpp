@@ -194,9 +194,9 @@ class Model : public testing::TestWithParam<std::string> {};
 TEST_P(Model, EqualsTheReference) {
   fs::path path = kShared / GetParam();
   if (GetParam() == "smollm2.gguf") {
-    const char* model = std::getenv("TESSERA_SMOLLM2_GGUF");
-    if (!model) GTEST_SKIP() << "TESSERA_SMOLLM2_GGUF does not name SmolLM2's GGUF file";
-    path = model;
+    const char* folder = std::getenv("TESSERA_SMOLLM2_DIR");
+    if (!folder) GTEST_SKIP() << "TESSERA_SMOLLM2_DIR does not name a folder with model.gguf";
+    path = fs::path(folder) / "model.gguf";
   }
   if (!fs::exists(path)) GTEST_SKIP() << path << " is absent";
   const json golden = read_golden("models.json");
