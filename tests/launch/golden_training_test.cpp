@@ -14,6 +14,7 @@
 #include "lora/decoder/checkpoint.h"
 #include "lora/peft.h"
 #include "runtime/io/json.h"
+#include "runtime/io/safetensors.h"
 
 namespace tessera::launch {
 namespace {
@@ -177,17 +178,48 @@ TEST_F(GoldenTraining, SmolLM2FromGguf) {
   expect_golden(std::string(folder) + "/model.gguf", "smollm2");
 }
 
-TEST_F(GoldenTraining, SmolLM2FromItsHuggingFaceCopyHasTheSameBits) {
-  const char* folder = std::getenv("TESSERA_SMOLLM2_DIR");
-  if (!folder || !fs::exists(std::string(folder) + "/hf")) {
-    GTEST_SKIP() << "TESSERA_SMOLLM2_DIR does not name a folder with model.gguf and hf/";
+/// The model in Hugging Face layout, float32: what transformers saves after reading the GGUF.
+void write_hugging_face_copy(const lora::Checkpoint& model, const fs::path& folder) {
+  const lora::DecoderConfig& c = model.config();
+  fs::create_directories(folder);
+  const json config = {{"architectures", {"LlamaForCausalLM"}},
+                       {"hidden_act", "silu"},
+                       {"hidden_size", c.hidden},
+                       {"intermediate_size", c.ffn},
+                       {"num_hidden_layers", c.layers},
+                       {"num_attention_heads", c.heads},
+                       {"num_key_value_heads", c.kv_heads},
+                       {"vocab_size", c.vocab},
+                       {"max_position_embeddings", c.max_position},
+                       {"rms_norm_eps", c.rms_eps},
+                       {"rope_theta", c.rope_theta},
+                       {"tie_word_embeddings", c.tied_head},
+                       {"torch_dtype", "float32"}};
+  std::ofstream(folder / "config.json") << config.dump();
+  std::vector<io::SafetensorsEntry> layout;
+  for (const lora::TensorInfo& info : model.tensors()) {
+    layout.push_back({info.name, "F32", info.shape, 0, 0});
   }
-  const std::string gguf = std::string(folder) + "/model.gguf";
-  lora::save_peft((dir_ / "initial").string(),
-                  initial_adapter(lora::Checkpoint::open(gguf).config()), "");
+  io::SafetensorsWriter writer((folder / "model.safetensors").string(), layout);
+  std::vector<float> values;
+  for (const io::SafetensorsEntry& entry : writer.entries()) {
+    values.resize(size_t(model.info(entry.name).numel()));
+    model.read_f32(entry.name, values);
+    writer.write(entry.name, std::as_bytes(std::span(values)));
+  }
+  writer.commit();
+}
+
+TEST_F(GoldenTraining, SmolLM2FromAHuggingFaceCopyHasTheSameBits) {
+  const char* folder = std::getenv("TESSERA_SMOLLM2_DIR");
+  if (!folder) GTEST_SKIP() << "TESSERA_SMOLLM2_DIR does not name a folder with model.gguf";
+  const std::string gguf = std::string(folder) + "/model.gguf", copy = (dir_ / "copy").string();
+  const lora::Checkpoint model = lora::Checkpoint::open(gguf);
+  write_hugging_face_copy(model, copy);
   const std::string adapter = (dir_ / "initial").string();
+  lora::save_peft(adapter, initial_adapter(model.config()), "");
   const std::string a = run(gguf, "smollm2", adapter, {"max_steps=3"});
-  const std::string b = run(std::string(folder) + "/hf", "smollm2", adapter, {"max_steps=3"});
+  const std::string b = run(copy, "smollm2", adapter, {"max_steps=3"});
   EXPECT_EQ(bytes_of(a), bytes_of(b));
 }
 
