@@ -406,6 +406,13 @@ TEST(Config, WhatThisVersionLacksIsSaid) {
   EXPECT_EQ(support_error("sharding: full\n\nprofile: yes"),
             "run.yml:3: profile: true is not in this version; run.yml:1: sharding: full is not in "
             "this version; leave out what this version does not do");
+  for (const std::string pair : {"optimizer_page_budget: 1GiB\noptimizer: paged_adamw_8bit",
+                                 "optimizer_page_dir: x\noptimizer: paged_adamw_8bit",
+                                 "sharding_group: 2\nsharding: hybrid"}) {
+    EXPECT_TRUE(contains(support_error(pair),
+                         "run.yml:1: " + pair.substr(0, pair.find('\n')) + " is not in this"))
+        << pair;
+  }
   if (!kHasCuda) {
     EXPECT_EQ(support_error("device: cuda"),
               "run.yml:1: device: cuda is not in this version: it is built without CUDA; leave out "
