@@ -182,6 +182,7 @@ TEST(Config, UnknownKeysNameTheNearest) {
             "run.yml:2: unknown key 'lora_rnak'; did you mean 'lora_rank'?");
   EXPECT_EQ(parse_error("Learning-Rate: 1"),
             "run.yml:1: unknown key 'Learning-Rate'; did you mean 'learning_rate'?");
+  EXPECT_TRUE(contains(parse_error("adam_bet1: 0.9"), "did you mean 'adam_beta1'?"));
   EXPECT_EQ(parse_error("something_else_entirely: 1"),
             "run.yml:1: unknown key 'something_else_entirely'; `tessera help config` lists the "
             "keys");
@@ -385,6 +386,20 @@ TEST(Config, EveryFieldIsInTheTable) {
   // adapter, load_in_4bit, overwrite_output_dir, and those that others rule out: warmup_ratio and
   // gradient_accumulation_steps.
   EXPECT_EQ(same, 5);
+}
+
+TEST(Config, EveryKeySetsItsOwnFieldOnly) {
+  const Settings settings = read_settings(dump_config(with_every_key_set()), "x", {});
+  for (const auto& [name, given] : settings) {
+    Config config;
+    find_flag(name)->read(config, {given.spelling, given.value});
+    for (const FlagGroup& group : flag_groups()) {
+      for (const Flag& flag : group.flags) {
+        if (flag.name == name) continue;
+        EXPECT_EQ(flag.write(config), flag.write(Config{})) << name << " changes " << flag.name;
+      }
+    }
+  }
 }
 
 TEST(Config, WhatThisVersionLacksIsSaid) {
