@@ -1,9 +1,17 @@
 #include "launch/commands.h"
 
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdlib>
 
 #include "launch/config.h"
+#include "launch/doctor.h"
+#include "launch/evaluate.h"
+#include "launch/flags.h"
+#include "launch/generate.h"
+#include "launch/merge.h"
+#include "launch/tokenize.h"
 #include "launch/train.h"
 #include "runtime/core/error.h"
 
@@ -22,30 +30,281 @@ struct ConfigArguments {
   Config load() const { return load_config(path, overrides); }
 };
 
+/// Options shared by the commands that load a model.
+template <class Options>
+void add_model_options(CLI::App* command, Options& options) {
+  command
+      ->add_option("--base_model", options.base_model,
+                   "Model: a Hugging Face folder or a .gguf file")
+      ->required()
+      ->type_name("PATH");
+  command->add_option("--threads", options.threads, "CPU threads; default: every core")
+      ->check(CLI::Range(1, 4096))
+      ->type_name("N");
+}
+
 void add_train(CLI::App& app, int& exit_code) {
   auto* command = app.add_subcommand("train", "Fine-tune a model as a YAML file says");
   auto arguments = std::make_shared<ConfigArguments>();
   arguments->add_to(command);
-  command->footer("\nKeys of the config:\n" + config_help());
-  command->callback([arguments, &exit_code] { exit_code = train(arguments->load()); });
+  command->footer(
+      "\nExample: tessera train run.yml learning_rate=1e-4\n"
+      "SIGINT, SIGTERM and SIGUSR1 save a checkpoint and end the run with exit code 3; go on with\n"
+      "resume_from_checkpoint=auto.\n\nKeys of the config:\n" +
+      config_help());
+  command->callback([arguments, &exit_code] {
+    require_cpu();
+    exit_code = train(arguments->load());
+  });
+}
+
+/// Takes adapter=PATH or adapter=none out of `overrides`; adapter=qlora and adapter=lora stay, the
+/// config key of the same name.
+std::optional<std::string> take_adapter(std::vector<std::string>& overrides) {
+  std::optional<std::string> adapter;
+  const auto is_path = [](const std::string& text) {
+    return text.starts_with("adapter=") && text != "adapter=qlora" && text != "adapter=lora";
+  };
+  for (auto it = overrides.begin(); it != overrides.end();) {
+    if (!is_path(*it)) {
+      ++it;
+      continue;
+    }
+    if (adapter) fail_usage("command line: adapter= is given twice; keep one");
+    adapter = it->substr(it->find('=') + 1);
+    if (adapter->empty()) fail_usage("command line: adapter= needs a folder, or none");
+    it = overrides.erase(it);
+  }
+  return adapter;
+}
+
+void add_eval(CLI::App& app) {
+  auto* command = app.add_subcommand("eval", "Measure loss and perplexity on the config's data");
+  auto arguments = std::make_shared<ConfigArguments>();
+  arguments->add_to(command);
+  command->footer(
+      "\nPrints {\"loss\", \"perplexity\", \"tokens\"} as JSON: over the held-out rows where "
+      "val_set_size is\nset, else over all rows. The adapter is the one in output_dir if there is "
+      "one; adapter=PATH\nnames another, adapter=none measures the base model alone.\n\n"
+      "Example: tessera eval run.yml adapter=none");
+  command->callback([arguments] {
+    require_cpu();
+    const auto adapter = take_adapter(arguments->overrides);
+    Console console;
+    write_stdout(to_json(evaluate(arguments->load(), adapter, console)) + "\n");
+  });
+}
+
+void add_sampling_options(CLI::App* command, SamplerOptions& sampler) {
+  command
+      ->add_option("--temperature", sampler.temperature,
+                   "0: always the most likely token; 1: as the model has learned")
+      ->capture_default_str()
+      ->type_name("X");
+  command
+      ->add_option("--top_p", sampler.top_p,
+                   "Draw from the fewest likely tokens with this probability together")
+      ->capture_default_str()
+      ->type_name("X");
+  command->add_option("--top_k", sampler.top_k, "Draw from the k most likely tokens; 0: all")
+      ->capture_default_str()
+      ->type_name("N");
+  command->add_option("--seed", sampler.seed, "Key of every random choice")
+      ->capture_default_str()
+      ->type_name("N");
+}
+
+void add_generate(CLI::App& app) {
+  auto* command = app.add_subcommand("generate", "Generate text with a model and an adapter");
+  auto options = std::make_shared<GenerateOptions>();
+  add_model_options(command, *options);
+  command->add_option("--adapter", options->adapter, "Adapter folder, as training writes it")
+      ->type_name("PATH");
+  command->add_option("--prompt", options->prompt, "Text to go on with, as it is")
+      ->type_name("TEXT");
+  command
+      ->add_option("--messages", options->messages,
+                   "Conversations to answer: JSON, or JSON lines, answered together")
+      ->type_name("FILE");
+  command
+      ->add_option("--chat_template", options->chat_template,
+                   "tokenizer_default, chatml, llama3 or alpaca")
+      ->capture_default_str()
+      ->type_name("NAME");
+  command->add_option("--max_new_tokens", options->max_new_tokens, "Longest answer in tokens")
+      ->capture_default_str()
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 31))
+      ->type_name("N");
+  add_sampling_options(command, options->sampler);
+  // Passed on as settings, so that they are checked as the keys of a config are.
+  for (const char* key :
+       {"load_in_4bit", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant", "bnb_4bit_blocksize"}) {
+    command
+        ->add_option_function<std::string>(
+            fmt::format("--{}", key),
+            [options, key](const std::string& value) {
+              options->base_settings.push_back(fmt::format("{}={}", key, value));
+            },
+            fmt::format("As the config's {}; default: as the adapter's run", key))
+        ->type_name("VALUE");
+  }
+  command->footer(
+      "\nWrites the new text alone to stdout. --messages FILE is a list of {\"role\", \"content\"} "
+      "or\n{\"messages\": [...]}; with one of them on each line (.jsonl) every answer is a line "
+      "{\"text\": ...}.\nThe base is held as the run beside the adapter had it (qlora: 4-bit), "
+      "without an adapter as\nstored.\n\n"
+      "Example: tessera generate --base_model models/smollm2 --adapter runs/first "
+      "--messages chat.json");
+  command->callback([options] {
+    require_cpu();
+    generate(*options);
+  });
+}
+
+/// An option whose value is one of a few names.
+template <class T>
+void add_choice(CLI::App* command, const std::string& name, std::optional<T>& value,
+                const std::map<std::string, T>& names, const std::string& help) {
+  const auto read = [&value, names, name](const std::string& text) {
+    const auto found = names.find(text);
+    if (found == names.end()) {
+      throw CLI::ValidationError(name, fmt::format("unknown value {}", shown(text)));
+    }
+    value = found->second;
+  };
+  command->add_option_function<std::string>(name, read, help)->type_name("NAME");
+}
+
+void add_merge(CLI::App& app) {
+  auto* command = app.add_subcommand("merge", "Add an adapter to its base: a model of its own");
+  auto options = std::make_shared<MergeOptions>();
+  add_model_options(command, *options);
+  command->add_option("--adapter", options->adapter, "Adapter folder, as training writes it")
+      ->required()
+      ->type_name("PATH");
+  command->add_option("--output", options->output, "Folder to make; must not exist")
+      ->required()
+      ->type_name("DIR");
+  add_choice<MergeInto>(
+      command, "--merge_into", options->into,
+      {{"dequantized", MergeInto::kDequantized}, {"original", MergeInto::kOriginal}},
+      "dequantized (the weights trained on; the default of a 4-bit run) or original");
+  add_choice<DType>(
+      command, "--dtype", options->dtype,
+      {{"float32", DType::kF32}, {"bfloat16", DType::kBF16}, {"float16", DType::kF16}},
+      "float32, bfloat16 or float16; default: the checkpoint's");
+  command->add_flag("--partial", options->partial, "Merge the adapter of an unfinished run");
+  command->footer(
+      "\nWrites a Hugging Face folder that transformers and Tessera load. Prints how far the "
+      "merged\nweights are from the base's.\n\n"
+      "Example: tessera merge --base_model models/smollm2 --adapter runs/first --output merged");
+  command->callback([options] {
+    require_cpu();
+    Console console;
+    const MergeReport report = merge(*options, console);
+    write_stdout(describe(report, options->output));
+  });
+}
+
+void add_tokenize(CLI::App& app) {
+  auto* command = app.add_subcommand("tokenize", "Show the tokens of a text or of conversations");
+  auto options = std::make_shared<TokenizeOptions>();
+  command
+      ->add_option("--tokenizer", options->tokenizer, "Model folder, tokenizer.json, or .gguf file")
+      ->required()
+      ->type_name("PATH");
+  command->add_option("file", options->file, "Text to tokenize as a whole; - for standard input");
+  command->add_option("--messages", options->messages, "Conversations instead: JSON or JSON lines")
+      ->type_name("FILE");
+  command
+      ->add_option("--chat_template", options->chat_template,
+                   "tokenizer_default, chatml, llama3 or alpaca")
+      ->capture_default_str()
+      ->type_name("NAME");
+  command->add_flag("--add-generation-prompt,--add_generation_prompt",
+                    options->add_generation_prompt, "Open the assistant's turn at the end");
+  command->add_flag("--text", options->text, "Print the rendered text instead of its tokens");
+  command->footer("\nExample: echo -n 'Hello' | tessera tokenize --tokenizer models/smollm2 -");
+  command->callback([options] { write_stdout(tokenize(*options)); });
+}
+
+void add_doctor(CLI::App& app, int& exit_code) {
+  auto* command = app.add_subcommand("doctor", "Show what this machine has and what is missing");
+  command->callback([&exit_code] {
+    write_stdout(diagnose());
+    exit_code = missing_cpu_features().empty() ? 0 : 1;
+  });
+}
+
+/// Null where there is none of that name.
+const CLI::App* find_command(const CLI::App& app, std::string_view name) {
+  const auto found = app.get_subcommands([&](const CLI::App* c) { return c->get_name() == name; });
+  return found.empty() ? nullptr : found.front();
+}
+
+void add_help(CLI::App& app) {
+  auto* command = app.add_subcommand("help", "Explain a command, or the keys of a config");
+  auto topic = std::make_shared<std::string>();
+  auto markdown = std::make_shared<bool>(false);
+  command->add_option("topic", *topic, "A command, or config");
+  command->add_flag("--markdown", *markdown, "config as a Markdown page");
+  command->callback([&app, topic, markdown] {
+    if (*markdown && *topic != "config") fail_usage("--markdown is for `tessera help config`");
+    if (topic->empty()) return write_stdout(app.help());
+    if (*topic == "config") {
+      return write_stdout(*markdown ? config_reference_markdown() : config_help());
+    }
+    const CLI::App* about = find_command(app, *topic);
+    if (!about) fail_usage("there is no help on '{}' (tessera --help shows the commands)", *topic);
+    write_stdout(about->help());
+  });
+}
+
+/// Threads that spin while they wait cost more than they gain as soon as two share a core. OpenMP
+/// reads this setting when its library is loaded, before main, so the program has to start again.
+void let_waiting_threads_sleep(char** argv) {
+  if (std::getenv("OMP_WAIT_POLICY") != nullptr) return;
+  setenv("OMP_WAIT_POLICY", "passive", 0);
+  execv("/proc/self/exe", argv);  // comes back only if it fails, and then nothing is lost but speed
+}
+
+/// CLI11 would only say that an argument was not expected.
+void check_command(const CLI::App& app, int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-' || find_command(app, argv[1])) return;
+  std::vector<std::string_view> known;
+  for (const CLI::App* command : app.get_subcommands({})) known.push_back(command->get_name());
+  const std::string_view near = nearest_of(argv[1], known);
+  fail_usage("unknown command {}{} (tessera --help shows the commands)", shown(argv[1]),
+             near.empty() ? "" : fmt::format("; did you mean '{}'?", near));
 }
 
 }  // namespace
 
 int run_command_line(int argc, char** argv) {
-  // Waiting threads must not spin: two of them on one core cost more than they gain.
-  setenv("OMP_WAIT_POLICY", "passive", 0);
-  CLI::App app("Tessera fine-tunes large language models with QLoRA.");
-  app.set_version_flag("--version", "tessera 0.1.0");
-  app.require_subcommand(1);
+  let_waiting_threads_sleep(argv);
+  CLI::App app("Tessera fine-tunes large language models with QLoRA.", "tessera");
+  app.set_version_flag("--version", fmt::format("tessera {}", kVersion));
+  app.require_subcommand(0, 1);
+  app.footer(
+      "\n`tessera COMMAND --help` explains a command, `tessera help config` the keys of a config.");
   int exit_code = 0;
   add_train(app, exit_code);
+  add_eval(app);
+  add_generate(app);
+  add_merge(app);
+  add_tokenize(app);
+  add_doctor(app, exit_code);
+  add_help(app);
+  check_command(app, argc, argv);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-    fail_usage("{} (tessera --help shows the commands)", error.what());
+    const auto used = app.get_subcommands();
+    fail_usage("{} (tessera {}--help shows what there is)", one_line(error.what()),
+               used.empty() ? "" : used.front()->get_name() + " ");
   }
+  if (app.get_subcommands().empty()) write_stdout(app.help());
   return exit_code;
 }
 

@@ -3,7 +3,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
+
+#include "runtime/core/error.h"
 
 namespace tessera::launch {
 
@@ -20,6 +24,13 @@ void Console::live(const std::string& text) {
   fmt::print(stderr, "\r{}{}{}", text, blank, text.empty() ? "\r" : "");
   std::fflush(stderr);
   live_width_ = text.size();
+}
+
+void write_stdout(std::string_view text) {
+  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
+  if (!written || std::fflush(stdout) != 0) {
+    fail("cannot write to standard output: {}", std::strerror(errno));
+  }
 }
 
 std::string format_duration(double seconds) {

@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <string>
+#include <string_view>
 
 namespace tessera::launch {
 
@@ -35,6 +36,9 @@ class Console {
   bool terminal_;
   size_t live_width_ = 0;
 };
+
+/// A command's result to stdout, at once. Error when it cannot be written (a full disk).
+void write_stdout(std::string_view text);
 
 /// "1h05m", "3m20s", "12s".
 std::string format_duration(double seconds);

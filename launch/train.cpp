@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "launch/checkpoint.h"
+#include "launch/evaluate.h"
 #include "launch/metrics.h"
 #include "launch/model.h"
 #include "launch/run_data.h"
@@ -257,18 +258,11 @@ void Run::report(const StepMetrics& m) {
 
 void Run::evaluate(int64_t step) {
   if (data_.validation.empty()) return;
-  double sum = 0.0;
-  int64_t supervised = 0;
   const auto batches = evaluation_batches(data_.validation, data_.options);
-  for (size_t i = 0; i < batches.size(); ++i) {
-    console_.live(fmt::format("evaluating: batch {}/{}", i + 1, batches.size()));
-    sum += decoder_.loss(batches[i], nullptr);
-    supervised += batches[i].supervised();
-  }
-  const double loss = sum / double(supervised);
-  metrics_->write_evaluation(step, loss, supervised);
+  const Evaluation e = launch::evaluate(decoder_, batches, console_);
+  metrics_->write_evaluation(step, e.loss, e.tokens);
   console_.line(fmt::format("step {}: validation loss {:.4f}, perplexity {:.2f} ({} tokens)", step,
-                            loss, std::exp(loss), format_count(supervised)));
+                            e.loss, e.perplexity(), format_count(e.tokens)));
 }
 
 void Run::save(int64_t step, bool last) {

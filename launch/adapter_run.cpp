@@ -1,0 +1,90 @@
+#include "launch/adapter_run.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "launch/config_settings.h"
+#include "launch/flags_types.h"
+#include "runtime/core/error.h"
+#include "runtime/io/json.h"
+
+namespace tessera::launch {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr size_t kMaxStateBytes = size_t{16} << 20;
+constexpr std::string_view kFourBit = "load_in_4bit=";
+
+/// state.json of `folder`; null where there is none.
+json read_state(const fs::path& folder) {
+  const fs::path path = folder / "state.json";
+  if (!fs::exists(path)) return nullptr;
+  json state = io::read_json_file(path.string(), kMaxStateBytes);
+  if (!state.is_object()) fail("{} is not the state of a run", path.string());
+  return state;
+}
+
+bool is_finished(const fs::path& adapter) {
+  const json state = read_state(adapter);
+  if (state.is_null()) return true;
+  if (state.contains("finished")) return state["finished"] == true;
+  // A checkpoint: the run's end, if the run ended at this step.
+  const json run = read_state(adapter.parent_path());
+  return run.is_object() && run.value("finished", json()) == true &&
+         run.value("step", json()) == state.value("step", json());
+}
+
+/// The config that these settings alone make, by the rules of a config file.
+Config config_of(std::vector<std::string> settings, bool four_bit) {
+  settings.push_back(four_bit ? "adapter=qlora" : "adapter=lora");
+  const Settings read = read_settings("", "command line", settings);
+  const Config config = resolve(read, "command line");
+  check_rules(config, read);
+  check_supported(config, read);
+  return config;
+}
+
+}  // namespace
+
+AdapterRun AdapterRun::of(const std::string& adapter) {
+  // "run/" and "run/." are the folder run, whose parent is not itself.
+  const fs::path folder = fs::absolute(adapter + "/.").lexically_normal().parent_path();
+  if (!fs::is_directory(folder)) fail("there is no adapter folder {}", adapter);
+  AdapterRun run;
+  run.finished = is_finished(folder);
+  for (const fs::path& place : {folder, folder.parent_path()}) {
+    const fs::path file = place / "config.resolved.yml";
+    if (!fs::exists(file)) continue;
+    // A folder beside a run's files is part of the run only if it is one of its checkpoints.
+    if (place != folder && !folder.filename().string().starts_with("checkpoint-")) continue;
+    run.config = load_config(file.string(), {});
+    break;
+  }
+  return run;
+}
+
+BaseChoice choose_base(const std::optional<std::string>& adapter,
+                       const std::vector<std::string>& settings) {
+  const auto given = std::find_if(settings.begin(), settings.end(),
+                                  [](const auto& s) { return s.starts_with(kFourBit); });
+  if (given != settings.end()) {
+    const bool four_bit = parse_bool(given->substr(kFourBit.size())).value_or(true);
+    return BaseChoice::of(config_of(settings, four_bit));
+  }
+  if (!settings.empty()) {
+    fail_usage("--{} needs --load_in_4bit true",
+               settings.front().substr(0, settings.front().find('=')));
+  }
+  if (adapter) {
+    if (const AdapterRun run = AdapterRun::of(*adapter); run.config) {
+      return BaseChoice::of(*run.config);
+    }
+  }
+  BaseChoice as_stored;
+  as_stored.quantize = false;
+  return as_stored;
+}
+
+}  // namespace tessera::launch

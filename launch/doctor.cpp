@@ -1,0 +1,93 @@
+#include "launch/doctor.h"
+
+#include <fmt/format.h>
+#include <gnu/libc-version.h>
+#include <hwy/targets.h>
+#include <unistd.h>
+#include <utf8proc.h>
+#include <xxhash.h>
+
+#include <CLI/Version.hpp>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+#include "launch/metrics.h"
+#include "launch/model.h"
+#include "launch/progress.h"
+#include "runtime/core/error.h"
+
+namespace tessera::launch {
+namespace {
+
+std::string cpu_name() {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);) {
+    if (!line.starts_with("model name")) continue;
+    const size_t begin = line.find_first_not_of(" \t", line.find(':') + 1);
+    if (begin != std::string::npos) return line.substr(begin);
+  }
+  return "unknown";
+}
+
+/// The instruction set that the operators dispatch to here.
+std::string simd_level() {
+  const int64_t usable = hwy::SupportedTargets() & HWY_TARGETS;
+  const int64_t best = usable & -usable;  // better targets have lower bits
+  return best == HWY_AVX3 ? "AVX-512" : hwy::TargetName(best);
+}
+
+std::string library_versions() {
+  return fmt::format(
+      "fmt {}.{}.{}, nlohmann-json {}.{}.{}, CLI11 {}, PCRE2 {}.{}, utf8proc {}, "
+      "xxHash {}.{}.{}, glibc {}",
+      FMT_VERSION / 10000, FMT_VERSION / 100 % 100, FMT_VERSION % 100, NLOHMANN_JSON_VERSION_MAJOR,
+      NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, CLI11_VERSION, PCRE2_MAJOR,
+      PCRE2_MINOR, utf8proc_version(), XXH_VERSION_MAJOR, XXH_VERSION_MINOR, XXH_VERSION_RELEASE,
+      gnu_get_libc_version());
+}
+
+}  // namespace
+
+std::string missing_cpu_features() {
+  std::string missing;
+  const auto require = [&](bool present, const char* name) {
+    if (!present) missing += (missing.empty() ? "" : ", ") + std::string(name);
+  };
+  require(__builtin_cpu_supports("avx2"), "AVX2");
+  require(__builtin_cpu_supports("fma"), "FMA");
+  require(__builtin_cpu_supports("f16c"), "F16C");
+  require(__builtin_cpu_supports("bmi2"), "BMI2");
+  return missing;
+}
+
+void require_cpu() {
+  const std::string missing = missing_cpu_features();
+  if (missing.empty()) return;
+  fail("Tessera needs a CPU with AVX2 and FMA; this one ({}) lacks {}", cpu_name(), missing);
+}
+
+std::string diagnose() {
+  const std::string missing = missing_cpu_features();
+  const int64_t pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+  std::string text;
+  const auto row = [&](const char* name, const std::string& value) {
+    text += fmt::format("{:<10} {}\n", name, value);
+  };
+  row("tessera", kVersion);
+  row("cpu", cpu_name());
+  row("simd", missing.empty() ? simd_level() : "not usable: lacks " + missing);
+  row("cores", fmt::format("{} usable, {} online", thread_count(std::nullopt),
+                           sysconf(_SC_NPROCESSORS_ONLN)));
+  row("memory",
+      fmt::format("{}, {} free", format_bytes(pages * page), format_bytes(available_bytes())));
+  row("cuda", "this build has none; it runs on the CPU");
+  row("ranks", "this build has no MPI and no NCCL; a run is one process");
+  row("libraries", library_versions());
+  row("verdict", missing.empty() ? "this machine can run Tessera"
+                                 : "this machine cannot run Tessera: it needs AVX2 and FMA");
+  return text;
+}
+
+}  // namespace tessera::launch

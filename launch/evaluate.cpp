@@ -1,0 +1,90 @@
+#include "launch/evaluate.h"
+
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "launch/model.h"
+#include "launch/run_data.h"
+#include "launch/signals.h"
+#include "lora/peft.h"
+#include "runtime/core/error.h"
+
+namespace tessera::launch {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// The adapter's folder; empty for the base alone.
+std::optional<std::string> choose_adapter(const Config& config,
+                                          const std::optional<std::string>& given) {
+  if (given == "none") return std::nullopt;
+  if (given) return given;
+  if (config.output_dir.empty() ||
+      !fs::exists(fs::path(config.output_dir) / lora::kPeftConfigFile)) {
+    return std::nullopt;
+  }
+  return config.output_dir;
+}
+
+void require(const Config& config, bool given, const char* key) {
+  if (!given) fail_usage("{}: {} is missing, which eval needs", config.source, key);
+}
+
+}  // namespace
+
+double Evaluation::perplexity() const { return std::exp(loss); }
+
+Evaluation evaluate(lora::Decoder& decoder, const std::vector<lora::Batch>& batches,
+                    Console& console) {
+  Evaluation result;
+  double sum = 0.0;
+  for (size_t i = 0; i < batches.size(); ++i) {
+    console.live(fmt::format("evaluating: batch {}/{}", i + 1, batches.size()));
+    sum += decoder.loss(batches[i], nullptr);
+    result.tokens += batches[i].supervised();
+  }
+  console.live("");
+  result.loss = sum / double(result.tokens);
+  return result;
+}
+
+Evaluation evaluate(const Config& config, const std::optional<std::string>& adapter,
+                    Console& console) {
+  require(config, !config.base_model.empty(), "base_model");
+  require(config, !config.datasets.empty(), "datasets");
+  const std::optional<std::string> folder = choose_adapter(config, adapter);
+  if (folder) lora::read_peft_config(*folder);  // a wrong path shows before the model is loaded
+  Context ctx(Device::cpu(), thread_count(config.threads), uint64_t(config.seed));
+  LoadedModel model(ctx, config.base_model, BaseChoice::of(config), console);
+  std::optional<lora::AdapterSet> adapters;
+  if (folder) adapters = lora::load_peft(*folder, model.config());
+  const RunData data(config, model.config().vocab, console);
+  const bool split = !data.validation.empty();
+  const auto batches = evaluation_batches(split ? data.validation : data.training, data.options);
+  console.line(
+      fmt::format("base     {} ({})", config.base_model, BaseChoice::of(config).describe()));
+  console.line(fmt::format("adapter  {}", folder.value_or("none")));
+  console.line(fmt::format("data     {} rows{}",
+                           split ? data.validation.size() : data.training.size(),
+                           split ? " held out" : ", all"));
+
+  lora::Decoder decoder(ctx, model.base(), model.scheduler(), adapters ? &*adapters : nullptr);
+  int64_t tokens = 0;
+  for (const lora::Batch& batch : batches) tokens = std::max(tokens, batch.tokens());
+  decoder.plan(tokens, false);
+  const Evaluation result = evaluate(decoder, batches, console);
+  if (!std::isfinite(result.loss)) {
+    fail("the loss is {}; is the base model or the adapter damaged?", result.loss);
+  }
+  return result;
+}
+
+std::string to_json(const Evaluation& evaluation) {
+  const nlohmann::ordered_json json = {{"loss", evaluation.loss},
+                                       {"perplexity", evaluation.perplexity()},
+                                       {"tokens", evaluation.tokens}};
+  return json.dump();
+}
+
+}  // namespace tessera::launch

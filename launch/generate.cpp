@@ -1,0 +1,175 @@
+#include "launch/generate.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "launch/adapter_run.h"
+#include "launch/conversations.h"
+#include "launch/data/stream_decoder.h"
+#include "launch/signals.h"
+#include "lora/peft.h"
+#include "runtime/core/error.h"
+#include "runtime/io/json.h"
+
+namespace tessera::launch {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+/// Where answers become text: streamed when there is one, else a line of JSON each in input order.
+class AnswerPrinter {
+ public:
+  AnswerPrinter(const Tokenizer& tokenizer, size_t prompts, bool lines)
+      : tokenizer_(tokenizer), lines_(lines), texts_(prompts), done_(prompts, false) {
+    for (size_t i = 0; i < prompts; ++i) decoders_.emplace_back(tokenizer);
+  }
+
+  void token(size_t prompt, int32_t id) {
+    // A model may have more rows than its tokenizer has tokens; those have no text.
+    if (!tokenizer_.token(id).empty()) add(prompt, decoders_[prompt].push(id));
+  }
+
+  void finish(size_t prompt) {
+    add(prompt, decoders_[prompt].finish());
+    if (!lines_) return write_stdout("\n");
+    done_[prompt] = true;
+    for (; printed_ < done_.size() && done_[printed_]; ++printed_) {
+      write_stdout(json{{"text", texts_[printed_]}}.dump() + "\n");
+    }
+  }
+
+  size_t printed() const { return printed_; }
+
+ private:
+  void add(size_t prompt, const std::string& text) {
+    if (!lines_) return write_stdout(text);
+    texts_[prompt] += text;
+  }
+
+  const Tokenizer& tokenizer_;
+  bool lines_;
+  std::vector<StreamDecoder> decoders_;
+  std::vector<std::string> texts_;
+  std::vector<bool> done_;
+  size_t printed_ = 0;
+};
+
+/// What is asked for, as tokens.
+struct Prompts {
+  std::vector<std::vector<int32_t>> ids;
+  std::optional<ChatTemplate> chat;
+  bool lines = false;
+};
+
+Prompts read_prompts(const GenerateOptions& options, const Tokenizer& tokenizer) {
+  Prompts prompts;
+  if (options.prompt) {
+    std::vector<TextPiece> pieces;
+    if (tokenizer.adds_bos()) pieces.push_back({tokenizer.token(*tokenizer.bos_id())});
+    pieces.push_back({*options.prompt});
+    prompts.ids.push_back(tokenizer.encode(pieces).ids);
+    return prompts;
+  }
+  const Conversations conversations = read_conversations(*options.messages);
+  prompts.lines = conversations.lines;
+  prompts.chat = ChatTemplate::resolve(options.chat_template, tokenizer);
+  for (const auto& messages : conversations.list) {
+    prompts.ids.push_back(tokenizer.encode(prompts.chat->render(messages, true)).ids);
+  }
+  return prompts;
+}
+
+/// "eos_token_id" of generation_config.json: a number, a list of them, or nothing.
+std::vector<int32_t> generation_config_stops(const std::string& base_model) {
+  const fs::path path = fs::path(base_model) / "generation_config.json";
+  std::vector<int32_t> ids;
+  if (!fs::exists(path)) return ids;
+  const json config = io::read_json_file(path.string(), size_t{1} << 20);
+  json stops = config.is_object() ? config.value("eos_token_id", json()) : json();
+  if (!stops.is_array()) stops = json::array({stops});
+  for (const json& id : stops) {
+    if (id.is_number_integer()) ids.push_back(id.get<int32_t>());
+  }
+  return ids;
+}
+
+/// The special token that follows an assistant's words; nothing where a template has none.
+std::optional<int32_t> end_of_turn(const Tokenizer& tokenizer, const ChatTemplate& chat) {
+  const std::vector<Message> turn = {{"user", "a"}, {"assistant", "b"}};
+  const std::vector<TextPiece> pieces = chat.render(turn, false);
+  const auto marker = std::find_if(pieces.rbegin(), pieces.rend(),
+                                   [](const TextPiece& p) { return p.assistant && !p.literal; });
+  if (marker == pieces.rend()) return std::nullopt;
+  const std::vector<int32_t> ids = tokenizer.encode(marker->text);
+  if (ids.empty() || !tokenizer.decode({ids.data(), 1}, /*skip_special=*/true).empty()) {
+    return std::nullopt;
+  }
+  return ids.front();
+}
+
+std::optional<lora::AdapterSet> load_adapter(const std::optional<std::string>& folder,
+                                             const lora::DecoderConfig& model) {
+  if (!folder) return std::nullopt;
+  return lora::load_peft(*folder, model);
+}
+
+}  // namespace
+
+std::vector<int32_t> stop_ids(const lora::DecoderConfig& model, const std::string& base_model,
+                              const Tokenizer& tokenizer, const ChatTemplate* chat) {
+  std::vector<int32_t> ids = model.eos_ids;
+  if (const auto eos = tokenizer.eos_id()) ids.push_back(*eos);
+  const std::vector<int32_t> more = generation_config_stops(base_model);
+  ids.insert(ids.end(), more.begin(), more.end());
+  if (chat) {
+    if (const auto end = end_of_turn(tokenizer, *chat)) ids.push_back(*end);
+  }
+  return ids;
+}
+
+void generate(const GenerateOptions& options) {
+  if (options.prompt.has_value() == options.messages.has_value()) {
+    fail_usage("give either --prompt TEXT or --messages FILE");
+  }
+  check_sampler_options(options.sampler);
+  Console console;
+  // What is cheap to find wrong comes before the model is loaded.
+  const BaseChoice choice = choose_base(options.adapter, options.base_settings);
+  if (options.adapter) lora::read_peft_config(*options.adapter);
+  const Tokenizer tokenizer = Tokenizer::load(options.base_model);
+  const Prompts prompts = read_prompts(options, tokenizer);
+
+  const StopSignals signals;
+  Context ctx(Device::cpu(), thread_count(options.threads), options.sampler.seed);
+  LoadedModel model(ctx, options.base_model, choice, console);
+  const auto adapters = load_adapter(options.adapter, model.config());
+  lora::Decoder decoder(ctx, model.base(), model.scheduler(), adapters ? &*adapters : nullptr);
+
+  GeneratorOptions how;
+  how.max_new_tokens = options.max_new_tokens;
+  how.sampler = options.sampler;
+  how.stop_ids = stop_ids(model.config(), options.base_model, tokenizer,
+                          prompts.chat ? &*prompts.chat : nullptr);
+  AnswerPrinter printer(tokenizer, prompts.ids.size(), prompts.lines);
+  const bool all =
+      generate_answers(decoder, prompts.ids, how,
+                       {[&](size_t prompt, int32_t id) { printer.token(prompt, id); },
+                        [&](size_t prompt, Finish finish) {
+                          printer.finish(prompt);
+                          if (finish == Finish::kContext) {
+                            console.line(fmt::format("answer {} ends at the model's {} positions",
+                                                     prompt + 1, model.config().max_position));
+                          }
+                        }});
+  if (all) return;
+  if (!prompts.lines) {
+    write_stdout("\n");
+    fail("stopped by a signal");
+  }
+  fail("stopped by a signal; {} of {} answers are printed", printer.printed(), prompts.ids.size());
+}
+
+}  // namespace tessera::launch

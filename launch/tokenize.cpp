@@ -1,0 +1,48 @@
+#include "launch/tokenize.h"
+
+#include <nlohmann/json.hpp>
+
+#include "launch/conversations.h"
+#include "launch/data/tokenizer.h"
+#include "runtime/core/error.h"
+
+namespace tessera::launch {
+namespace {
+
+using nlohmann::json;
+
+std::string joined(const std::vector<TextPiece>& pieces) {
+  std::string text;
+  for (const TextPiece& piece : pieces) text += piece.text;
+  return text;
+}
+
+}  // namespace
+
+std::string tokenize(const TokenizeOptions& options) {
+  if (options.file.has_value() == options.messages.has_value()) {
+    fail_usage("give either a FILE (- for standard input) or --messages FILE");
+  }
+  if (options.add_generation_prompt && !options.messages) {
+    fail_usage("--add-generation-prompt needs --messages FILE");
+  }
+  const Tokenizer tokenizer = Tokenizer::load(options.tokenizer);
+  if (options.file) {
+    const std::string text = read_input(*options.file);
+    return options.text ? text : json(tokenizer.encode(text)).dump() + "\n";
+  }
+  const Conversations conversations = read_conversations(*options.messages);
+  const ChatTemplate chat = ChatTemplate::resolve(options.chat_template, tokenizer);
+  std::string out;
+  for (const auto& messages : conversations.list) {
+    const auto pieces = chat.render(messages, options.add_generation_prompt);
+    if (!options.text) {
+      out += json(tokenizer.encode(pieces).ids).dump() + "\n";
+    } else {
+      out += conversations.lines ? json(joined(pieces)).dump() + "\n" : joined(pieces);
+    }
+  }
+  return out;
+}
+
+}  // namespace tessera::launch
