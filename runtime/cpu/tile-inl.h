@@ -1,6 +1,6 @@
 // The register tile of every CPU matrix product: a few rows of A times a packed panel of B.
-// Each output adds up FMA chains of kChain products, whatever the tile's shape or the vector width, so
-// products cut in any way give the same bits. Include inside a foreach_target file only.
+// Each output adds up FMA chains of kChain products, whatever the tile or the vectors, so products
+// cut in any way give the same bits. Include inside a foreach_target file only.
 #if defined(TESSERA_TILE_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef TESSERA_TILE_INL_H_
 #undef TESSERA_TILE_INL_H_

@@ -1,5 +1,6 @@
 # Fails when a folder includes another that it may not know, when CUDA or NCCL headers leave their
 # folders, or SIMD intrinsics leave */cpu/. Run: cmake -DSOURCE=<root> -P layering.cmake
+cmake_minimum_required(VERSION 3.25)
 set(may_runtime runtime)
 set(may_quant quant runtime)
 set(may_parallel parallel runtime)
