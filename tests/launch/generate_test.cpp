@@ -1,0 +1,183 @@
+// Generated tokens against transformers, PEFT and an independent implementation; batches against
+// single prompts.
+#include "launch/generate.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <numeric>
+
+#include "runtime/io/json.h"
+#include "tests/expect_error.h"
+#include "tests/launch/loaded_model.h"
+#include "tests/scratch_folder.h"
+
+namespace tessera::launch {
+namespace {
+
+using nlohmann::json;
+using testing::TestModel;
+using Ids = std::vector<int32_t>;
+
+const std::string kTiny = std::string(TESSERA_GOLDEN_DIR) + "/tiny_llama";
+const std::string kShared = std::string(TESSERA_SHARED_DIR) + "/models";
+
+struct Answers {
+  std::vector<Ids> ids;
+  std::vector<Finish> finish;
+};
+
+Answers answer(TestModel& model, const std::vector<Ids>& prompts, const GeneratorOptions& options) {
+  Answers out{std::vector<Ids>(prompts.size()), std::vector<Finish>(prompts.size())};
+  std::vector<int> finished(prompts.size(), 0);
+  EXPECT_TRUE(generate_answers(model.decoder(), prompts, options,
+                               {[&](size_t p, int32_t id) { out.ids[p].push_back(id); },
+                                [&](size_t p, Finish f) {
+                                  out.finish[p] = f;
+                                  ++finished[p];
+                                }}));
+  for (int n : finished) EXPECT_EQ(n, 1);
+  return out;
+}
+
+json golden() {
+  return io::read_json_file(std::string(TESSERA_GOLDEN_DIR) + "/generate/tiny_llama.json", 1 << 20);
+}
+
+std::vector<Ids> golden_ids(const json& root, const std::string& key) {
+  std::vector<Ids> all;
+  for (const json& prompt : root.at("prompts")) all.push_back(prompt.at(key).get<Ids>());
+  return all;
+}
+
+/// Greedy tokens equal transformers' and PEFT's, one by one and together.
+void expect_golden(const BaseChoice& choice, const std::string& kind) {
+  const json root = golden();
+  const std::vector<Ids> prompts = golden_ids(root, "ids");
+  for (const char* with : {"base", "adapter"}) {
+    std::optional<std::string> adapter;
+    if (std::string(with) == "adapter") adapter = kTiny + "/adapter_out";
+    TestModel model(kTiny, choice, adapter);
+    const std::vector<Ids> expected = golden_ids(root, kind + "_" + with);
+    GeneratorOptions options;
+    options.max_new_tokens = int64_t(expected.front().size());
+    EXPECT_EQ(answer(model, prompts, options).ids, expected) << with;
+    for (size_t i = 0; i < prompts.size(); ++i) {
+      const Answers one = answer(model, {prompts[i]}, options);
+      EXPECT_EQ(one.ids.front(), expected[i]) << with << " prompt " << i;
+      EXPECT_EQ(one.finish.front(), Finish::kLength);
+    }
+  }
+}
+
+TEST(Generate, GreedyEqualsTransformersAndPeft) { expect_golden(testing::as_stored(), "original"); }
+
+TEST(Generate, GreedyOver4BitEqualsTransformersAndPeft) { expect_golden({}, "dequantized"); }
+
+/// Few places in the cache and a chunk size that cuts prompts: nothing an answer may depend on.
+TEST(Generate, AnswersDoNotDependOnWhatRunsBeside) {
+  const std::vector<Ids> prompts = golden_ids(golden(), "ids");
+  for (double temperature : {0.0, 1.0}) {
+    TestModel model(kTiny);
+    GeneratorOptions options;
+    options.max_new_tokens = 24;
+    options.sampler.temperature = temperature;
+    options.stop_ids = {32, 107, 5};  // so that answers end at different times
+    const Answers reference = answer(model, prompts, options);
+    options.most_together = 3;
+    options.prefill_tokens = 5;
+    const Answers cut = answer(model, prompts, options);
+    EXPECT_EQ(cut.ids, reference.ids);
+    EXPECT_EQ(cut.finish, reference.finish);
+  }
+}
+
+TEST(Generate, EqualPromptsDrawDifferently) {
+  TestModel model(kTiny);
+  GeneratorOptions options;
+  options.max_new_tokens = 16;
+  options.sampler.temperature = 1;
+  const Answers a = answer(model, {{1, 7}, {1, 7}}, options);
+  EXPECT_NE(a.ids[0], a.ids[1]);
+  options.sampler.seed = 43;
+  EXPECT_NE(answer(model, {{1, 7}}, options).ids[0], a.ids[0]);
+}
+
+TEST(Generate, StopTokensEndAnAnswerAndAreNotPartOfIt) {
+  TestModel model(kTiny);
+  const json root = golden();
+  const std::vector<Ids> prompts = golden_ids(root, "ids");
+  const Ids expected = golden_ids(root, "original_base").front();
+  GeneratorOptions options;
+  options.stop_ids = {-1, expected[5]};
+  ASSERT_EQ(std::count(expected.begin(), expected.begin() + 5, expected[5]), 0);
+  const Answers a = answer(model, {prompts[0]}, options);
+  EXPECT_EQ(a.ids[0], Ids(expected.begin(), expected.begin() + 5));
+  EXPECT_EQ(a.finish[0], Finish::kStop);
+}
+
+TEST(Generate, EndsWhereTheModelsPositionsEnd) {
+  TestModel model(kTiny);
+  GeneratorOptions options;
+  const int64_t positions = model.config().max_position;
+  const Ids prompt(size_t(positions - 3), 9), full(size_t(positions), 9);
+  const Answers a = answer(model, {prompt, full}, options);
+  // The last position still gives a token; it is not fed any more.
+  EXPECT_EQ(a.ids[0].size(), 4u);
+  EXPECT_EQ(a.ids[1].size(), 1u);
+  EXPECT_EQ(a.finish[0], Finish::kContext);
+}
+
+TEST(Generate, RefusesPromptsTheModelCannotTake) {
+  TestModel model(kTiny);
+  const auto run = [&](const std::vector<Ids>& prompts, int64_t tokens = 4) {
+    GeneratorOptions options;
+    options.max_new_tokens = tokens;
+    generate_answers(model.decoder(), prompts, options,
+                     {[](size_t, int32_t) {}, [](size_t, Finish) {}});
+  };
+  tessera::testing::expect_error([&] { run({{}}); }, "the prompt is empty");
+  tessera::testing::expect_error([&] { run({{1}, {}}); }, "prompt 2 is empty");
+  tessera::testing::expect_error([&] { run({{1, 256}}); }, "token 256", "256");
+  tessera::testing::expect_error([&] { run({{1, -1}}); }, "token -1");
+  tessera::testing::expect_error([&] { run({Ids(257, 1)}); }, "257 tokens", "256 positions");
+  tessera::testing::expect_error([&] { run({{1}}, 0); }, "--max_new_tokens is 0");
+}
+
+/// Continuations and mean losses by an independent float32 forward pass.
+TEST(Generate, EqualsAnIndependentImplementation) {
+  if (!std::filesystem::exists(kShared + "/reference.json")) {
+    GTEST_SKIP() << "needs the models in " << kShared;
+  }
+  const json root = io::read_json_file(kShared + "/reference.json", 1 << 24);
+  for (const auto& [name, folder] : {std::pair("stories260K", "stories260K-hf"),
+                                     std::pair("TinyStories-656K", "TinyStories-656K")}) {
+    SCOPED_TRACE(name);
+    TestModel model(kShared + "/" + folder);
+    const Ids expected = root[name]["greedy_from_bos_ids"].get<Ids>();
+    GeneratorOptions options;
+    options.max_new_tokens = int64_t(expected.size()) - 1;
+    EXPECT_EQ(answer(model, {{expected[0]}}, options).ids[0],
+              Ids(expected.begin() + 1, expected.end()));
+
+    lora::Batch batch;
+    batch.starts.push_back(0);
+    for (const Ids& ids : root[name]["sample_ids"].get<std::vector<Ids>>()) {
+      batch.ids.insert(batch.ids.end(), ids.begin(), ids.end());
+      batch.targets.insert(batch.targets.end(), ids.begin() + 1, ids.end());
+      batch.targets.push_back(lora::Batch::kUnsupervised);
+      batch.positions.resize(batch.ids.size());
+      std::iota(batch.positions.end() - int64_t(ids.size()), batch.positions.end(), 0);
+      batch.starts.push_back(int32_t(batch.ids.size()));
+    }
+    model.decoder().plan(batch.tokens(), false);
+    const double loss = model.decoder().loss(batch, nullptr) / double(batch.supervised());
+    const auto text = root[name]["nll_tinystories_sample"].get<std::string>();
+    EXPECT_EQ(
+        fmt::format("tokens {} nll {:.5f} ppl {:.3f}", batch.supervised(), loss, std::exp(loss)),
+        text);
+  }
+}
+
+}  // namespace
+}  // namespace tessera::launch

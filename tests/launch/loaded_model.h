@@ -1,0 +1,40 @@
+// For tests: a model in memory, with an adapter if wanted, ready to compute.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "launch/model.h"
+#include "lora/peft.h"
+
+namespace tessera::launch::testing {
+
+inline BaseChoice as_stored() {
+  BaseChoice choice;
+  choice.quantize = false;
+  return choice;
+}
+
+class TestModel {
+ public:
+  explicit TestModel(const std::string& path, const BaseChoice& choice = as_stored(),
+                     const std::optional<std::string>& adapter = std::nullopt)
+      : ctx_(Device::cpu(), 2, 1), model_(ctx_, path, choice, console_) {
+    if (adapter) adapters_ = lora::load_peft(*adapter, model_.config());
+    decoder_ = std::make_unique<lora::Decoder>(ctx_, model_.base(), model_.scheduler(),
+                                               adapters_ ? &*adapters_ : nullptr);
+  }
+
+  lora::Decoder& decoder() { return *decoder_; }
+  const lora::DecoderConfig& config() const { return model_.config(); }
+
+ private:
+  Console console_;
+  Context ctx_;
+  LoadedModel model_;
+  std::optional<lora::AdapterSet> adapters_;
+  std::unique_ptr<lora::Decoder> decoder_;
+};
+
+}  // namespace tessera::launch::testing

@@ -1,0 +1,275 @@
+// Merged weights against PEFT's merge_and_unload; what merging refuses, and what it leaves behind.
+#include "launch/merge.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <set>
+
+#include "launch/merged_folder.h"
+#include "lora/decoder/checkpoint.h"
+#include "runtime/io/json.h"
+#include "runtime/io/safetensors.h"
+#include "tests/expect_error.h"
+#include "tests/launch/byte_tokenizer.h"
+#include "tests/scratch_folder.h"
+
+namespace tessera::launch {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using tessera::testing::bytes_of_file;
+using tessera::testing::error_of;
+using tessera::testing::expect_error;
+using tessera::testing::ScratchFolder;
+
+const std::string kTiny = std::string(TESSERA_GOLDEN_DIR) + "/tiny_llama";
+
+class Merging : public ::testing::Test {
+ protected:
+  /// The golden adapter as a run of its own; `config` and `state` are left out where empty.
+  std::string run(const std::string& name, const std::string& config, const std::string& state) {
+    fs::create_directories(folder_.file(name));
+    for (const char* file : {"adapter_config.json", "adapter_model.safetensors"}) {
+      fs::copy_file(kTiny + "/adapter_out/" + file, folder_.file(name + "/" + file));
+    }
+    if (!config.empty()) folder_.write(name + "/config.resolved.yml", config);
+    if (!state.empty()) folder_.write(name + "/state.json", state);
+    return folder_.file(name);
+  }
+  MergeOptions options(const std::string& adapter) {
+    MergeOptions o;
+    o.base_model = kTiny;
+    o.adapter = adapter;
+    o.output = folder_.file("merged");
+    return o;
+  }
+  MergeReport merge(const MergeOptions& o) {
+    Console console;
+    return launch::merge(o, console);
+  }
+  std::vector<std::string> names() {
+    std::vector<std::string> found;
+    for (const auto& entry : fs::directory_iterator(folder_.path())) {
+      found.push_back(entry.path().filename().string());
+    }
+    std::sort(found.begin(), found.end());
+    return found;
+  }
+
+  ScratchFolder folder_;
+};
+
+std::vector<float> values_of(const std::string& folder, const std::string& name) {
+  const lora::Checkpoint checkpoint = lora::Checkpoint::open(folder);
+  std::vector<float> values(size_t(checkpoint.info(name).numel()));
+  checkpoint.read_f32(name, values);
+  return values;
+}
+
+/// Sampled elements of every linear, to 1e-6; all other tensors bit by bit.
+void expect_golden(const std::string& merged, const std::string& kind) {
+  const json root =
+      io::read_json_file(std::string(TESSERA_GOLDEN_DIR) + "/generate/tiny_llama.json", 1 << 20);
+  const json& linears = root.at("merged").at(kind);
+  EXPECT_EQ(linears.size(), 14u);
+  const lora::Checkpoint checkpoint = lora::Checkpoint::open(merged);
+  for (const auto& info : checkpoint.tensors()) {
+    const std::vector<float> found = values_of(merged, info.name);
+    if (!linears.contains(info.name)) {
+      EXPECT_EQ(found, values_of(kTiny, info.name)) << info.name;
+      continue;
+    }
+    const auto expected = linears[info.name]["values"].get<std::vector<float>>();
+    const size_t step = linears[info.name]["step"].get<size_t>();
+    ASSERT_EQ(expected.size(), (found.size() + step - 1) / step) << info.name;
+    for (size_t i = 0; i < expected.size(); ++i) {
+      EXPECT_NEAR(found[i * step], expected[i], 1e-6) << info.name << " element " << i * step;
+    }
+  }
+}
+
+TEST_F(Merging, IntoTheOriginalEqualsPeft) {
+  const MergeReport report = merge(options(run("run", "", "")));
+  EXPECT_EQ(report.into, MergeInto::kOriginal);
+  EXPECT_EQ(report.dtype, DType::kF32);
+  expect_golden(folder_.file("merged"), "original");
+}
+
+TEST_F(Merging, IntoDequantizedWeightsEqualsPeft) {
+  const MergeReport report = merge(options(run("run", "adapter: qlora\n", "")));
+  EXPECT_EQ(report.into, MergeInto::kDequantized);
+  expect_golden(folder_.file("merged"), "dequantized");
+}
+
+TEST_F(Merging, A4BitRunCanGoIntoTheOriginal) {
+  MergeOptions o = options(run("run", "adapter: qlora\n", ""));
+  o.into = MergeInto::kOriginal;
+  merge(o);
+  expect_golden(folder_.file("merged"), "original");
+}
+
+TEST_F(Merging, ReportsTheDistanceToTheBase) {
+  const MergeReport report = merge(options(run("run", "", "")));
+  const lora::Checkpoint base = lora::Checkpoint::open(kTiny);
+  double largest = 0, sum = 0;
+  int64_t count = 0;
+  std::string where;
+  for (const auto& info : base.tensors()) {
+    if (info.name.find("_proj") == std::string::npos) continue;
+    const auto before = values_of(kTiny, info.name);
+    const auto after = values_of(folder_.file("merged"), info.name);
+    for (size_t i = 0; i < before.size(); ++i, ++count) {
+      const double d = std::abs(double(after[i]) - double(before[i]));
+      sum += d;
+      if (d > largest) {
+        largest = d;
+        where = info.name;
+      }
+    }
+  }
+  EXPECT_EQ(report.largest, largest);
+  EXPECT_EQ(report.largest_in, where);
+  EXPECT_NEAR(report.mean, sum / double(count), 1e-12);
+  const std::string text = describe(report, "out");
+  EXPECT_NE(text.find(where), std::string::npos);
+}
+
+TEST_F(Merging, RoundsOnceToTheDtype) {
+  const std::string adapter = run("run", "", "");
+  merge(options(adapter));
+  const auto exact = values_of(folder_.file("merged"), "model.layers.1.mlp.down_proj.weight");
+  for (DType dtype : {DType::kBF16, DType::kF16}) {
+    MergeOptions o = options(adapter);
+    o.dtype = dtype;
+    o.output = folder_.file(std::string(name_of(dtype)));
+    EXPECT_EQ(merge(o).dtype, dtype);
+    auto expected = exact;
+    for (float& x : expected)
+      x = dtype == DType::kBF16 ? to_float(to_bf16(x)) : to_float(to_f16(x));
+    EXPECT_EQ(values_of(o.output, "model.layers.1.mlp.down_proj.weight"), expected);
+    const json config = io::read_json_file(o.output + "/config.json", 1 << 20);
+    EXPECT_EQ(config["torch_dtype"], name_of(dtype));
+    EXPECT_EQ(config["hidden_size"], 64);
+    const lora::Checkpoint checkpoint = lora::Checkpoint::open(o.output);
+    for (const auto& info : checkpoint.tensors()) EXPECT_EQ(info.dtype, dtype) << info.name;
+  }
+}
+
+TEST_F(Merging, SplitsIntoShardsWithAnIndex) {
+  const std::string adapter = run("run", "", "");
+  merge(options(adapter));
+  MergeOptions o = options(adapter);
+  o.output = folder_.file("shards");
+  o.shard_bytes = 150'000;
+  const MergeReport report = merge(o);
+  const json index = io::read_json_file(o.output + "/model.safetensors.index.json", 1 << 20);
+  EXPECT_EQ(index["metadata"]["total_size"], report.bytes);
+  std::set<std::string> files;
+  uint64_t bytes = 0;
+  for (const auto& [name, file] : index["weight_map"].items()) files.insert(file);
+  EXPECT_GE(files.size(), 3u);
+  EXPECT_EQ(*files.begin(), fmt::format("model-00001-of-{:05}.safetensors", files.size()));
+  for (const std::string& name : files) {
+    const io::SafetensorsFile shard(o.output + "/" + name);
+    uint64_t held = 0;
+    for (const auto& entry : shard.entries()) held += entry.bytes;
+    EXPECT_LE(held, o.shard_bytes);
+    bytes += held;
+  }
+  EXPECT_EQ(bytes, report.bytes);
+  const lora::Checkpoint checkpoint = lora::Checkpoint::open(o.output);
+  for (const auto& info : checkpoint.tensors()) {
+    EXPECT_EQ(values_of(o.output, info.name), values_of(folder_.file("merged"), info.name));
+  }
+}
+
+TEST_F(Merging, CopiesTheTokenizerAndGenerationConfig) {
+  const std::string base = folder_.file("base");
+  fs::create_directories(base);
+  for (const char* file : {"config.json", "model.safetensors"}) {
+    fs::copy_file(kTiny + "/" + file, base + "/" + file);
+  }
+  tessera::testing::write_byte_tokenizer(base);
+  folder_.write("base/generation_config.json", "{\"eos_token_id\": 2}");
+  MergeOptions o = options(run("run", "", ""));
+  o.base_model = base;
+  o.output = folder_.file("merged") + "/";
+  merge(o);
+  EXPECT_EQ(bytes_of_file(folder_.file("merged/generation_config.json")), "{\"eos_token_id\": 2}");
+  for (const char* file : {"tokenizer.json", "tokenizer_config.json"}) {
+    EXPECT_EQ(bytes_of_file(folder_.file(std::string("merged/") + file)),
+              bytes_of_file(base + "/" + file));
+  }
+  EXPECT_EQ(names(), (std::vector<std::string>{"base", "merged", "run"}));
+}
+
+TEST_F(Merging, RefusesAnUnfinishedRun) {
+  MergeOptions o = options(run("run", "adapter: qlora\n", R"({"step": 4, "finished": false})"));
+  expect_error([&] { merge(o); }, "not finished", "--partial", o.adapter);
+  EXPECT_EQ(names(), std::vector<std::string>{"run"});
+  o.partial = true;
+  merge(o);
+  expect_golden(folder_.file("merged"), "dequantized");
+}
+
+TEST_F(Merging, KnowsTheRunOfACheckpoint) {
+  run("run", "adapter: qlora\n", R"({"step": 4, "finished": true})");
+  const std::string last = run("run/checkpoint-4", "", R"({"step": 4})");
+  const std::string early = run("run/checkpoint-2", "", R"({"step": 2})");
+  expect_error([&] { merge(options(early)); }, "not finished");
+  EXPECT_EQ(merge(options(last + "/")).into, MergeInto::kDequantized);
+}
+
+TEST_F(Merging, LeavesNothingBehindWhenItFails) {
+  MergeOptions o = options(run("run", "", ""));
+  const std::string config = bytes_of_file(o.adapter + "/adapter_config.json");
+  const size_t at = config.find("\"lora_alpha\": 32");
+  ASSERT_NE(at, std::string::npos);
+  folder_.write("run/adapter_config.json",
+                std::string(config).replace(at, 16, "\"lora_alpha\": 1e12"));
+  o.dtype = DType::kF16;
+  expect_error([&] { merge(o); }, "does not fit into float16", "_proj.weight");
+  EXPECT_EQ(names(), std::vector<std::string>{"run"});
+}
+
+TEST_F(Merging, RefusesWhatItCannotDo) {
+  MergeOptions o = options(run("run", "", ""));
+  o.into = MergeInto::kDequantized;
+  expect_error([&] { merge(o); }, "config.resolved.yml", "--merge_into original");
+  o.into.reset();
+  o.adapter = folder_.file("nowhere");
+  expect_error([&] { merge(o); }, "there is no adapter folder", "nowhere");
+  o.adapter = folder_.file("run");
+  o.base_model = folder_.file("no model");
+  EXPECT_NE(error_of([&] { merge(o); }), "");
+  o.base_model = kTiny;
+  fs::create_directories(o.output);
+  expect_error([&] { merge(o); }, o.output, "exists already");
+  o.output = folder_.write("a file", "") + "/merged";
+  expect_error([&] { merge(o); }, "cannot create", "a file");
+  EXPECT_EQ(names(), (std::vector<std::string>{"a file", "merged", "run"}));
+}
+
+TEST(MergedConfig, ReadsBackAsTheSameModel) {
+  lora::DecoderConfig config = lora::Checkpoint::open(kTiny).config();
+  config.dtype = DType::kBF16;
+  config.tied_head = true;
+  config.rms_eps = 9.999999747378752e-06f;
+  config.eos_ids = {2, 7};
+  for (const RopeScaling& scaling :
+       {RopeScaling{}, RopeScaling{.kind = RopeScaling::Kind::kLinear, .factor = 4.0},
+        RopeScaling{RopeScaling::Kind::kLlama3, 8.0, 1.0, 4.0, 8192}}) {
+    config.rope_scaling = scaling;
+    const lora::DecoderConfig read = lora::parse_config(config_json(config), "config.json");
+    EXPECT_EQ(config_json(read), config_json(config));
+    EXPECT_EQ(read.rms_eps, config.rms_eps);
+    EXPECT_EQ(read.eos_ids, config.eos_ids);
+    EXPECT_EQ(read.rope_scaling.kind, scaling.kind);
+  }
+}
+
+}  // namespace
+}  // namespace tessera::launch

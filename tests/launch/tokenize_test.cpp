@@ -1,0 +1,100 @@
+// What `tokenize` prints, and how conversations are read.
+#include "launch/tokenize.h"
+
+#include <gtest/gtest.h>
+
+#include "launch/conversations.h"
+#include "runtime/core/error.h"
+#include "tests/expect_error.h"
+#include "tests/scratch_folder.h"
+
+#include "tests/launch/byte_tokenizer.h"
+
+namespace tessera::launch {
+namespace {
+
+using tessera::testing::expect_error;
+
+class Tokenizing : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    tessera::testing::write_byte_tokenizer(folder_.path());
+    options_.tokenizer = folder_.path();
+    options_.chat_template = "chatml";
+  }
+  std::string messages(const std::string& name, const std::string& content) {
+    options_.messages = folder_.write(name, content);
+    return tokenize(options_);
+  }
+
+  tessera::testing::ScratchFolder folder_;
+  TokenizeOptions options_;
+};
+
+TEST_F(Tokenizing, ATextIsOneArrayOfIds) {
+  options_.file = folder_.write("text", "Hi <|im_end|>\n");
+  EXPECT_EQ(tokenize(options_), "[72,105,32,258,10]\n");
+  options_.text = true;
+  EXPECT_EQ(tokenize(options_), "Hi <|im_end|>\n");
+  options_.file = folder_.write("empty", "");
+  EXPECT_EQ(tokenize(options_), "");
+  options_.text = false;
+  EXPECT_EQ(tokenize(options_), "[]\n");
+}
+
+TEST_F(Tokenizing, AConversationGoesThroughItsTemplate) {
+  options_.text = true;
+  const std::string text = messages("chat.json", R"([{"role": "user", "content": "A<|im_end|>"}])");
+  EXPECT_EQ(text, "<|im_start|>user\nA<|im_end|><|im_end|>\n");
+  options_.add_generation_prompt = true;
+  EXPECT_EQ(tokenize(options_), text + "<|im_start|>assistant\n");
+  options_.text = false;
+  options_.add_generation_prompt = false;
+  // What a user wrote is never a special token.
+  EXPECT_EQ(tokenize(options_),
+            "[257,117,115,101,114,10,65,60,124,105,109,95,101,110,100,124,62,258,10]\n");
+}
+
+TEST_F(Tokenizing, JsonLinesGiveALineEach) {
+  const std::string one = R"({"messages": [{"role": "user", "content": "A"}]})";
+  const std::string two = R"([{"role": "user", "content": "B"}])";
+  EXPECT_EQ(messages("chat.txt", one + "\n\n" + two + "\n"),
+            "[257,117,115,101,114,10,65,258,10]\n[257,117,115,101,114,10,66,258,10]\n");
+  options_.text = true;
+  EXPECT_EQ(messages("chat.jsonl", one + "\n"), "\"<|im_start|>user\\nA<|im_end|>\\n\"\n");
+  EXPECT_EQ(messages("chat.json", one + "\n"), "<|im_start|>user\nA<|im_end|>\n");
+}
+
+TEST_F(Tokenizing, RefusesBadInputByPlace) {
+  const std::string good = R"({"messages": [{"role": "user", "content": "A"}]})";
+  const auto expect = [&](const std::string& name, const std::string& content, auto... parts) {
+    expect_error([&] { messages(name, content); }, name, parts...);
+  };
+  expect("empty.json", " \n", "empty");
+  expect("lines.jsonl", good + "\n{\"messages\": [\n", "lines.jsonl:2");
+  expect("list.jsonl", good + "\n\n[]\n", "list.jsonl:3", "non-empty");
+  expect("number.json", "17", "expected a list of messages");
+  expect("role.json", R"([{"role": "robot", "content": "A"}])", "robot");
+  expect("content.json", R"([{"role": "user", "content": 3}])", "content");
+  expect("cut.json", R"([{"role": "user", )", "cut.json");
+  expect_error([&] { read_input(folder_.file("missing")); }, "missing");
+}
+
+TEST_F(Tokenizing, RefusesContradictions) {
+  expect_error([&] { tokenize(options_); }, "either a FILE");
+  options_.file = folder_.write("text", "Hi");
+  options_.add_generation_prompt = true;
+  expect_error([&] { tokenize(options_); }, "--add-generation-prompt needs --messages");
+  options_.messages = *options_.file;
+  expect_error([&] { tokenize(options_); }, "either a FILE");
+  options_ = {};
+  options_.tokenizer = folder_.file("nothing");
+  options_.file = "text";
+  expect_error([&] { tokenize(options_); }, "nothing");
+  options_.tokenizer = folder_.path();
+  options_.file = folder_.write("broken", "a\xff");
+  expect_error([&] { tokenize(options_); }, "UTF-8");
+}
+
+}  // namespace
+}  // namespace tessera::launch
