@@ -1,9 +1,6 @@
 #include "launch/commands.h"
 
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
-#include <cstdlib>
 
 #include "launch/config.h"
 #include "launch/doctor.h"
@@ -250,22 +247,18 @@ void add_help(CLI::App& app) {
   command->add_flag("--markdown", *markdown, "config as a Markdown page");
   command->callback([&app, topic, markdown] {
     if (*markdown && *topic != "config") fail_usage("--markdown is for `tessera help config`");
-    if (topic->empty()) return write_stdout(app.help());
+    if (topic->empty()) {
+      // app.help() would give the help of the command in use, which is this one.
+      const auto mode = CLI::AppFormatMode::Normal;
+      return write_stdout(app.get_formatter()->make_help(&app, app.get_name(), mode));
+    }
     if (*topic == "config") {
       return write_stdout(*markdown ? config_reference_markdown() : config_help());
     }
     const CLI::App* about = find_command(app, *topic);
     if (!about) fail_usage("there is no help on '{}' (tessera --help shows the commands)", *topic);
-    write_stdout(about->help());
+    write_stdout(about->help(app.get_name()));
   });
-}
-
-/// Threads that spin while they wait cost more than they gain as soon as two share a core. OpenMP
-/// reads this setting when its library is loaded, before main, so the program has to start again.
-void let_waiting_threads_sleep(char** argv) {
-  if (std::getenv("OMP_WAIT_POLICY") != nullptr) return;
-  setenv("OMP_WAIT_POLICY", "passive", 0);
-  execv("/proc/self/exe", argv);  // comes back only if it fails, and then nothing is lost but speed
 }
 
 /// CLI11 would only say that an argument was not expected.
@@ -281,12 +274,9 @@ void check_command(const CLI::App& app, int argc, char** argv) {
 }  // namespace
 
 int run_command_line(int argc, char** argv) {
-  let_waiting_threads_sleep(argv);
   CLI::App app("Tessera fine-tunes large language models with QLoRA.", "tessera");
   app.set_version_flag("--version", fmt::format("tessera {}", kVersion));
   app.require_subcommand(0, 1);
-  app.footer(
-      "\n`tessera COMMAND --help` explains a command, `tessera help config` the keys of a config.");
   int exit_code = 0;
   add_train(app, exit_code);
   add_eval(app);
@@ -295,6 +285,8 @@ int run_command_line(int argc, char** argv) {
   add_tokenize(app);
   add_doctor(app, exit_code);
   add_help(app);
+  app.footer(
+      "\n`tessera COMMAND --help` explains a command, `tessera help config` the keys of a config.");
   check_command(app, argc, argv);
   try {
     app.parse(argc, argv);
