@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# From a bare Debian 12 to a fine-tuned model: installs, builds, fetches a 135M model, lets it answer
-# 40 messages, trains it on 400 others, lets it answer again and counts exact matches.
+# From a bare Debian 12 to a fine-tuned model: installs, builds, fetches a 135M model, lets it
+# answer 40 messages, trains it on 400 others, lets it answer again and counts exact matches.
 #
 #   launch/quickstart.sh
 #
@@ -13,8 +13,12 @@ data=examples/quickstart
 run=runs/quickstart
 model=$run/model.gguf
 
+span() {
+  printf '%dm%02ds' $(($1 / 60)) $(($1 % 60))
+}
+
 step() {
-  printf '\n[%d:%02d] %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$1"
+  printf '\n[%s] %s\n' "$(span $SECONDS)" "$1"
 }
 
 # answer FILE [OPTION...]: the held-out messages, answered with the most likely tokens.
@@ -53,14 +57,14 @@ python3 "$data/score.py" compare "$data/test.jsonl" "$run/before.jsonl" "$run/af
 cat <<TEXT
 
   adapter      $run/adapter   (PEFT's format)
-  total time   $((SECONDS / 60)) min $((SECONDS % 60)) s, of which $((SECONDS - built)) s after the build and the download
+  total time   $(span $SECONDS), of which $(span $((SECONDS - built))) after build and download
 
 Try next, here in $PWD:
 
   # A message of your own. Edit the file, then:
   build/tessera generate --base_model $model --adapter $run/adapter --messages $data/message.json
 
-  # One model that needs no adapter, for transformers or llama.cpp's converter:
+  # One model that needs no adapter, which transformers loads:
   build/tessera merge --base_model $model --adapter $run/adapter --output $run/merged
 
   # Loss and perplexity on the held-out records, with the adapter and without:

@@ -4,8 +4,9 @@
     python3 make_data.py
 
 The answer to each message is one JSON record with four keys in a fixed order. No name and no item
-of test.jsonl occurs in train.jsonl, and of its phrasings only every other one does. All chance comes
-from Random.random(), whose numbers depend on the seed alone: every machine writes the same files.
+of test.jsonl occurs in train.jsonl, and of its phrasings only every other one does. All chance
+comes from Random.random(), whose numbers depend on the seed alone: every machine writes the same
+files.
 """
 
 import json
@@ -52,11 +53,11 @@ Lindqvist Moreau Tanaka Gordon Abebe Keller Santos Doyle Weber Ellis
 TRAIN_FLAVOURS = """
 almond lemon rye cheese apple blueberry garlic chocolate carrot cinnamon raspberry spinach ginger
 vanilla pecan plum olive custard walnut banana rosemary cardamom onion strawberry coconut sesame
-maple rhubarb salted spelt apricot barley basil beetroot blackberry butter buttermilk caramel cashew
-cranberry cream currant date fennel fig grape gooseberry lavender leek lime mango marzipan mint mocha
-mushroom mustard nougat nutmeg oat orange oregano papaya parsley peanut pear pepper pineapple
-pistachio plain poppy prune quince raisin rice saffron sage seeded smoked sour sugar sunflower
-sweet tea thyme toffee vegan wheat yoghurt
+maple rhubarb salted spelt apricot barley basil beetroot blackberry butter buttermilk caramel
+cashew cranberry cream currant date fennel fig grape gooseberry lavender leek lime mango marzipan
+mint mocha mushroom mustard nougat nutmeg oat orange oregano papaya parsley peanut pear pepper
+pineapple pistachio plain poppy prune quince raisin rice saffron sage seeded smoked sour sugar
+sunflower sweet tea thyme toffee vegan wheat yoghurt
 """.split()
 TRAIN_GOODS = """
 croissants tarts loaves scones pies muffins flatbreads eclairs cakes rolls bagels cupcakes quiches
