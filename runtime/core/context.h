@@ -6,6 +6,7 @@
 
 #include "runtime/core/arena.h"
 #include "runtime/core/device.h"
+#include "runtime/core/dtype.h"
 #include "runtime/core/stream.h"
 
 namespace tessera {
@@ -19,11 +20,17 @@ class Context {
   int threads() const { return threads_; }
   uint64_t seed() const { return seed_; }
 
+  /// What products with frozen weights are computed in, and part of a result's bits: float32,
+  /// bfloat16 (operands rounded, float32 sums) or float16 (on the CPU only the weights are
+  /// rounded). Activations are float32 in any case.
+  DType compute_dtype() const { return compute_dtype_; }
+  void set_compute_dtype(DType type) { compute_dtype_ = type; }
+
   /// Scratch for operators; each takes an ArenaScope. Starts measure-only; set before real work.
   Arena& scratch() { return scratch_; }
   void set_scratch(Arena arena) { scratch_ = std::move(arena); }
-  /// True while memory is being planned: operators check their shapes, take their scratch and return
-  /// before they touch any data.
+  /// True while memory is being planned: operators check their shapes, take their scratch and
+  /// return before they touch any data.
   bool measuring() const { return scratch_.measuring(); }
 
   /// On the CPU the calling thread is the compute stream: operators return when they are done.
@@ -34,6 +41,7 @@ class Context {
   Device device_;
   int threads_;
   uint64_t seed_;
+  DType compute_dtype_ = DType::kF32;
   Arena scratch_;
   Stream copy_;
   Stream comm_;

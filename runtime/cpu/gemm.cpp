@@ -69,37 +69,47 @@ namespace tessera::cpu {
 HWY_EXPORT(gemm_panel);
 HWY_EXPORT(transpose_impl);
 
-void gemm(Context& ctx, const GemmOutput& out, std::span<const GemmTerm> terms) {
+void for_gemm_parts(Context& ctx, const GemmOutput& out, int64_t part_cols,
+                    FunctionRef<void(const GemmPart&)> work) {
   if (ctx.measuring() || out.rows == 0 || out.cols == 0) return;
-  // Few large tasks: all threads busy, and each panel packed for as many rows as possible.
   constexpr int64_t kRowChunk = 1026;
-  const int64_t panels = (out.cols + kPanelCols - 1) / kPanelCols;
+  const int64_t strips = (out.cols + part_cols - 1) / part_cols;
   int64_t chunk_rows = kRowChunk;
   const int64_t wanted = 2 * ctx.threads();
-  while (chunk_rows > 96 && panels * ((out.rows + chunk_rows - 1) / chunk_rows) < wanted) {
+  while (chunk_rows > 96 && strips * ((out.rows + chunk_rows - 1) / chunk_rows) < wanted) {
     chunk_rows = (chunk_rows / 2 + 5) / 6 * 6;
   }
   const int64_t chunks = (out.rows + chunk_rows - 1) / chunk_rows;
+  parallel_for(ctx.threads(), strips * chunks, [&](int64_t task) {
+    GemmPart part{task % chunks * chunk_rows, task / chunks * part_cols, out};
+    part.out.c += part.row0 * out.ldc + part.n0;
+    part.out.rows = std::min(chunk_rows, out.rows - part.row0);
+    part.out.cols = std::min(part_cols, out.cols - part.n0);
+    work(part);
+  });
+}
 
-  parallel_for(ctx.threads(), panels * chunks, [&](int64_t task) {
+void gemm_part(const GemmTerm& term, const GemmPart& part, float* panel) {
+  GemmOutput out = part.out;
+  for (int64_t k0 = 0; k0 < term.depth; k0 += kPanelDepth) {
+    const int64_t kc = std::min(kPanelDepth, term.depth - k0);
+    term.pack(part.n0, out.cols, k0, kc, panel);
+    GemmTerm slice = term;
+    slice.a += part.row0 * term.row_stride + k0 * term.k_stride;
+    slice.depth = kc;
+    HWY_DYNAMIC_DISPATCH(gemm_panel)(slice, panel, out);
+    out.accumulate = true;
+  }
+}
+
+void gemm(Context& ctx, const GemmOutput& out, std::span<const GemmTerm> terms) {
+  for_gemm_parts(ctx, out, kPanelCols, [&](const GemmPart& whole) {
     thread_local Buffer panel;
     if (panel.size() == 0) panel = Buffer::host(sizeof(float) * kPanelDepth * kPanelCols + 4096);
-    const int64_t n0 = task / chunks * kPanelCols;
-    const int64_t row0 = task % chunks * chunk_rows;
-    GemmOutput part = out;
-    part.c += row0 * out.ldc + n0;
-    part.rows = std::min(chunk_rows, out.rows - row0);
-    part.cols = std::min(kPanelCols, out.cols - n0);
+    GemmPart part = whole;
     for (const GemmTerm& term : terms) {
-      for (int64_t k0 = 0; k0 < term.depth; k0 += kPanelDepth) {
-        const int64_t kc = std::min(kPanelDepth, term.depth - k0);
-        term.pack(n0, part.cols, k0, kc, panel.as<float>());
-        GemmTerm slice = term;
-        slice.a += row0 * term.row_stride + k0 * term.k_stride;
-        slice.depth = kc;
-        HWY_DYNAMIC_DISPATCH(gemm_panel)(slice, panel.as<float>(), part);
-        part.accumulate = true;
-      }
+      gemm_part(term, part, panel.as<float>());
+      part.out.accumulate = part.out.accumulate || term.depth > 0;
     }
   });
 }

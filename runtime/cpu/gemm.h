@@ -17,8 +17,8 @@ inline constexpr int64_t kPanelCols = 64;
 inline constexpr int64_t kPanelDepth = 1024;  // rows of B packed at once: 256 KiB, fits L2
 
 /// Writes B[k0 + k][n0 + n] to panel[k * kPanelCols + n] for k in [0, kc), n in [0, nc), and zeros
-/// for n in [nc, kPanelCols). kc <= kPanelDepth, nc <= kPanelCols; n0 is a multiple of kPanelCols
-/// and k0 of kPanelDepth. Called from several threads at once.
+/// for n in [nc, kPanelCols). kc <= kPanelDepth, nc <= kPanelCols; n0 and k0 are multiples of
+/// kPanelCols. Called from several threads at once.
 using PackPanel = FunctionRef<void(int64_t n0, int64_t nc, int64_t k0, int64_t kc, float* panel)>;
 
 /// A[i][k] = a[i * row_stride + k * k_stride]; K = depth.
@@ -40,6 +40,24 @@ struct GemmOutput {
 };
 
 void gemm(Context& ctx, const GemmOutput& out, std::span<const GemmTerm> terms);
+
+/// What one task of a product computes: the rows from row0 and the columns from n0 on that `out`,
+/// whose c points at the first of them, has room for.
+struct GemmPart {
+  int64_t row0;
+  int64_t n0;
+  GemmOutput out;
+};
+
+/// Cuts `out` into parts of at most part_cols columns, a multiple of kPanelCols, and calls work on
+/// each from several threads: few large ones, so that B is packed seldom, yet enough for all
+/// threads.
+void for_gemm_parts(Context& ctx, const GemmOutput& out, int64_t part_cols,
+                    FunctionRef<void(const GemmPart&)> work);
+
+/// Adds one term's product to a part of at most kPanelCols columns, or sets the part to it where
+/// part.out does not accumulate. `panel`: kPanelDepth * kPanelCols floats, aligned to 64 bytes.
+void gemm_part(const GemmTerm& term, const GemmPart& part, float* panel);
 
 /// Packer for B given as a row-major matrix: B[k][n] = b[k * ldb + n].
 struct PackRows {
