@@ -1,17 +1,42 @@
 #include "quant/frozen_matmul.h"
 
+#include <array>
+
+#include "quant/cpu/half_floats.h"
 #include "runtime/cpu/gemm.h"
+#include "runtime/cpu/gemm_bf16.h"
 
 namespace tessera::quant {
 namespace {
+
+/// A packer of the same weights rounded to float16.
+struct PackHalf {
+  cpu::PackPanel pack;
+  void operator()(int64_t n0, int64_t nc, int64_t k0, int64_t kc, float* panel) const {
+    pack(n0, nc, k0, kc, panel);
+    std::array<f16, cpu::kPanelCols> half;
+    for (int64_t k = 0; k < kc; ++k, panel += cpu::kPanelCols) {
+      narrow(DType::kF16, panel, cpu::kPanelCols, half.data());
+      widen(DType::kF16, half.data(), cpu::kPanelCols, panel);
+    }
+  }
+};
+
+/// The product in the context's compute type; the terms after the first stay in float32.
+void multiply(Context& ctx, const cpu::GemmOutput& out, std::span<cpu::GemmTerm> terms) {
+  if (ctx.compute_dtype() == DType::kBF16) return cpu::gemm_bf16(ctx, out, terms);
+  const PackHalf half{terms.front().pack};
+  if (ctx.compute_dtype() == DType::kF16) terms.front().pack = half;
+  cpu::gemm(ctx, out, terms);
+}
 
 /// The product, and the low-rank addition as a second term of the same chain, so that it costs no
 /// pass over the output.
 void two_terms(Context& ctx, const cpu::GemmOutput& out, const cpu::GemmTerm& base, Tensor left,
                cpu::PackPanel pack_right) {
-  const cpu::GemmTerm terms[] = {
+  cpu::GemmTerm terms[] = {
       base, {left ? left.data<float>() : nullptr, left.cols(), 1, left.cols(), pack_right}};
-  cpu::gemm(ctx, out, {terms, left.cols() > 0 ? size_t{2} : size_t{1}});
+  multiply(ctx, out, {terms, left.cols() > 0 ? size_t{2} : size_t{1}});
 }
 
 const float* floats(Tensor t) { return t.numel() > 0 ? t.data<float>() : nullptr; }

@@ -1,4 +1,6 @@
 // Products with a frozen weight, and the LoRA update that rides on them in the same output tile.
+// The context's compute type says what W and the other operand are rounded to before they meet;
+// the update and all sums are float32.
 #pragma once
 
 #include "quant/frozen_matrix.h"
