@@ -9,6 +9,7 @@
 #include "launch/signals.h"
 #include "lora/peft.h"
 #include "runtime/core/error.h"
+#include "runtime/cpu/gemm_bf16.h"
 
 namespace tessera::launch {
 namespace {
@@ -54,8 +55,10 @@ Evaluation evaluate(const Config& config, const std::optional<std::string>& adap
   require(config, !config.base_model.empty(), "base_model");
   require(config, !config.datasets.empty(), "datasets");
   const std::optional<std::string> folder = choose_adapter(config, adapter);
+  const DType compute = compute_dtype(config, cpu::has_gemm_bf16());
   if (folder) lora::read_peft_config(*folder);  // a wrong path shows before the model is loaded
   Context ctx(Device::cpu(), thread_count(config.threads), uint64_t(config.seed));
+  ctx.set_compute_dtype(compute);
   LoadedModel model(ctx, config.base_model, BaseChoice::of(config), console);
   std::optional<lora::AdapterSet> adapters;
   if (folder) adapters = lora::load_peft(*folder, model.config());
@@ -64,6 +67,7 @@ Evaluation evaluate(const Config& config, const std::optional<std::string>& adap
   const auto batches = evaluation_batches(split ? data.validation : data.training, data.options);
   console.line(
       fmt::format("base     {} ({})", config.base_model, BaseChoice::of(config).describe()));
+  console.line(fmt::format("compute  {}", describe_compute(compute)));
   console.line(fmt::format("adapter  {}", folder.value_or("none")));
   console.line(fmt::format("data     {} rows{}",
                            split ? data.validation.size() : data.training.size(),

@@ -51,14 +51,18 @@ std::vector<Flag> quantization_flags() {
                                 {4096, "4096"}}},
            "Weights that share one scale.")
           .ruled_out_by("adapter", sixteen_bit, cure),
-      flag("bnb_4bit_compute_dtype", &Config::bnb_4bit_compute_dtype,
-           OptionalType<ChoiceType<DType>>{
-               {{{DType::kF32, "float32", {"torch.float32", "fp32"}},
-                 {DType::kBF16, "bfloat16", {"torch.bfloat16", "bf16"}, kNotInThisVersion},
-                 {DType::kF16, "float16", {"torch.float16", "fp16", "half"}, kNotInThisVersion}}},
-               "auto"},
-           "The type of activations and matrix products; auto is float32 on the CPU and bfloat16 "
-           "on CUDA. Holds for adapter: lora too. Adapters and the optimizer are always float32.")
+      flag(
+          "bnb_4bit_compute_dtype", &Config::bnb_4bit_compute_dtype,
+          OptionalType<ChoiceType<DType>>{
+              {{{DType::kF32, "float32", {"torch.float32", "fp32"}},
+                {DType::kBF16, "bfloat16", {"torch.bfloat16", "bf16"}},
+                {DType::kF16, "float16", {"torch.float16", "fp16", "half"}}}},
+              "auto"},
+          "The type of products with the frozen weights; auto is float32 on the CPU and bfloat16 "
+          "on CUDA. On the CPU, sums and activations stay float32, bfloat16 needs AVX512_BF16, and "
+          "float16 rounds the weights only. Holds for adapter: lora too. Adapters and the "
+          "optimizer "
+          "are always float32.")
           .alias({"compute_dtype"}),
   };
 }

@@ -4,6 +4,7 @@
 
 #include "launch/checkpoint.h"
 #include "lora/decoder/loader.h"
+#include "runtime/core/error.h"
 
 namespace tessera::launch {
 
@@ -48,6 +49,21 @@ uint64_t LoadedModel::fingerprint() const {
     hash = hash_bytes(base_->store().shard(layer), hash);
   }
   return hash;
+}
+
+DType compute_dtype(const Config& config, bool bf16_products) {
+  const DType type = config.bnb_4bit_compute_dtype.value_or(DType::kF32);
+  if (type == DType::kBF16 && !bf16_products) {
+    fail_usage(
+        "{}: bnb_4bit_compute_dtype: bfloat16 needs a CPU with AVX512_BF16; use float32 here",
+        config.source);
+  }
+  return type;
+}
+
+std::string_view describe_compute(DType type) {
+  if (type == DType::kBF16) return "bfloat16 (AVX512_BF16), summed in float32";
+  return type == DType::kF16 ? "float32, weights rounded to float16" : "float32";
 }
 
 int thread_count(const std::optional<int64_t>& configured) {

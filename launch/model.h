@@ -46,6 +46,12 @@ class LoadedModel {
   std::unique_ptr<parallel::LayerScheduler> scheduler_;
 };
 
+/// What products with the base are computed in: as configured, float32 for auto. Throws Error
+/// (usage) on bfloat16 where `bf16_products`, which is cpu::has_gemm_bf16(), is false.
+DType compute_dtype(const Config& config, bool bf16_products);
+/// "bfloat16 (AVX512_BF16), summed in float32".
+std::string_view describe_compute(DType type);
+
 /// CPU threads to use: as configured, or every core of this process's affinity mask.
 int thread_count(const std::optional<int64_t>& configured);
 

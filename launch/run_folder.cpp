@@ -75,6 +75,7 @@ json run_identity(const Config& c, int64_t total_steps, uint64_t base_hash, uint
   const json all = {
       {"base_hash", fmt::format("{:016x}", base_hash)},
       {"data_hash", fmt::format("{:016x}", data_hash)},
+      {"compute_dtype", name_of(c.bnb_4bit_compute_dtype.value_or(DType::kF32))},
       {"micro_batch_size", *c.micro_batch_size},
       {"micro_batches_per_step", micro_batches_per_step(c)},
       {"total_steps", total_steps},

@@ -15,6 +15,7 @@
 #include "optim/grad_norm.h"
 #include "optim/schedule.h"
 #include "parallel/gradient_tree.h"
+#include "runtime/cpu/gemm_bf16.h"
 
 namespace tessera::launch {
 namespace {
@@ -22,7 +23,7 @@ namespace {
 /// One run: everything it holds, in the order in which it is made.
 class Run {
  public:
-  explicit Run(const Config& config);
+  Run(const Config& config, DType compute);
   int loop();
 
  private:
@@ -101,7 +102,7 @@ optim::LrSchedule make_schedule(const Config& config, int64_t total_steps) {
   return optim::LrSchedule(options);
 }
 
-Run::Run(const Config& config)
+Run::Run(const Config& config, DType compute)
     : config_(config),
       folder_(config),
       ctx_(Device::cpu(), thread_count(config.threads), uint64_t(config.seed)),
@@ -115,6 +116,7 @@ Run::Run(const Config& config)
       schedule_(make_schedule(config, plan_.steps())),
       tree_(adapters_.size(), 0, data_.options.micro_batches),
       checkpoints_(config.output_dir, config.save_total_limit) {
+  ctx_.set_compute_dtype(compute);
   adapters_.init(uint64_t(config.seed));
   if (config.lora_model_dir) {
     const std::string& folder = *config.lora_model_dir;
@@ -155,6 +157,7 @@ void Run::banner() const {
                        format_count(c.vocab)));
   out.line(fmt::format("base     {}: {}", BaseChoice::of(config_).describe(),
                        format_bytes(int64_t(model_.base().bytes()))));
+  out.line(fmt::format("compute  {}", describe_compute(ctx_.compute_dtype())));
   out.line(fmt::format("adapter  r {}, alpha {}, {} trainable parameters", config_.lora_r,
                        config_.lora_alpha, format_count(adapters_.trainable())));
   out.line(fmt::format("data     {} rows to train on ({} tokens, {} supervised), {} held out{}",
@@ -313,7 +316,7 @@ int Run::loop() {
 
 int train(const Config& config) {
   validate_for_train(config);
-  Run run(config);
+  Run run(config, compute_dtype(config, cpu::has_gemm_bf16()));
   return run.loop();
 }
 

@@ -407,15 +407,16 @@ TEST(Config, WhatThisVersionLacksIsSaid) {
        {"optimizer: paged_adamw_8bit", "optimizer: paged_adamw", "optimizer: adamw_bnb_8bit",
         "sharding: full", "sharding: hybrid", "sharding: host", "reduction: fast",
         "memory_budget: 8GiB", "optimizer_sharding: true", "watchdog_seconds: 5", "profile: true",
-        "micro_batch_size: auto", "bnb_4bit_compute_dtype: bf16",
-        "bnb_4bit_compute_dtype: torch.float16"}) {
+        "micro_batch_size: auto"}) {
     const std::string message = support_error(setting);
     EXPECT_TRUE(message.starts_with("run.yml:1: " + setting.substr(0, setting.find(':'))))
         << message;
     EXPECT_TRUE(contains(message, "is not in this version")) << message;
   }
-  for (const std::string setting : {"optimizer: adamw_hf", "sharding: replicate", "profile: false",
-                                    "bnb_4bit_compute_dtype: torch.float32", "device: auto"}) {
+  for (const std::string setting :
+       {"optimizer: adamw_hf", "sharding: replicate", "profile: false",
+        "bnb_4bit_compute_dtype: torch.float32", "device: auto", "bnb_4bit_compute_dtype: bf16",
+        "bnb_4bit_compute_dtype: torch.float16"}) {
     EXPECT_EQ(support_error(setting), "accepted");
   }
   EXPECT_EQ(support_error("sharding: full\n\nprofile: yes"),
