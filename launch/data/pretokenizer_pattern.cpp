@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 
+#include "launch/data/pretokenizer_unicode.h"
 #include "runtime/core/error.h"
 #include "runtime/io/printable.h"
 
@@ -31,40 +32,45 @@ constexpr std::array<std::string_view, 7> kKnown = {
     R"(\p{N}{1,3})",
 };
 
-// The reference's engine knows Unicode 16, PCRE2 10.42 knows 14: what became a letter or a number
-// in between. Listing it twice does no harm with a newer PCRE2.
-constexpr std::string_view kNewLetters =
-    R"(\x{1c89}\x{1c8a}\x{a7cb}-\x{a7cd}\x{a7da}-\x{a7dc}\x{105c0}-\x{105f3})"
-    R"(\x{10d4a}-\x{10d65}\x{10d6f}-\x{10d85}\x{10ec2}-\x{10ec4}\x{1123f}\x{11240})"
-    R"(\x{11380}-\x{11389}\x{1138b}\x{1138e}\x{11390}-\x{113b5}\x{113b7}\x{113d1}\x{113d3})"
-    R"(\x{11bc0}-\x{11be0}\x{11f02}\x{11f04}-\x{11f10}\x{11f12}-\x{11f33}\x{1342f})"
-    R"(\x{13441}-\x{13446}\x{13460}-\x{143fa}\x{16100}-\x{1611d}\x{16d40}-\x{16d6c})"
-    R"(\x{18cff}\x{1b132}\x{1b155}\x{1df25}-\x{1df2a}\x{1e030}-\x{1e06d}\x{1e4d0}-\x{1e4eb})"
-    R"(\x{1e5d0}-\x{1e5ed}\x{1e5f0}\x{2b739}\x{2ebf0}-\x{2ee5d}\x{31350}-\x{323af})";
-constexpr std::string_view kNewNumbers =
-    R"(\x{10d40}-\x{10d49}\x{116d0}-\x{116e3}\x{11bf0}-\x{11bf9}\x{11f50}-\x{11f59})"
-    R"(\x{16130}-\x{16139}\x{16d70}-\x{16d79}\x{1ccf0}-\x{1ccf9}\x{1d2c0}-\x{1d2d3})"
-    R"(\x{1e4f0}-\x{1e4f9}\x{1e5f1}-\x{1e5fa})";
-
 /// `\s` as the reference's engine has it; PCRE2 counts U+180E too.
 constexpr std::string_view kWhiteSpace =
     R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
 
-/// The same pattern with \s, \S, \p{L} and \p{N} spelt out, where the two engines differ.
+/// An escape, and what it stands for as members of a class.
+struct Escape {
+  std::string_view name;
+  std::string members;
+  bool negated = false;
+};
+
+const std::array<Escape, 9>& escapes() {
+  static const std::array<Escape, 9> table = {{
+      {R"(\s)", std::string(kWhiteSpace)},
+      {R"(\S)", std::string(kWhiteSpace), /*negated=*/true},
+      {R"(\p{L})", fmt::format(R"(\p{{L}}{}{}{}{})", kNewUppercase, kNewLowercase,
+                               kNewModifierLetters, kNewOtherLetters)},
+      {R"(\p{Lu})", fmt::format(R"(\p{{Lu}}{})", kNewUppercase)},
+      {R"(\p{Ll})", fmt::format(R"(\p{{Ll}}{})", kNewLowercase)},
+      {R"(\p{Lm})", fmt::format(R"(\p{{Lm}}{})", kNewModifierLetters)},
+      {R"(\p{Lo})", fmt::format(R"(\p{{Lo}}{})", kNewOtherLetters)},
+      {R"(\p{M})", fmt::format(R"(\p{{M}}{})", kNewMarks)},
+      {R"(\p{N})", fmt::format(R"(\p{{N}}{})", kNewNumbers)},
+  }};
+  return table;
+}
+
+/// The same pattern with those escapes spelt out.
 std::string translate(std::string_view regex) {
   std::string out;
   bool in_class = false;
   for (size_t at = 0; at < regex.size();) {
     const std::string_view rest = regex.substr(at);
-    const auto spell = [&](std::string_view escape, std::string_view members, bool negated) {
-      if (!rest.starts_with(escape)) return false;
-      out += in_class ? std::string(members) : fmt::format("[{}{}]", negated ? "^" : "", members);
-      at += escape.size();
-      return true;
-    };
-    if (spell(R"(\s)", kWhiteSpace, false) || spell(R"(\S)", kWhiteSpace, true) ||
-        spell(R"(\p{L})", fmt::format(R"(\p{{L}}{})", kNewLetters), false) ||
-        spell(R"(\p{N})", fmt::format(R"(\p{{N}}{})", kNewNumbers), false)) {
+    const auto escape = std::find_if(escapes().begin(), escapes().end(),
+                                     [&](const Escape& e) { return rest.starts_with(e.name); });
+    if (escape != escapes().end()) {
+      out += in_class ? escape->members
+                      : fmt::format("[{}{}]", escape->negated ? "^" : "", escape->members);
+      at += escape->name.size();
       continue;
     }
     const size_t length = rest[0] == '\\' ? 2 : 1;

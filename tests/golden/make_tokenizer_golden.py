@@ -95,6 +95,15 @@ def int32(values):
     return struct.pack(f"<{len(values)}i", *values)
 
 
+def words(spec, strings):
+    """Hashes of where the words start: few merges of a small vocabulary would cross a wrong cut."""
+    if not spec.get("pre_tokenizer"):
+        return {}
+    pretokenizer = Tokenizer.from_str(json.dumps(spec)).pre_tokenizer
+    starts = [[begin for _, (begin, _) in pretokenizer.pre_tokenize_str(text)] if text else [] for text in strings]
+    return {"words": hash_tens([int32(s) for s in starts])}
+
+
 def golden(spec, strings, begins=True):
     """Hashes of what the package makes of `strings` with the tokenizer.json `spec`.
 
@@ -185,12 +194,13 @@ REGEXES = {
 }
 
 
-def variants():
+def variants(bases):
     """Name, base and merge patch (null removes a member, so that what is to be null is left out)."""
     yield "as_is", "byte_level", {}
     yield "prefix_space", "byte_level", {"pre_tokenizer": byte_level(True, True)}
     yield "nfc", "byte_level", {"normalizer": {"type": "NFC"}}
-    yield "ignore_merges", "byte_level", {"model": {"ignore_merges": True}}
+    # The longer tokens are made by no merge.
+    yield "ignore_merges", "byte_level", {"model": {"ignore_merges": True, "merges": bases["byte_level"]["model"]["merges"][:40]}}
     yield "no_split", "byte_level", {"pre_tokenizer": byte_level()}
     yield "replace", "byte_level", {"normalizer": {"type": "Replace", "pattern": {"String": "the"}, "content": "\u00e9 a"}}
     for individual in (True, False):
@@ -371,8 +381,9 @@ def main():
     write("variants.json", {
         "strings": len(strings),
         "variants": [{"name": name, "base": base, "patch": patch,
+                      **words(merge_patch(bases[base], patch), strings),
                       **golden(merge_patch(bases[base], patch), strings, name not in ("nfc", "replace", "no_unknown"))}
-                     for name, base, patch in variants()],
+                     for name, base, patch in variants(bases)],
     })
 
     strings = [random_string(i) for i in range(1000)]
