@@ -29,7 +29,7 @@ class Run {
  private:
   void plan_memory();
   void resume();
-  void banner() const;
+  void banner();
   StepMetrics run_step(int64_t step);
   /// Sum over the step's micro-batches in global order; gradients go into the tree.
   double forward_backward(int64_t step, const std::vector<lora::Batch>& batches, float scale);
@@ -42,8 +42,8 @@ class Run {
   Console console_;
   RunFolder folder_;
   Context ctx_;
+  RunData data_;  // before the model: a bad row must not cost the minutes of a large load
   LoadedModel model_;
-  RunData data_;
   StepPlan plan_;
   lora::AdapterSet adapters_;
   lora::Decoder decoder_;
@@ -106,8 +106,8 @@ Run::Run(const Config& config, DType compute)
     : config_(config),
       folder_(config),
       ctx_(Device::cpu(), thread_count(config.threads), uint64_t(config.seed)),
+      data_(config, lora::Checkpoint::open(config.base_model).config().vocab, console_),
       model_(ctx_, config.base_model, BaseChoice::of(config), console_),
-      data_(config, model_.config().vocab, console_),
       plan_(data_.training, data_.options, config.num_epochs, config.max_steps.value_or(0)),
       adapters_(model_.config(), adapter_options(config)),
       decoder_(ctx_, model_.base(), model_.scheduler(), &adapters_),
@@ -148,29 +148,29 @@ void Run::plan_memory() {
   if (!config_.gradient_checkpointing && wanted > available_bytes() / 10 * 8) choose(true);
 }
 
-void Run::banner() const {
+void Run::banner() {
   const lora::DecoderConfig& c = model_.config();
   const bool recompute = model_.scheduler().policy(0) == parallel::Policy::kRecompute;
-  Console out = console_;
-  out.line(fmt::format("model    {} ({} layers, hidden {}, {} heads / {} kv, vocab {})",
-                       config_.base_model, c.layers, c.hidden, c.heads, c.kv_heads,
-                       format_count(c.vocab)));
-  out.line(fmt::format("base     {}: {}", BaseChoice::of(config_).describe(),
-                       format_bytes(int64_t(model_.base().bytes()))));
-  out.line(fmt::format("compute  {}", describe_compute(ctx_.compute_dtype())));
-  out.line(fmt::format("adapter  r {}, alpha {}, {} trainable parameters", config_.lora_r,
-                       config_.lora_alpha, format_count(adapters_.trainable())));
-  out.line(fmt::format("data     {} rows to train on ({} tokens, {} supervised), {} held out{}",
-                       format_count(int64_t(data_.training.size())),
-                       format_count(data_.counts.tokens), format_count(data_.counts.supervised),
-                       data_.validation.size(), describe_losses(data_.counts)));
-  out.line(fmt::format("steps    {} of {} x {} rows{}", plan_.steps(), data_.options.micro_batches,
-                       data_.options.micro_batch_size,
-                       config_.sample_packing
-                           ? fmt::format(", packed to {:.0f} % of {} tokens",
-                                         100 * plan_.packing_efficiency(), config_.sequence_len)
-                           : std::string()));
-  out.line(
+  console_.line(fmt::format("model    {} ({} layers, hidden {}, {} heads / {} kv, vocab {})",
+                            config_.base_model, c.layers, c.hidden, c.heads, c.kv_heads,
+                            format_count(c.vocab)));
+  console_.line(fmt::format("base     {}: {}", BaseChoice::of(config_).describe(),
+                            format_bytes(int64_t(model_.base().bytes()))));
+  console_.line(fmt::format("compute  {}", describe_compute(ctx_.compute_dtype())));
+  console_.line(fmt::format("adapter  r {}, alpha {}, {} trainable parameters", config_.lora_r,
+                            config_.lora_alpha, format_count(adapters_.trainable())));
+  console_.line(
+      fmt::format("data     {} rows to train on ({} tokens, {} supervised), {} held out{}",
+                  format_count(int64_t(data_.training.size())), format_count(data_.counts.tokens),
+                  format_count(data_.counts.supervised), data_.validation.size(),
+                  describe_losses(data_.counts)));
+  console_.line(fmt::format(
+      "steps    {} of {} x {} rows{}", plan_.steps(), data_.options.micro_batches,
+      data_.options.micro_batch_size,
+      config_.sample_packing ? fmt::format(", packed to {:.0f} % of {} tokens",
+                                           100 * plan_.packing_efficiency(), config_.sequence_len)
+                             : std::string()));
+  console_.line(
       fmt::format("memory   activations {} ({}), scratch {}, adapter and optimizer {}; {} threads",
                   format_bytes(int64_t(memory_.activations)), recompute ? "recomputed" : "kept",
                   format_bytes(int64_t(memory_.scratch)),
