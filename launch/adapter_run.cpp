@@ -48,7 +48,7 @@ Config config_of(std::vector<std::string> settings, bool four_bit) {
 
 }  // namespace
 
-AdapterRun AdapterRun::of(const std::string& adapter) {
+AdapterRun AdapterRun::of(const std::string& adapter, const std::vector<std::string>& settings) {
   // "run/" and "run/." are the folder run, whose parent is not itself.
   const fs::path folder = fs::absolute(adapter + "/.").lexically_normal().parent_path();
   if (!fs::is_directory(folder)) fail("there is no adapter folder {}", adapter);
@@ -59,32 +59,27 @@ AdapterRun AdapterRun::of(const std::string& adapter) {
     if (!fs::exists(file)) continue;
     // A folder beside a run's files is part of the run only if it is one of its checkpoints.
     if (place != folder && !folder.filename().string().starts_with("checkpoint-")) continue;
-    run.config = load_config(file.string(), {});
+    run.config = load_config(file.string(), settings);
     break;
   }
   return run;
 }
 
-BaseChoice choose_base(const std::optional<std::string>& adapter,
-                       const std::vector<std::string>& settings) {
+Config base_config(const std::optional<std::string>& adapter,
+                   const std::vector<std::string>& settings) {
   const auto given = std::find_if(settings.begin(), settings.end(),
                                   [](const auto& s) { return s.starts_with(kFourBit); });
   if (given != settings.end()) {
-    const bool four_bit = parse_bool(given->substr(kFourBit.size())).value_or(true);
-    return BaseChoice::of(config_of(settings, four_bit));
-  }
-  if (!settings.empty()) {
-    fail_usage("--{} needs --load_in_4bit true",
-               settings.front().substr(0, settings.front().find('=')));
+    return config_of(settings, parse_bool(given->substr(kFourBit.size())).value_or(true));
   }
   if (adapter) {
-    if (const AdapterRun run = AdapterRun::of(*adapter); run.config) {
-      return BaseChoice::of(*run.config);
-    }
+    if (AdapterRun run = AdapterRun::of(*adapter, settings); run.config) return *run.config;
   }
-  BaseChoice as_stored;
-  as_stored.quantize = false;
-  return as_stored;
+  for (const std::string& setting : settings) {
+    const std::string key = setting.substr(0, setting.find('='));
+    if (key != "bnb_4bit_compute_dtype") fail_usage("--{} needs --load_in_4bit true", key);
+  }
+  return config_of(settings, false);
 }
 
 }  // namespace tessera::launch

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "launch/config.h"
-#include "launch/model.h"
 
 namespace tessera::launch {
 
@@ -17,14 +16,16 @@ struct AdapterRun {
   bool finished = true;          // false when state.json says that the run is not at its end
 
   /// `adapter` is a run's output_dir, a checkpoint inside one, or any PEFT folder. Error when there
-  /// is no such folder, or when a file beside the adapter is damaged.
-  static AdapterRun of(const std::string& adapter);
+  /// is no such folder, or when a file beside the adapter is damaged. `settings`, "key=value", win
+  /// over the run's config.
+  static AdapterRun of(const std::string& adapter, const std::vector<std::string>& settings);
 };
 
-/// How the base is to be held. `settings` are the load_in_4bit and bnb_4bit_* of the command line,
-/// each "key=value"; where load_in_4bit is given they decide, else the adapter's run does, and
-/// without one the base stays as stored. Error (usage) as for the same keys in a config.
-BaseChoice choose_base(const std::optional<std::string>& adapter,
-                       const std::vector<std::string>& settings);
+/// A config whose quantization keys say how the base is to be held. `settings` are the load_in_4bit
+/// and bnb_4bit_* of the command line, each "key=value": where load_in_4bit is given they alone
+/// decide, else they amend the config of the adapter's run, and without a run the base stays as
+/// stored. Error (usage) as for the same keys in a config.
+Config base_config(const std::optional<std::string>& adapter,
+                   const std::vector<std::string>& settings);
 
 }  // namespace tessera::launch

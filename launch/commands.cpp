@@ -11,6 +11,7 @@
 #include "launch/tokenize.h"
 #include "launch/train.h"
 #include "runtime/core/error.h"
+#include "runtime/io/printable.h"
 
 namespace tessera::launch {
 namespace {
@@ -134,22 +135,22 @@ void add_generate(CLI::App& app) {
       ->type_name("N");
   add_sampling_options(command, options->sampler);
   // Passed on as settings, so that they are checked as the keys of a config are.
-  for (const char* key :
-       {"load_in_4bit", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant", "bnb_4bit_blocksize"}) {
+  for (const char* key : {"load_in_4bit", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant",
+                          "bnb_4bit_blocksize", "bnb_4bit_compute_dtype"}) {
     command
         ->add_option_function<std::string>(
             fmt::format("--{}", key),
             [options, key](const std::string& value) {
               options->base_settings.push_back(fmt::format("{}={}", key, value));
             },
-            fmt::format("As the config's {}; default: as the adapter's run", key))
+            fmt::format("As the key {} of a config", key))
         ->type_name("VALUE");
   }
   command->footer(
       "\nWrites the new text alone to stdout. --messages FILE is a list of {\"role\", \"content\"} "
       "or\n{\"messages\": [...]}; with one of them on each line (.jsonl) every answer is a line "
       "{\"text\": ...}.\nThe base is held as the run beside the adapter had it (qlora: 4-bit), "
-      "without an adapter as\nstored.\n\n"
+      "without an adapter as\nstored; --load_in_4bit and the bnb_4bit options say otherwise.\n\n"
       "Example: tessera generate --base_model models/smollm2 --adapter runs/first "
       "--messages chat.json");
   command->callback([options] {
@@ -293,7 +294,7 @@ int run_command_line(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
     const auto used = app.get_subcommands();
-    fail_usage("{} (tessera {}--help shows what there is)", one_line(error.what()),
+    fail_usage("{} (tessera {}--help shows what there is)", io::printable(error.what(), 400),
                used.empty() ? "" : used.front()->get_name() + " ");
   }
   if (app.get_subcommands().empty()) write_stdout(app.help());

@@ -6,7 +6,6 @@
 
 #include "launch/model.h"
 #include "launch/run_data.h"
-#include "launch/signals.h"
 #include "lora/peft.h"
 #include "runtime/core/error.h"
 #include "runtime/cpu/gemm_bf16.h"

@@ -8,9 +8,11 @@
 #include "launch/adapter_run.h"
 #include "launch/conversations.h"
 #include "launch/data/stream_decoder.h"
+#include "launch/model.h"
 #include "launch/signals.h"
 #include "lora/peft.h"
 #include "runtime/core/error.h"
+#include "runtime/cpu/gemm_bf16.h"
 #include "runtime/io/json.h"
 
 namespace tessera::launch {
@@ -137,14 +139,16 @@ void generate(const GenerateOptions& options) {
   check_sampler_options(options.sampler);
   Console console;
   // What is cheap to find wrong comes before the model is loaded.
-  const BaseChoice choice = choose_base(options.adapter, options.base_settings);
+  const Config base = base_config(options.adapter, options.base_settings);
+  const DType compute = compute_dtype(base, cpu::has_gemm_bf16());
   if (options.adapter) lora::read_peft_config(*options.adapter);
   const Tokenizer tokenizer = Tokenizer::load(options.base_model);
   const Prompts prompts = read_prompts(options, tokenizer);
 
   const StopSignals signals;
   Context ctx(Device::cpu(), thread_count(options.threads), options.sampler.seed);
-  LoadedModel model(ctx, options.base_model, choice, console);
+  ctx.set_compute_dtype(compute);
+  LoadedModel model(ctx, options.base_model, BaseChoice::of(base), console);
   const auto adapters = load_adapter(options.adapter, model.config());
   lora::Decoder decoder(ctx, model.base(), model.scheduler(), adapters ? &*adapters : nullptr);
 

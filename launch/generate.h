@@ -14,7 +14,7 @@ namespace tessera::launch {
 struct GenerateOptions {
   std::string base_model;
   std::optional<std::string> adapter;
-  std::vector<std::string> base_settings;  // as choose_base() takes them
+  std::vector<std::string> base_settings;  // as base_config() takes them
   std::optional<std::string> prompt;       // a plain text to go on with
   std::optional<std::string> messages;     // a file, as read_conversations() takes it
   std::string chat_template = "tokenizer_default";

@@ -168,7 +168,7 @@ BaseChoice base_of(const MergeOptions& options, const AdapterRun& run) {
 }  // namespace
 
 MergeReport merge(const MergeOptions& options, Console& console) {
-  const AdapterRun run = AdapterRun::of(options.adapter);
+  const AdapterRun run = AdapterRun::of(options.adapter, {});
   if (!run.finished && !options.partial) {
     fail_usage(
         "the run of the adapter {} is not finished; go on with resume_from_checkpoint=auto, or "

@@ -109,6 +109,11 @@ TEST_F(CommandLine, WrongUseIsOneLineAndExitCode2) {
   expect_failure(generate({"--prompt", "A", "--bnb_4bit_blocksize", "64"}), 2,
                  {"--bnb_4bit_blocksize needs --load_in_4bit true"});
   expect_failure(generate({"--prompt", "A", "--load_in_4bit", "maybe"}), 2, {"load_in_4bit"});
+  expect_failure(
+      generate({"--prompt", "A", "--load_in_4bit", "false", "--bnb_4bit_quant_type", "nf4"}), 2,
+      {"bnb_4bit_quant_type"});
+  expect_failure(generate({"--prompt", "A", "--bnb_4bit_compute_dtype", "int8"}), 2,
+                 {"bnb_4bit_compute_dtype", "int8"});
   expect_failure({"merge", "--base_model", base_, "--adapter", base_}, 2, {"--output"});
   expect_failure(
       {"merge", "--base_model", base_, "--adapter", base_, "--output", "o", "--dtype", "int8"}, 2,
@@ -252,7 +257,7 @@ TEST_F(CommandLine, TrainEvaluateMergeGenerate) {
 /// A run that was stopped and went on leaves the adapter of one that never stopped.
 class Stopping : public CommandLine {
  protected:
-  static constexpr const char* kMore = "max_steps: 120\nsave_steps: 10\n";
+  static constexpr const char* kMore = "max_steps: 80\nsave_steps: 10\n";
 
   std::string adapter_of(const std::string& run) {
     return bytes_of_file(folder_.file(run + "/adapter_model.safetensors"));
@@ -273,7 +278,7 @@ class StoppingBySignal : public Stopping, public ::testing::WithParamInterface<i
 TEST_P(StoppingBySignal, CheckpointsAndResumesToTheSameBytes) {
   const std::string yml = config("stop.yml", "run", kMore);
   Program program({"train", yml});
-  ASSERT_TRUE(program.wait_for("step   3/120"));
+  ASSERT_TRUE(program.wait_for("step  3/80"));
   program.send(GetParam());
   const Outcome o = program.wait();
   EXPECT_EQ(o.code, 3) << o.err;
@@ -282,7 +287,7 @@ TEST_P(StoppingBySignal, CheckpointsAndResumesToTheSameBytes) {
   EXPECT_FALSE(fs::exists(folder_.file("run/adapter_model.safetensors")));
   const json state = json::parse(bytes_of_file(folder_.file("run/state.json")));
   EXPECT_EQ(state["finished"], false);
-  EXPECT_LT(state["step"], 120);
+  EXPECT_LT(state["step"], 80);
   expect_same_after_resume(yml);
 }
 
