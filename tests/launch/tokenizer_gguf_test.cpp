@@ -77,6 +77,9 @@ class GgufTokenizer : public testing::Test {
       tokens_[token["id"]] = token["content"];
       types_[token["id"]] = token["special"] ? 3 : 4;
     }
+    // Without its later merges, the longer tokens are only found where merges are ignored.
+    json& all = spec_["model"]["merges"];
+    all.erase(all.begin() + 40, all.end());
     std::vector<std::string> merges;
     for (const json& merge : spec_["model"]["merges"]) {
       merges.push_back(merge[0].get<std::string>() + " " + merge[1].get<std::string>());
