@@ -11,18 +11,27 @@
 
 namespace tessera::launch {
 
+namespace {
+
+/// Whoever read stderr may be gone (`train 2>&1 | head`); that is no reason to end a run.
+void write_stderr(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stderr);
+  std::fflush(stderr);
+}
+
+}  // namespace
+
 Console::Console() : terminal_(isatty(STDERR_FILENO) == 1) {}
 
 void Console::line(const std::string& text) {
   live("");
-  fmt::print(stderr, "{}\n", text);
+  write_stderr(text + "\n");
 }
 
 void Console::live(const std::string& text) {
   if (!terminal_) return;
   const std::string blank(live_width_ > text.size() ? live_width_ - text.size() : 0, ' ');
-  fmt::print(stderr, "\r{}{}{}", text, blank, text.empty() ? "\r" : "");
-  std::fflush(stderr);
+  write_stderr(fmt::format("\r{}{}{}", text, blank, text.empty() ? "\r" : ""));
   live_width_ = text.size();
 }
 

@@ -36,4 +36,6 @@ StopSignals::~StopSignals() { set_handlers(SIG_DFL); }
 
 int StopSignals::received() { return stop_signal; }
 
+void ignore_closed_pipes() { std::signal(SIGPIPE, SIG_IGN); }
+
 }  // namespace tessera::launch

@@ -15,4 +15,7 @@ class StopSignals {
   static int received();
 };
 
+/// From now on writing to a pipe that nobody reads fails instead of ending the process.
+void ignore_closed_pipes();
+
 }  // namespace tessera::launch

@@ -316,6 +316,7 @@ int Run::loop() {
 
 int train(const Config& config) {
   validate_for_train(config);
+  ignore_closed_pipes();
   Run run(config, compute_dtype(config, cpu::has_gemm_bf16()));
   return run.loop();
 }

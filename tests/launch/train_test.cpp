@@ -166,6 +166,25 @@ TEST_F(Training, UnwritableOutputIsRefusedFirst) {
   EXPECT_NE(error_of({}, "file/below").find("cannot create output_dir"), std::string::npos);
 }
 
+TEST_F(Training, AReaderThatLeavesDoesNotEndTheRun) {
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  const int terminal = ::dup(STDERR_FILENO);
+  ::dup2(ends[1], STDERR_FILENO);
+  ::close(ends[1]);
+  ::close(ends[0]);  // as in `tessera train ... 2>&1 | head -1`
+  int code = -1;
+  std::string error;
+  try {
+    code = run({});
+  } catch (const std::exception& e) {
+    error = e.what();
+  }
+  ::dup2(terminal, STDERR_FILENO);
+  ::close(terminal);
+  EXPECT_EQ(code, kFinished) << error;
+}
+
 TEST_F(Training, AFullDiskKeepsTheOldCheckpointAndTheRun) {
   const fs::path disk = dir_ / "disk";
   fs::create_directories(disk);
