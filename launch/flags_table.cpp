@@ -15,8 +15,9 @@ std::vector<Flag> model_flags() {
            "Required.")
           .alias({"model_name_or_path"}),
       flag("chat_template", &Config::chat_template, TextType{},
-           "How conversations become text: tokenizer_default is the checkpoint's own template; "
-           "otherwise the path of a Jinja file."),
+           "How conversations become text: tokenizer_default is the checkpoint's own template, if "
+           "it "
+           "is one of those known; else chatml, llama3 or alpaca."),
   };
 }
 
