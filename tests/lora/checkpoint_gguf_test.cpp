@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 
 #include "lora/decoder/checkpoint.h"
 #include "runtime/io/safetensors.h"
@@ -228,8 +229,8 @@ TEST_F(GgufModel, RefusesForeignTensorsAndTypes) {
 
 TEST(RealGguf, SmolLm2IsTheSameFromGgufAndFolder) {
   const char* folder = std::getenv("TESSERA_SMOLLM2_DIR");
-  if (!folder) {
-    GTEST_SKIP() << "TESSERA_SMOLLM2_DIR is not set: a folder with model.gguf and hf/, see "
+  if (!folder || !std::filesystem::exists(std::string(folder) + "/hf")) {
+    GTEST_SKIP() << "TESSERA_SMOLLM2_DIR names no folder with model.gguf and hf/, see "
                     "tests/golden/make_smollm2_hf.py";
   }
   const Checkpoint gguf = Checkpoint::open(std::string(folder) + "/model.gguf");
