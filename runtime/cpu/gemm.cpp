@@ -72,7 +72,6 @@ HWY_EXPORT(transpose_impl);
 void for_gemm_parts(Context& ctx, const GemmOutput& out, int64_t part_cols,
                     FunctionRef<void(const GemmPart&)> work) {
   if (ctx.measuring() || out.rows == 0 || out.cols == 0) return;
-  constexpr int64_t kRowChunk = 1026;
   const int64_t strips = (out.cols + part_cols - 1) / part_cols;
   int64_t chunk_rows = kRowChunk;
   const int64_t wanted = 2 * ctx.threads();

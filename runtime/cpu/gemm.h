@@ -49,6 +49,8 @@ struct GemmPart {
   GemmOutput out;
 };
 
+inline constexpr int64_t kRowChunk = 1026;  // most rows of a part, a multiple of the tiles' 6
+
 /// Cuts `out` into parts of at most part_cols columns, a multiple of kPanelCols, and calls work on
 /// each from several threads: few large ones, so that B is packed seldom, yet enough for all
 /// threads.

@@ -17,15 +17,20 @@ namespace {
 constexpr int kRows = 6;  // the register tile: 6 rows of A by 4 vectors of B, 24 accumulators
 constexpr int kVectors = 4;
 constexpr int64_t kPairs = kPanelDepth / 2;  // a bfloat16 at 2i and at 2i + 1 of k, as one uint32
-constexpr int64_t kMostPanels = 4;           // of B, packed at once: 512 KiB, half of a usual L2
-constexpr int64_t kStrip = 64;               // rows of B in float32 before they are rounded: in L1
+constexpr int64_t kPacked = 4 * kPairs * kPanelCols;  // pairs of B at once: half of a 1 MiB L2
+constexpr int64_t kStrip = 64;  // rows of B in float32 before they are rounded: in L1
 
 /// A thread's own memory: what it has packed.
 struct Workspace {
-  alignas(64) uint32_t b[kMostPanels][kPairs * kPanelCols];  // panel p: [pair][column]
+  alignas(64) uint32_t b[kPacked];  // panels of [pair][column], panel_size apart
   alignas(64) uint32_t a[kRows][kPairs];
   alignas(64) float strip[kStrip * kPanelCols];
 };
+
+/// Pairs in each packed panel of a term.
+int64_t panel_size(const GemmTerm& term) {
+  return (std::min(kPanelDepth, term.depth) + 1) / 2 * kPanelCols;
+}
 
 /// Sixteen rows-of-two: columns 0 to 15 of `even` and `odd`, rounded, side by side.
 TESSERA_BF16 inline void store_pairs(__m512 even, __m512 odd, uint32_t* to) {
@@ -117,7 +122,7 @@ void tile_rows(const Workspace& w, const uint32_t* b, int64_t pairs, const GemmO
 /// The panels of B under `part`, rows [k0, k0 + kc).
 void pack_part(const GemmTerm& term, const GemmPart& part, int64_t k0, int64_t kc, Workspace& w) {
   for (int64_t j = 0; j < part.out.cols; j += kPanelCols) {
-    uint32_t* pairs = w.b[j / kPanelCols];
+    uint32_t* pairs = w.b + j / kPanelCols * panel_size(term);
     const int64_t nc = std::min(kPanelCols, part.out.cols - j);
     for (int64_t k = 0; k < kc; k += kStrip, pairs += kStrip / 2 * kPanelCols) {
       const int64_t depth = std::min(kStrip, kc - k);
@@ -139,7 +144,7 @@ void multiply_part(const GemmTerm& term, GemmPart part, Workspace& w) {
       for (int64_t j = 0; j < part.out.cols; j += kPanelCols) {
         c.c = part.out.c + i * c.ldc + j;
         c.cols = std::min(kPanelCols, part.out.cols - j);
-        tile_rows(w, w.b[j / kPanelCols], (kc + 1) / 2, c);
+        tile_rows(w, w.b + j / kPanelCols * panel_size(term), (kc + 1) / 2, c);
       }
     }
     part.out.accumulate = true;
@@ -158,13 +163,15 @@ void add_term(const GemmTerm& term, const GemmPart& part, Workspace& w) {
   }
 }
 
-/// Panels a task packs together: each row of A is rounded once for all of them, so as many as leave
-/// enough tasks for all threads.
-int64_t panels_per_part(const Context& ctx, const GemmOutput& out) {
+/// Columns of a part. Its rows of A are rounded once for all of them, so as many as fit in the
+/// workspace and leave enough parts for all threads.
+int64_t part_cols(const Context& ctx, const GemmOutput& out, const GemmTerm& term) {
   const int64_t panels = (out.cols + kPanelCols - 1) / kPanelCols;
-  int64_t together = kMostPanels;
-  while (together > 1 && (panels + together - 1) / together < 2 * ctx.threads()) together /= 2;
-  return together;
+  const int64_t chunks = (out.rows + kRowChunk - 1) / kRowChunk;
+  const int64_t wanted = (2 * ctx.threads() + chunks - 1) / chunks;
+  const int64_t most = kPacked / std::max(panel_size(term), kPanelCols);
+  const int64_t parts = std::clamp(wanted, (panels + most - 1) / most, panels);
+  return (panels + parts - 1) / parts * kPanelCols;
 }
 
 }  // namespace
@@ -176,7 +183,7 @@ bool has_gemm_bf16() {
 
 void gemm_bf16(Context& ctx, const GemmOutput& out, std::span<const GemmTerm> terms) {
   TESSERA_CHECK(has_gemm_bf16() && !terms.empty() && terms.front().k_stride == 1);
-  for_gemm_parts(ctx, out, panels_per_part(ctx, out) * kPanelCols, [&](const GemmPart& whole) {
+  for_gemm_parts(ctx, out, part_cols(ctx, out, terms.front()), [&](const GemmPart& whole) {
     thread_local Buffer memory;
     if (memory.size() == 0) memory = Buffer::host(sizeof(Workspace));
     Workspace& w = *memory.as<Workspace>();

@@ -172,6 +172,27 @@ TEST_F(GemmBf16Values, BrokenNumbersStayBroken) {
   EXPECT_TRUE(std::isnan(product(infinity, 0.0f)));
 }
 
+TEST_F(GemmBf16Values, NothingBehindTheLastProductCounts) {
+  // NaN lies behind each row of A, and in the memory where the thread packed a larger B before.
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_TRUE(std::isnan(product(nan, nan)));
+  Context ctx(Device::cpu(), 1, 0);
+  testing::give_scratch(ctx);
+  const std::vector<float> broken(64 * 64, nan);
+  for (int64_t depth : {1, 15, 16, 17, 31, 33, 63}) {
+    std::vector<float> c(64), a(64, nan);
+    const PackRows broken_rows{broken.data(), 64};
+    const GemmTerm before{broken.data(), 64, 1, 64, broken_rows};
+    gemm_bf16(ctx, {c.data(), 1, 64, 64, false}, {&before, 1});
+    std::fill_n(a.begin(), depth, 1.0f);
+    const std::vector<float> b(size_t(depth * 64), 1.0f);
+    const PackRows rows{b.data(), 64};
+    const GemmTerm term{a.data(), 64, 1, depth, rows};
+    gemm_bf16(ctx, {c.data(), 1, 64, 64, false}, {&term, 1});
+    EXPECT_EQ(c, std::vector<float>(64, float(depth))) << depth;
+  }
+}
+
 TEST_F(GemmBf16Values, NoProductsLeaveC) {
   Context ctx(Device::cpu(), 1, 0);
   testing::give_scratch(ctx);
