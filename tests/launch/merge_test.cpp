@@ -168,7 +168,7 @@ TEST_F(Merging, SplitsIntoShardsWithAnIndex) {
   const json index = io::read_json_file(o.output + "/model.safetensors.index.json", 1 << 20);
   EXPECT_EQ(index["metadata"]["total_size"], report.bytes);
   std::set<std::string> files;
-  uint64_t bytes = 0;
+  uint64_t bytes = 0, before = 0;
   for (const auto& [name, file] : index["weight_map"].items()) files.insert(file);
   EXPECT_GE(files.size(), 3u);
   EXPECT_EQ(*files.begin(), fmt::format("model-00001-of-{:05}.safetensors", files.size()));
@@ -177,6 +177,10 @@ TEST_F(Merging, SplitsIntoShardsWithAnIndex) {
     uint64_t held = 0;
     for (const auto& entry : shard.entries()) held += entry.bytes;
     EXPECT_LE(held, o.shard_bytes);
+    if (before > 0) {
+      EXPECT_GT(before + held, o.shard_bytes) << "files that fit into one";
+    }
+    before = held;
     bytes += held;
   }
   EXPECT_EQ(bytes, report.bytes);
