@@ -4,13 +4,27 @@
 // called abort(), every pending and later call of its group throws Error with that rank's message.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 
 namespace tessera::parallel {
+
+/// One region of memory a rank, which the ranks of the same node read in place.
+class SharedMemory {
+ public:
+  virtual ~SharedMemory() = default;
+
+  /// This rank's own region, zero-filled, aligned to 4096 bytes.
+  virtual std::span<std::byte> mine() = 0;
+  /// The region of any rank; nothing where that rank is on another node. What its owner wrote
+  /// before a barrier may be read after it.
+  virtual std::optional<std::span<const std::byte>> of(int rank) const = 0;
+};
 
 class Communicator {
  public:
@@ -54,6 +68,22 @@ class Communicator {
   /// Collective: the ranks that name one colour (>= 0) form a new group, in the order of their
   /// ranks here. abort() on either group reaches both.
   virtual std::unique_ptr<Communicator> split(int colour) = 0;
+
+  /// The lowest rank of this group that runs on this rank's node. Ranks of one node name one
+  /// number.
+  virtual int node() const = 0;
+
+  /// Collective: a region of `bytes` on each rank (sizes may differ, zero is allowed), shared with
+  /// the ranks of its node. It lives as long as the returned object, whatever becomes of the group.
+  virtual std::unique_ptr<SharedMemory> share(size_t bytes) = 0;
+
+  /// What this rank is at ("step 12, backward"), for the watchdog's message. From any thread,
+  /// cheap.
+  virtual void set_phase(std::string_view phase) = 0;
+  /// From now on a rank that has waited in one call for longer than `limit` names the ranks that do
+  /// not come and what they were at, and ends the job. 0: waits for ever. Holds for groups split
+  /// off, too.
+  virtual void set_watchdog(std::chrono::seconds limit) = 0;
 
   /// Ends the work of all ranks with one message, from any thread and more than once; the first
   /// message stays. Returns, or ends the process where the library can do no less (MPI).

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "runtime/core/buffer.h"
 #include "runtime/core/error.h"
 
 namespace tessera::parallel {
@@ -57,6 +58,28 @@ std::unique_ptr<Communicator> SelfCommunicator::split(int colour) {
   TESSERA_CHECK(colour >= 0);
   check_running();
   return std::unique_ptr<Communicator>(new SelfCommunicator(abort_));
+}
+
+namespace {
+
+class OwnMemory final : public SharedMemory {
+ public:
+  explicit OwnMemory(size_t bytes) : memory_(Buffer::host(bytes)) {}
+  std::span<std::byte> mine() override { return {memory_.data(), memory_.size()}; }
+  std::optional<std::span<const std::byte>> of(int rank) const override {
+    TESSERA_CHECK(rank == 0);
+    return std::span<const std::byte>(memory_.data(), memory_.size());
+  }
+
+ private:
+  Buffer memory_;
+};
+
+}  // namespace
+
+std::unique_ptr<SharedMemory> SelfCommunicator::share(size_t bytes) {
+  check_running();
+  return std::make_unique<OwnMemory>(bytes);
 }
 
 void SelfCommunicator::abort(std::string_view message) {

@@ -24,6 +24,11 @@ class SelfCommunicator final : public Communicator {
   void send(std::span<const std::byte> bytes, int to) override;
   void receive(std::span<std::byte> bytes, int from) override;
   std::unique_ptr<Communicator> split(int colour) override;
+  int node() const override { return 0; }
+  std::unique_ptr<SharedMemory> share(size_t bytes) override;
+  /// Nothing is ever waited for.
+  void set_phase(std::string_view) override {}
+  void set_watchdog(std::chrono::seconds) override {}
   void abort(std::string_view message) override;
 
  private:
