@@ -1,165 +1,23 @@
-// What every communicator must do, run on each kind; a new kind joins the list at the end.
+// Every kind of communicator within one process, and what only such a kind can survive to show.
 #include "parallel/communicator.h"
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <functional>
-#include <ostream>
 #include <string>
 #include <vector>
 
 #include "parallel/self_communicator.h"
+#include "parallel/stuck_ranks.h"
+#include "parallel/thread_communicator.h"
 #include "runtime/core/error.h"
+#include "tests/expect_error.h"
+#include "tests/parallel/communicator_suite.h"
 
 namespace tessera::parallel {
 namespace {
-
-using Body = std::function<void(Communicator&)>;
-
-/// A kind of communicator: `run` calls the body once on every rank and returns when all are done.
-struct Kind {
-  const char* name;
-  int ranks;
-  std::function<void(const Body&)> run;
-};
-
-void PrintTo(const Kind& kind, std::ostream* out) { *out << kind.name; }
-
-class Communicators : public ::testing::TestWithParam<Kind> {
- protected:
-  void run(const Body& body) { GetParam().run(body); }
-};
-
-template <class T>
-std::span<std::byte> bytes_of(std::vector<T>& values) {
-  return std::as_writable_bytes(std::span(values));
-}
-
-TEST_P(Communicators, KnowsItsPlace) {
-  run([&](Communicator& group) {
-    EXPECT_EQ(group.size(), GetParam().ranks);
-    EXPECT_GE(group.rank(), 0);
-    EXPECT_LT(group.rank(), group.size());
-    group.barrier();
-  });
-}
-
-TEST_P(Communicators, Broadcasts) {
-  run([](Communicator& group) {
-    for (int root = 0; root < group.size(); ++root) {
-      std::vector<int64_t> values(1000, group.rank());
-      group.broadcast(bytes_of(values), root);
-      EXPECT_EQ(values, std::vector<int64_t>(1000, root));
-    }
-    group.broadcast({}, 0);
-  });
-}
-
-TEST_P(Communicators, GathersInRankOrder) {
-  run([](Communicator& group) {
-    for (bool in_place : {false, true}) {
-      const size_t part = 777;
-      std::vector<int32_t> mine(part, group.rank() + 1);
-      std::vector<int32_t> all(part * size_t(group.size()), -1);
-      std::span<const std::byte> from = bytes_of(mine);
-      if (in_place) {
-        const auto own = std::span(all).subspan(part * size_t(group.rank()), part);
-        std::ranges::copy(mine, own.begin());
-        from = std::as_bytes(own);
-      }
-      group.all_gather(from, bytes_of(all));
-      for (size_t i = 0; i < all.size(); ++i) ASSERT_EQ(all[i], int32_t(i / part) + 1);
-    }
-    group.all_gather({}, {});
-  });
-}
-
-TEST_P(Communicators, ExchangesPartsOfAnyLength) {
-  // Rank r sends rank s a part of 3 r + 5 s bytes with the value 10 r + s; some are empty.
-  run([](Communicator& group) {
-    const int me = group.rank();
-    std::vector<uint64_t> send_bytes, receive_bytes;
-    std::vector<uint8_t> send, expected;
-    for (int other = 0; other < group.size(); ++other) {
-      send_bytes.push_back(uint64_t(3 * me + 5 * other));
-      receive_bytes.push_back(uint64_t(3 * other + 5 * me));
-      send.insert(send.end(), send_bytes.back(), uint8_t(10 * me + other));
-      expected.insert(expected.end(), receive_bytes.back(), uint8_t(10 * other + me));
-    }
-    std::vector<uint8_t> received(expected.size(), 0xff);
-    group.all_to_all({bytes_of(send), send_bytes}, {bytes_of(received), receive_bytes});
-    EXPECT_EQ(received, expected);
-  });
-}
-
-TEST_P(Communicators, ExchangesWithItselfToo) {
-  run([](Communicator& group) {
-    const std::vector<uint64_t> bytes(size_t(group.size()), 4);
-    std::vector<int32_t> send(size_t(group.size())), received(size_t(group.size()), -1);
-    for (int other = 0; other < group.size(); ++other) {
-      send[size_t(other)] = 100 * group.rank() + other;
-    }
-    group.all_to_all({bytes_of(send), bytes}, {bytes_of(received), bytes});
-    for (int other = 0; other < group.size(); ++other) {
-      EXPECT_EQ(received[size_t(other)], 100 * other + group.rank());
-    }
-  });
-}
-
-TEST_P(Communicators, SumsFloats) {
-  run([](Communicator& group) {
-    std::vector<float> values(1001);
-    for (size_t i = 0; i < values.size(); ++i) values[i] = float(i) * float(group.rank() + 1);
-    group.all_reduce(values);
-    const int ranks = group.size();
-    for (size_t i = 0; i < values.size(); ++i) {
-      ASSERT_EQ(values[i], float(i) * float(ranks * (ranks + 1) / 2));
-    }
-  });
-}
-
-TEST_P(Communicators, SendsInOrderRoundARing) {
-  run([](Communicator& group) {
-    const int ranks = group.size(), me = group.rank();
-    if (ranks == 1) return;
-    const int next = (me + 1) % ranks, previous = (me + ranks - 1) % ranks;
-    for (int message = 0; message < 3; ++message) {
-      std::vector<int32_t> out(size_t(message + 1) * 100, 10 * me + message);
-      std::vector<int32_t> in(out.size());
-      // A send may wait for its receive, so the ring is not closed by sends alone.
-      if (me == 0) {
-        group.send(bytes_of(out), next);
-        group.receive(bytes_of(in), previous);
-      } else {
-        group.receive(bytes_of(in), previous);
-        group.send(bytes_of(out), next);
-      }
-      EXPECT_EQ(in, std::vector<int32_t>(in.size(), 10 * previous + message));
-    }
-  });
-}
-
-TEST_P(Communicators, RefusesToSendToItself) {
-  run([](Communicator& group) {
-    std::vector<int32_t> value(1);
-    EXPECT_THROW(group.send(bytes_of(value), group.rank()), std::logic_error);
-    EXPECT_THROW(group.receive(bytes_of(value), group.rank()), std::logic_error);
-  });
-}
-
-TEST_P(Communicators, SplitsByColour) {
-  run([](Communicator& group) {
-    const int colour = group.rank() % 2;
-    const auto part = group.split(colour);
-    EXPECT_EQ(part->rank(), group.rank() / 2);
-    EXPECT_EQ(part->size(), (group.size() + 1 - colour) / 2);
-    std::vector<int32_t> mine(1, group.rank()), all(size_t(part->size()));
-    part->all_gather(bytes_of(mine), bytes_of(all));
-    for (int r = 0; r < part->size(); ++r) EXPECT_EQ(all[size_t(r)], 2 * r + colour);
-    group.barrier();
-  });
-}
 
 TEST_P(Communicators, AbortReachesEveryRankWithItsMessage) {
   run([](Communicator& group) {
@@ -182,23 +40,130 @@ TEST_P(Communicators, AbortReachesEveryRankWithItsMessage) {
   });
 }
 
-TEST_P(Communicators, RefusesSpansThatDoNotFit) {
-  run([](Communicator& group) {
-    std::vector<float> mine(4), all(4 * size_t(group.size()) + 1);
-    EXPECT_THROW(group.all_gather(bytes_of(mine), bytes_of(all)), std::logic_error);
-    EXPECT_THROW(group.broadcast(bytes_of(mine), group.size()), std::logic_error);
-    const std::vector<uint64_t> bytes(size_t(group.size()) + 1, 0);
-    EXPECT_THROW(group.all_to_all({{}, bytes}, {{}, bytes}), std::logic_error);
-  });
+TEST_P(Communicators, OneThrowEndsAll) {
+  const int last = GetParam().ranks - 1;
+  std::atomic<int> ended = 0;
+  try {
+    run([&](Communicator& group) {
+      const auto part = group.split(0);
+      if (group.rank() == last) fail("layer {}: not finite", 3);
+      try {
+        part->barrier();
+      } catch (const Error& error) {
+        EXPECT_STREQ(error.what(), "layer 3: not finite");
+        ++ended;
+        throw Error("an echo");
+      }
+    });
+    ADD_FAILURE() << "nothing was thrown";
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(), "layer 3: not finite");
+  }
+  EXPECT_EQ(ended, last);
+}
+
+Kind threads(std::string name, int ranks, int ranks_per_node) {
+  return {name, ranks, ranks_per_node,
+          [=](const Body& body) { run_ranks(ranks, ranks_per_node, body); }};
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Communicators,
-                         ::testing::Values(Kind{"Self", 1,
+                         ::testing::Values(Kind{"Self", 1, 1,
                                                 [](const Body& body) {
                                                   SelfCommunicator self;
                                                   body(self);
-                                                }}),
-                         [](const auto& info) { return std::string(info.param.name); });
+                                                }},
+                                           threads("Threads1", 1, 1), threads("Threads2", 2, 2),
+                                           threads("Threads3", 3, 3), threads("Threads4", 4, 4),
+                                           threads("Threads7", 7, 7), threads("Threads8", 8, 8),
+                                           threads("Threads4On2Nodes", 4, 2),
+                                           threads("Threads7On3Nodes", 7, 3)),
+                         [](const auto& info) { return info.param.name; });
+
+TEST(ThreadCommunicator, SumsInRankOrder) {
+  // In float32 the first order gives 1, the other ones 0.
+  run_ranks(3, [](Communicator& group) {
+    std::vector<float> values(5, std::vector<float>{1e8f, -1e8f, 1.0f}[size_t(group.rank())]);
+    group.all_reduce(values);
+    EXPECT_EQ(values, std::vector<float>(5, 1.0f));
+  });
+}
+
+TEST(ThreadCommunicator, RefusesRanksThatDisagree) {
+  const std::vector<std::function<void(Communicator&)>> bodies{
+      [](Communicator& group) {
+        std::vector<float> value(1);
+        group.rank() == 0 ? group.barrier() : group.all_reduce(value);
+      },
+      [](Communicator& group) {
+        std::vector<float> values(size_t(group.rank()) + 1);
+        group.all_reduce(values);
+      },
+      [](Communicator& group) {
+        std::vector<float> values(4);
+        group.broadcast(bytes_of(values), group.rank());
+      },
+      [](Communicator& group) {
+        const std::vector<uint64_t> lengths{0, uint64_t(group.rank()) + 1};
+        std::vector<std::byte> out(lengths[1]), in(lengths[1]);
+        group.all_to_all({out, lengths}, {in, lengths});
+      },
+      [](Communicator& group) {
+        std::vector<std::byte> bytes(size_t(group.rank()) + 1);
+        group.rank() == 0 ? group.send(bytes, 1) : group.receive(bytes, 0);
+      }};
+  for (size_t i = 0; i < bodies.size(); ++i) {
+    EXPECT_THROW(run_ranks(2, bodies[i]), std::logic_error) << i;
+  }
+}
+
+/// The message that ends three ranks whose rank 2 stays away from `call`.
+std::string stuck_in(const Body& call) {
+  return testing::error_of([&] {
+    run_ranks(3, [&](Communicator& group) {
+      const auto part = group.split(group.rank() / 2);
+      group.set_phase(group.rank() == 2 ? "step 3, forward" : "step 3, backward");
+      if (group.rank() < 2) {
+        part->set_watchdog(std::chrono::seconds(1));
+        call(group);
+      } else {
+        std::byte never;
+        group.receive({&never, 1}, 1);
+      }
+    });
+  });
+}
+
+TEST(ThreadCommunicator, WatchdogNamesWhoDoesNotCome) {
+  // Whichever of the two that wait is first to lose patience reports.
+  const std::string both = stuck_in([](Communicator& group) {
+    std::vector<float> values(3);
+    group.all_reduce(values);
+  });
+  EXPECT_TRUE(both.starts_with("rank 2 (step 3, forward) did not come to an all_reduce that rank "))
+      << both;
+  EXPECT_TRUE(both.ends_with(" (step 3, backward) has waited in for 1 s")) << both;
+
+  std::byte byte{};
+  const std::string receive = stuck_in([&](Communicator& group) {
+    if (group.rank() == 0) group.receive({&byte, 1}, 2);
+  });
+  EXPECT_EQ(receive,
+            "rank 2 (step 3, forward) did not come to a receive that rank 0 (step 3, backward) has "
+            "waited in for 1 s");
+  const std::string send = stuck_in([&](Communicator& group) {
+    if (group.rank() == 1) group.send({&byte, 1}, 0);
+    if (group.rank() == 0) group.send({&byte, 1}, 2);
+  });
+  EXPECT_NE(send.find(" did not come to a send that rank "), send.npos) << send;
+}
+
+TEST(StuckRanks, AreNamedWithHostAndPhase) {
+  const std::vector<RankAt> missing{{1, "", ""}, {4, "gpu7", "step 2, forward"}, {5, "gpu7", ""}};
+  EXPECT_EQ(stuck_message(missing, {0, "gpu3", "load"}, "broadcast", std::chrono::seconds(90)),
+            "rank 1, rank 4 on gpu7 (step 2, forward) and rank 5 on gpu7 did not come to a "
+            "broadcast that rank 0 on gpu3 (load) has waited in for 90 s");
+}
 
 }  // namespace
 }  // namespace tessera::parallel
