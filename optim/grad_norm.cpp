@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <vector>
 
 #include "optim/cpu/grad_norm.h"
 #include "runtime/core/error.h"
@@ -10,23 +9,30 @@
 
 namespace tessera::optim {
 
-double grad_norm(Context& ctx, std::span<const float> grads) {
-  constexpr size_t kChunk = 4096;
+std::vector<float> chunk_sums(Context& ctx, std::span<const float> grads) {
   constexpr int64_t kChunksPerTask = 16;
-  std::vector<float> sums((grads.size() + kChunk - 1) / kChunk);
+  std::vector<float> sums((grads.size() + kNormChunk - 1) / kNormChunk);
   const int64_t chunks = int64_t(sums.size());
   const int64_t tasks = (chunks + kChunksPerTask - 1) / kChunksPerTask;
   tessera::cpu::parallel_for(ctx.threads(), tasks, [&](int64_t task) {
     const int64_t end = std::min(chunks, (task + 1) * kChunksPerTask);
     for (int64_t chunk = task * kChunksPerTask; chunk < end; ++chunk) {
-      const size_t begin = size_t(chunk) * kChunk;
+      const size_t begin = size_t(chunk) * kNormChunk;
       sums[size_t(chunk)] =
-          cpu::sum_of_squares(grads.subspan(begin, std::min(kChunk, grads.size() - begin)));
+          cpu::sum_of_squares(grads.subspan(begin, std::min(kNormChunk, grads.size() - begin)));
     }
   });
+  return sums;
+}
+
+double norm_of(std::span<const float> sums) {
   double total = 0.0;
   for (float sum : sums) total += double(sum);
   return std::sqrt(total);
+}
+
+double grad_norm(Context& ctx, std::span<const float> grads) {
+  return norm_of(chunk_sums(ctx, grads));
 }
 
 float clip_factor(double norm, double max_norm) {

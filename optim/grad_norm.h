@@ -5,13 +5,24 @@
 #pragma once
 
 #include <span>
+#include <vector>
 
 #include "runtime/core/context.h"
 
 namespace tessera::optim {
 
-/// sqrt(sum of grads[i]^2). Infinite or NaN when a gradient is, or when a chunk's sum of squares
-/// leaves float32's range: test with std::isfinite before a step.
+/// Elements of one chunk. Slices of a buffer whose cuts are multiples of it have chunk sums that,
+/// put together in order, are those of the whole buffer.
+inline constexpr size_t kNormChunk = 4096;
+
+/// The sum of squares of every chunk of `grads`; the last chunk may be short.
+std::vector<float> chunk_sums(Context& ctx, std::span<const float> grads);
+
+/// The norm of a buffer with these chunk sums.
+double norm_of(std::span<const float> sums);
+
+/// norm_of(chunk_sums(grads)): sqrt(sum of grads[i]^2). Infinite or NaN when a gradient is, or when
+/// a chunk's sum of squares leaves float32's range: test with std::isfinite before a step.
 double grad_norm(Context& ctx, std::span<const float> grads);
 
 /// What torch.nn.utils.clip_grad_norm_ multiplies gradients by, with its float32 roundings:

@@ -62,6 +62,23 @@ TEST(GradNorm, SameBitsOnAnyThreadCountAndTarget) {
   hwy::SetSupportedTargetsForTest(0);
 }
 
+TEST(GradNorm, OfSlicesHasTheBitsOfTheWhole) {
+  Context ctx(Device::cpu(), 2, 0);
+  const auto grads = golden_values(7, 50001);
+  const double whole = grad_norm(ctx, grads);
+  for (const std::vector<size_t>& cuts : {std::vector<size_t>{0, 4096, 50001},
+                                          {0, 8192, 8192, 12288, 50001},
+                                          {0, 24576, 49152, 50001}}) {
+    std::vector<float> gathered;
+    for (size_t i = 0; i + 1 < cuts.size(); ++i) {
+      const auto sums = chunk_sums(ctx, std::span(grads).subspan(cuts[i], cuts[i + 1] - cuts[i]));
+      gathered.insert(gathered.end(), sums.begin(), sums.end());
+    }
+    EXPECT_EQ(gathered.size(), 13u);
+    EXPECT_EQ(norm_of(gathered), whole);
+  }
+}
+
 TEST(GradNorm, ShowsNonFiniteGradients) {
   Context ctx(Device::cpu(), 1, 0);
   EXPECT_EQ(grad_norm(ctx, {}), 0.0);
