@@ -1,13 +1,13 @@
 #include "launch/checkpoint.h"
 
-#include <xxhash.h>
-
 #include <algorithm>
 #include <filesystem>
 
+#include "launch/agreement.h"
 #include "lora/peft.h"
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
+#include "runtime/io/hash.h"
 #include "runtime/io/json.h"
 #include "runtime/io/safetensors.h"
 
@@ -22,18 +22,6 @@ constexpr const char* kOptimizerFile = "optimizer.safetensors";
 constexpr const char* kStateFile = "state.json";
 constexpr const char* kManifestFile = "manifest.json";
 constexpr const char* kPrefix = "checkpoint-";
-
-std::string hash_file(const std::string& path) {
-  const io::ReadFile file(path);
-  std::vector<std::byte> chunk(size_t{1} << 20);
-  uint64_t hash = 0;
-  for (uint64_t at = 0; at < file.size(); at += chunk.size()) {
-    const size_t n = size_t(std::min<uint64_t>(chunk.size(), file.size() - at));
-    file.read(at, {chunk.data(), n});
-    hash = hash_bytes({chunk.data(), n}, hash);
-  }
-  return fmt::format("{:016x}", hash);
-}
 
 void write_text(const fs::path& path, const std::string& text) {
   io::AtomicFile file(path.string());
@@ -68,7 +56,7 @@ json manifest_of(const fs::path& folder) {
   json files = json::object();
   for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
     const std::string name = entry.path().filename().string();
-    files[name] = {{"bytes", entry.file_size()}, {"xxh3", hash_file(entry.path().string())}};
+    files[name] = {{"bytes", entry.file_size()}, {"xxh3", io::hash_file(entry.path().string())}};
   }
   return {{"format", 1}, {"files", files}};
 }
@@ -110,10 +98,6 @@ void copy_adapter(const lora::AdapterSet& from, lora::AdapterSet& to, const std:
   std::copy(from.params().begin(), from.params().end(), to.params().begin());
 }
 
-uint64_t hash_bytes(std::span<const std::byte> bytes, uint64_t seed) {
-  return XXH3_64bits_withSeed(bytes.data(), bytes.size(), seed);
-}
-
 std::string CheckpointStore::path_of(int64_t step) const {
   return fmt::format("{}/{}{}", dir_, kPrefix, step);
 }
@@ -135,9 +119,17 @@ std::vector<int64_t> CheckpointStore::steps() const {
   return found;
 }
 
-std::string CheckpointStore::save(const RunState& state, const lora::AdapterSet& adapters,
-                                  const optim::AdamW& optimizer,
+std::string CheckpointStore::save(parallel::Communicator& world, const RunState& state,
+                                  const lora::AdapterSet& adapters, const optim::AdamW& optimizer,
                                   const std::string& base_model) const {
+  all_or_none(world, [&] {
+    if (world.rank() == 0) write(state, adapters, optimizer, base_model);
+  });
+  return path_of(state.step);
+}
+
+void CheckpointStore::write(const RunState& state, const lora::AdapterSet& adapters,
+                            const optim::AdamW& optimizer, const std::string& base_model) const {
   const fs::path final_path = path_of(state.step);
   const fs::path temporary = final_path.string() + ".tmp";
   try {
@@ -162,7 +154,6 @@ std::string CheckpointStore::save(const RunState& state, const lora::AdapterSet&
   for (size_t i = size_t(std::max<int64_t>(keep_, 1)); i < present.size(); ++i) {
     fs::remove_all(path_of(present[i]));
   }
-  return final_path.string();
 }
 
 void CheckpointStore::verify(const std::string& path) {
@@ -183,7 +174,7 @@ void CheckpointStore::verify(const std::string& path) {
     const std::string file = (folder / name).string();
     if (!fs::is_regular_file(file)) fail("{} is missing", file);
     if (!entry.is_object() || entry.value("bytes", json()) != fs::file_size(file) ||
-        entry.value("xxh3", json()) != hash_file(file)) {
+        entry.value("xxh3", json()) != io::hash_file(file)) {
       fail("{} is damaged: its size or hash is not what {} says", file, kManifestFile);
     }
   }

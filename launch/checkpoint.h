@@ -11,6 +11,7 @@
 
 #include "lora/adapter.h"
 #include "optim/adamw.h"
+#include "parallel/communicator.h"
 
 namespace tessera::launch {
 
@@ -30,8 +31,9 @@ class CheckpointStore {
 
   /// Writes checkpoint-<state.step>, then removes all but the newest `keep`. Returns its path. An
   /// Error (a full disk, say) leaves the older checkpoints as they were.
-  std::string save(const RunState& state, const lora::AdapterSet& adapters,
-                   const optim::AdamW& optimizer, const std::string& base_model) const;
+  std::string save(parallel::Communicator& world, const RunState& state,
+                   const lora::AdapterSet& adapters, const optim::AdamW& optimizer,
+                   const std::string& base_model) const;
 
   /// The newest checkpoint that verifies; `skipped` gets a line for each newer one that does not.
   std::optional<std::string> newest(std::vector<std::string>& skipped) const;
@@ -50,6 +52,8 @@ class CheckpointStore {
 
  private:
   std::string path_of(int64_t step) const;
+  void write(const RunState& state, const lora::AdapterSet& adapters, const optim::AdamW& optimizer,
+             const std::string& base_model) const;
 
   std::string dir_;
   int64_t keep_;
@@ -58,8 +62,5 @@ class CheckpointStore {
 /// Copies the parameters of an adapter that was read from `folder`. Error (usage) naming both
 /// values when rank, scaling or targets differ.
 void copy_adapter(const lora::AdapterSet& from, lora::AdapterSet& to, const std::string& folder);
-
-/// XXH3 (64 bits) of bytes, chained from `seed`.
-uint64_t hash_bytes(std::span<const std::byte> bytes, uint64_t seed);
 
 }  // namespace tessera::launch

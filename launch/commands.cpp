@@ -10,6 +10,7 @@
 #include "launch/merge.h"
 #include "launch/tokenize.h"
 #include "launch/train.h"
+#include "parallel/self_communicator.h"
 #include "runtime/core/error.h"
 #include "runtime/io/printable.h"
 
@@ -52,7 +53,8 @@ void add_train(CLI::App& app, int& exit_code) {
       config_help());
   command->callback([arguments, &exit_code] {
     require_cpu();
-    exit_code = train(arguments->load());
+    parallel::SelfCommunicator alone;
+    exit_code = train(arguments->load(), alone);
   });
 }
 

@@ -21,6 +21,7 @@ enum class ExcessLength { kDrop, kTruncate };
 enum class OptimizerKind { kAdamW, kAdamW8bit, kPagedAdamW, kPagedAdamW8bit };
 enum class LrScheduler { kCosine, kLinear, kConstant, kConstantWithWarmup };
 enum class Sharding { kAuto, kReplicate, kFull, kHybrid, kHost };
+enum class Checkpointing { kAuto, kNo, kYes, kOffload };
 enum class Reduction { kInvariant, kFast };
 
 struct DatasetConfig {
@@ -65,8 +66,9 @@ struct Config {
   std::optional<int64_t> global_batch_size;     // rows, over all ranks
   int64_t gradient_accumulation_steps = 1;      // per rank; without global_batch_size
   int64_t num_epochs = 1;
-  std::optional<int64_t> max_steps;            // wins over num_epochs
-  std::optional<bool> gradient_checkpointing;  // empty: auto
+  std::optional<int64_t> max_steps;  // wins over num_epochs
+  Checkpointing gradient_checkpointing = Checkpointing::kAuto;
+  int64_t gradient_checkpointing_layers = 1;  // of a group that is recomputed together
   int64_t seed = 42;
 
   // optimizer and schedule

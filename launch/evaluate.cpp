@@ -4,9 +4,12 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "launch/agreement.h"
 #include "launch/model.h"
 #include "launch/run_data.h"
 #include "lora/peft.h"
+#include "parallel/gradient_tree.h"
+#include "parallel/self_communicator.h"
 #include "runtime/core/error.h"
 #include "runtime/cpu/gemm_bf16.h"
 
@@ -36,16 +39,24 @@ void require(const Config& config, bool given, const char* key) {
 double Evaluation::perplexity() const { return std::exp(loss); }
 
 Evaluation evaluate(lora::Decoder& decoder, const std::vector<lora::Batch>& batches,
-                    Console& console) {
-  Evaluation result;
-  double sum = 0.0;
-  for (size_t i = 0; i < batches.size(); ++i) {
-    console.live(fmt::format("evaluating: batch {}/{}", i + 1, batches.size()));
-    sum += decoder.loss(batches[i], nullptr);
-    result.tokens += batches[i].supervised();
+                    parallel::Communicator& world, Console& console) {
+  const auto total = int64_t(batches.size());
+  const auto [first, count] = parallel::micro_batches_of(world.rank(), world.size(), total);
+  const int64_t most = parallel::micro_batches_of(0, world.size(), total).count;
+  std::vector<double> sums;
+  for (int64_t i = 0; i < most; ++i) {
+    console.live(fmt::format("evaluating: batch {}/{}", i * world.size() + 1, total));
+    if (i < count) {
+      sums.push_back(decoder.loss(batches[size_t(first + i)], nullptr));
+    } else {
+      decoder.idle(false);
+    }
   }
   console.live("");
-  result.loss = sum / double(result.tokens);
+  Evaluation result;
+  for (double sum : gather_dealt(world, sums, total)) result.loss += sum;
+  for (const lora::Batch& batch : batches) result.tokens += batch.supervised();
+  result.loss /= double(result.tokens);
   return result;
 }
 
@@ -56,12 +67,13 @@ Evaluation evaluate(const Config& config, const std::optional<std::string>& adap
   const std::optional<std::string> folder = choose_adapter(config, adapter);
   const DType compute = compute_dtype(config, cpu::has_gemm_bf16());
   if (folder) lora::read_peft_config(*folder);  // a wrong path shows before the model is loaded
+  parallel::SelfCommunicator alone;
   Context ctx(Device::cpu(), thread_count(config.threads), uint64_t(config.seed));
   ctx.set_compute_dtype(compute);
-  LoadedModel model(ctx, config.base_model, BaseChoice::of(config), console);
+  LoadedModel model(ctx, config.base_model, BaseChoice::of(config), {alone, {}}, console);
   std::optional<lora::AdapterSet> adapters;
   if (folder) adapters = lora::load_peft(*folder, model.config());
-  const RunData data(config, model.config().vocab, console);
+  const RunData data(config, model.config().vocab, 1, console);
   const bool split = !data.validation.empty();
   const auto batches = evaluation_batches(split ? data.validation : data.training, data.options);
   console.line(
@@ -76,7 +88,8 @@ Evaluation evaluate(const Config& config, const std::optional<std::string>& adap
   int64_t tokens = 0;
   for (const lora::Batch& batch : batches) tokens = std::max(tokens, batch.tokens());
   decoder.plan(tokens, false);
-  const Evaluation result = evaluate(decoder, batches, console);
+  decoder.allocate();
+  const Evaluation result = evaluate(decoder, batches, alone, console);
   if (!std::isfinite(result.loss)) {
     fail("the loss is {}; is the base model or the adapter damaged?", result.loss);
   }

@@ -18,10 +18,10 @@ struct Evaluation {
   double perplexity() const;
 };
 
-/// The mean loss of `batches`, for which the decoder's memory must be planned. Error when it is not
-/// finite.
+/// The mean loss of `batches`, for which the decoder's memory must be planned. The ranks share them
+/// out; all get the same bits, whatever their number. Collective.
 Evaluation evaluate(lora::Decoder& decoder, const std::vector<lora::Batch>& batches,
-                    Console& console);
+                    parallel::Communicator& world, Console& console);
 
 /// Evaluates the validation split of the config's data, or all of it if there is no split.
 /// `adapter` is a folder, "none" for the base alone, or empty: the one in output_dir if there is

@@ -144,10 +144,14 @@ std::vector<Flag> batch_flags() {
           .alias({"num_train_epochs"}),
       flag("max_steps", &Config::max_steps, OptionalType<IntType>{{1, kMostSteps}},
            "Stop after so many optimizer steps, whatever num_epochs says."),
-      flag("gradient_checkpointing", &Config::gradient_checkpointing,
-           OptionalType<BoolType>{{}, "auto"},
+      flag("gradient_checkpointing", &Config::gradient_checkpointing, CheckpointingType{},
            "Recompute activations in the backward pass instead of keeping them: less memory, the "
-           "same numbers. auto lets the memory plan decide."),
+           "same numbers. offload also moves each group's input to host memory and back; auto lets "
+           "the memory plan decide. unsloth means offload."),
+      flag("gradient_checkpointing_layers", &Config::gradient_checkpointing_layers,
+           IntType{1, 1 << 20},
+           "Layers that are recomputed together. More of them keep fewer inputs, but all of a "
+           "group's activations at once."),
       flag("seed", &Config::seed, IntType{}, "Key of every random choice.").alias({"random_seed"}),
   };
 }
@@ -268,25 +272,26 @@ std::vector<Flag> machine_flags() {
           "sharding", &Config::sharding,
           ChoiceType<Sharding>{{{Sharding::kAuto, "auto"},
                                 {Sharding::kReplicate, "replicate"},
-                                {Sharding::kFull, "full", {}, kNotInThisVersion},
-                                {Sharding::kHybrid, "hybrid", {}, kNotInThisVersion},
-                                {Sharding::kHost, "host", {}, kNotInThisVersion}}},
+                                {Sharding::kFull, "full"},
+                                {Sharding::kHybrid, "hybrid"},
+                                {Sharding::kHost, "host"}}},
           "How ranks share the frozen base: every rank has it all (replicate), a part each (full), "
-          "a part each inside a group (hybrid), or one copy in host memory (host)."),
+          "a part each inside a group (hybrid), or one copy a node (host). auto is full where "
+          "there "
+          "is more than one rank."),
       flag("sharding_group", &Config::sharding_group, OptionalType<IntType>{{1, 1 << 20}, "auto"},
            "Ranks in a group of hybrid sharding; auto is the node.")
           .ruled_out_by(
               "sharding", [](const Config& c) { return c.sharding != Sharding::kHybrid; },
-              "groups belong to sharding: hybrid")
-          .later(),
-      flag("reduction", &Config::reduction,
-           ChoiceType<Reduction>{{{Reduction::kInvariant, "invariant"},
-                                  {Reduction::kFast, "fast", {}, kNotInThisVersion}}},
-           "How gradients are summed over ranks: invariant gives the same bits on any number of "
-           "ranks, fast does not."),
+              "groups belong to sharding: hybrid"),
+      flag(
+          "reduction", &Config::reduction,
+          ChoiceType<Reduction>{{{Reduction::kInvariant, "invariant"}, {Reduction::kFast, "fast"}}},
+          "How gradients are summed over ranks: invariant gives the same bits on any number of "
+          "ranks, fast does not."),
       flag("watchdog_seconds", &Config::watchdog_seconds, OptionalType<IntType>{{1, kMostSteps}},
-           "A rank without progress for so long ends the run with its name and phase.")
-          .later(),
+           "A rank that the others have waited for this long ends the run, with its name and what "
+           "it was at."),
   };
 }
 

@@ -124,6 +124,28 @@ bool BoolType::read(const Setting& setting) const {
   return *value;
 }
 
+Checkpointing CheckpointingType::read(const Setting& setting) const {
+  const std::string& text = setting.scalar(describe());
+  if (text == "auto") return Checkpointing::kAuto;
+  if (text == "offload" || text == "unsloth") return Checkpointing::kOffload;
+  if (const auto yes = parse_bool(text)) return *yes ? Checkpointing::kYes : Checkpointing::kNo;
+  setting.expected(describe());
+}
+
+std::string CheckpointingType::write(Checkpointing value) const {
+  switch (value) {
+    case Checkpointing::kAuto:
+      return "auto";
+    case Checkpointing::kNo:
+      return "false";
+    case Checkpointing::kYes:
+      return "true";
+    case Checkpointing::kOffload:
+      return "offload";
+  }
+  return {};
+}
+
 bool FourBitType::read(const Setting& setting) const {
   if (setting.key != "quantization_bit") return BoolType::read(setting);
   if (setting.scalar("4") != "4") setting.expected("4");

@@ -44,6 +44,13 @@ struct BoolType {
   std::string describe() const { return "true or false"; }
 };
 
+/// auto, true or false in any of YAML's spellings, or offload.
+struct CheckpointingType {
+  Checkpointing read(const Setting& setting) const;
+  std::string write(Checkpointing value) const;
+  std::string describe() const { return "auto, true, false or offload"; }
+};
+
 /// load_in_4bit, whose alias quantization_bit says 4 for true.
 struct FourBitType : BoolType {
   bool read(const Setting& setting) const;

@@ -11,6 +11,7 @@
 #include "launch/model.h"
 #include "launch/signals.h"
 #include "lora/peft.h"
+#include "parallel/self_communicator.h"
 #include "runtime/core/error.h"
 #include "runtime/cpu/gemm_bf16.h"
 #include "runtime/io/json.h"
@@ -146,9 +147,10 @@ void generate(const GenerateOptions& options) {
   const Prompts prompts = read_prompts(options, tokenizer);
 
   const StopSignals signals;
+  parallel::SelfCommunicator alone;
   Context ctx(Device::cpu(), thread_count(options.threads), options.sampler.seed);
   ctx.set_compute_dtype(compute);
-  LoadedModel model(ctx, options.base_model, BaseChoice::of(base), console);
+  LoadedModel model(ctx, options.base_model, BaseChoice::of(base), {alone, {}}, console);
   const auto adapters = load_adapter(options.adapter, model.config());
   lora::Decoder decoder(ctx, model.base(), model.scheduler(), adapters ? &*adapters : nullptr);
 

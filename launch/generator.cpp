@@ -67,6 +67,7 @@ class Run {
         sampler_(options.sampler) {
     // At most prefill_ tokens of prompts, and a token of every sequence that reads none.
     decoder_.plan_steps(prefill_ + int64_t(slots_.size()) - 1, cache_);
+    decoder_.allocate();
   }
 
   bool loop() {

@@ -2,7 +2,9 @@
 
 #include <sched.h>
 
-#include "launch/checkpoint.h"
+#include <algorithm>
+
+#include "launch/agreement.h"
 #include "lora/decoder/loader.h"
 #include "runtime/core/error.h"
 
@@ -25,7 +27,7 @@ std::string BaseChoice::describe() const {
 }
 
 LoadedModel::LoadedModel(Context& ctx, const std::string& path, const BaseChoice& choice,
-                         Console& console)
+                         Placement placement, Console& console)
     : checkpoint_(lora::Checkpoint::open(path)) {
   lora::BaseFormat format = lora::checkpoint_format(checkpoint_);
   if (choice.quantize) {
@@ -33,22 +35,14 @@ LoadedModel::LoadedModel(Context& ctx, const std::string& path, const BaseChoice
     format.block = choice.block;
     format.double_quant = choice.double_quant;
   }
-  base_ = std::make_unique<lora::BaseWeights>(config(), format, group_);
-  lora::load_base(ctx, checkpoint_, *base_, [&](int64_t done, int64_t total) {
-    console.live(fmt::format("loading {}: tensor {}/{}", path, done, total));
-  });
+  base_ =
+      std::make_unique<lora::BaseWeights>(config(), format, placement.world, placement.sharding);
+  fingerprint_ =
+      lora::load_base(ctx, checkpoint_, *base_, placement.world, [&](int64_t done, int64_t total) {
+        console.live(fmt::format("loading {}: tensor {}/{}", path, done, total));
+      });
   console.live("");
-  scheduler_ = std::make_unique<parallel::LayerScheduler>(
-      base_->store(),
-      std::vector<parallel::Policy>(size_t(config().layers), parallel::Policy::kKeep));
-}
-
-uint64_t LoadedModel::fingerprint() const {
-  uint64_t hash = hash_bytes(base_->outer_bytes(), 0);
-  for (int64_t layer = 0; layer < config().layers; ++layer) {
-    hash = hash_bytes(base_->store().shard(layer), hash);
-  }
-  return hash;
+  scheduler_ = std::make_unique<parallel::LayerScheduler>(ctx, base_->store());
 }
 
 DType compute_dtype(const Config& config, bool bf16_products) {
@@ -66,11 +60,45 @@ std::string_view describe_compute(DType type) {
   return type == DType::kF16 ? "float32, weights rounded to float16" : "float32";
 }
 
-int thread_count(const std::optional<int64_t>& configured) {
-  if (configured) return int(*configured);
+namespace {
+
+cpu_set_t affinity() {
   cpu_set_t set;
   CPU_ZERO(&set);
-  return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+  if (sched_getaffinity(0, sizeof set, &set) != 0) CPU_SET(0, &set);
+  return set;
+}
+
+}  // namespace
+
+int thread_count(const std::optional<int64_t>& configured) {
+  const cpu_set_t set = affinity();
+  return configured ? int(*configured) : CPU_COUNT(&set);
+}
+
+int thread_count(const std::optional<int64_t>& configured, parallel::Communicator& world) {
+  const cpu_set_t set = affinity();
+  const std::string mask(reinterpret_cast<const char*>(&set), sizeof set);
+  const std::string place = fmt::format("{} ", world.node()) + mask;
+  const auto sharers = std::ranges::count(gather_texts(world, place), place);
+  return configured ? int(*configured) : std::max(1, CPU_COUNT(&set) / int(sharers));
+}
+
+parallel::Sharding choose_sharding(const Config& config, parallel::Communicator& world) {
+  using Mode = parallel::Sharding::Mode;
+  switch (config.sharding) {
+    case Sharding::kReplicate:
+      return {Mode::kReplicate, 0};
+    case Sharding::kHybrid:
+      return {Mode::kHybrid, int(config.sharding_group.value_or(0))};
+    case Sharding::kHost:
+      return {Mode::kHost, 0};
+    case Sharding::kFull:
+      return {Mode::kFull, 0};
+    case Sharding::kAuto:
+      break;
+  }
+  return {world.size() > 1 ? Mode::kFull : Mode::kReplicate, 0};
 }
 
 }  // namespace tessera::launch

@@ -11,7 +11,7 @@
 #include "lora/decoder/checkpoint.h"
 #include "lora/decoder/decoder.h"
 #include "parallel/layer_scheduler.h"
-#include "parallel/self_communicator.h"
+#include "parallel/sharded_store.h"
 
 namespace tessera::launch {
 
@@ -26,24 +26,31 @@ struct BaseChoice {
   std::string describe() const;  // "NF4, double-quantized, blocks of 64"
 };
 
+/// Who holds the base together.
+struct Placement {
+  parallel::Communicator& world;
+  parallel::Sharding sharding;
+};
+
 class LoadedModel {
  public:
   /// Opens and loads, with progress on the console. `path`: a Hugging Face folder or a .gguf file.
-  LoadedModel(Context& ctx, const std::string& path, const BaseChoice& choice, Console& console);
+  /// Collective over `world`, which outlives the model.
+  LoadedModel(Context& ctx, const std::string& path, const BaseChoice& choice, Placement placement,
+              Console& console);
 
   const lora::DecoderConfig& config() const { return checkpoint_.config(); }
   const lora::Checkpoint& checkpoint() const { return checkpoint_; }
   lora::BaseWeights& base() const { return *base_; }
   parallel::LayerScheduler& scheduler() const { return *scheduler_; }
-  parallel::Communicator& group() { return group_; }
   /// Hash of every frozen byte.
-  uint64_t fingerprint() const;
+  uint64_t fingerprint() const { return fingerprint_; }
 
  private:
   lora::Checkpoint checkpoint_;
-  parallel::SelfCommunicator group_;
   std::unique_ptr<lora::BaseWeights> base_;
   std::unique_ptr<parallel::LayerScheduler> scheduler_;
+  uint64_t fingerprint_ = 0;
 };
 
 /// What products with the base are computed in: as configured, float32 for auto. Throws Error
@@ -54,5 +61,10 @@ std::string_view describe_compute(DType type);
 
 /// CPU threads to use: as configured, or every core of this process's affinity mask.
 int thread_count(const std::optional<int64_t>& configured);
+/// The same, the cores shared out among the ranks of this node that have the same mask. Collective.
+int thread_count(const std::optional<int64_t>& configured, parallel::Communicator& world);
+
+/// How the ranks share the base: as configured; auto is one shard a rank. Collective.
+parallel::Sharding choose_sharding(const Config& config, parallel::Communicator& world);
 
 }  // namespace tessera::launch

@@ -21,9 +21,10 @@ void write_stderr(const std::string& text) {
 
 }  // namespace
 
-Console::Console() : terminal_(isatty(STDERR_FILENO) == 1) {}
+Console::Console(bool speaks) : speaks_(speaks), terminal_(speaks && isatty(STDERR_FILENO) == 1) {}
 
 void Console::line(const std::string& text) {
+  if (!speaks_) return;
   live("");
   write_stderr(text + "\n");
 }

@@ -24,7 +24,8 @@ class Stopwatch {
 /// Messages to stderr. A live line is overwritten by the next live line and kept clear of messages.
 class Console {
  public:
-  Console();
+  /// One that does not speak is for ranks other than the first.
+  explicit Console(bool speaks = true);
 
   bool is_terminal() const { return terminal_; }
   /// A line that stays.
@@ -33,6 +34,7 @@ class Console {
   void live(const std::string& text);
 
  private:
+  bool speaks_;
   bool terminal_;
   size_t live_width_ = 0;
 };

@@ -1,7 +1,9 @@
 #include "launch/run_data.h"
 
-#include "launch/checkpoint.h"
+#include <algorithm>
+
 #include "runtime/core/error.h"
+#include "runtime/io/hash.h"
 
 namespace tessera::launch {
 namespace {
@@ -33,18 +35,18 @@ std::optional<ChatTemplate> chat_template(const Config& config,
 
 }  // namespace
 
-int64_t micro_batches_per_step(const Config& config) {
+int64_t micro_batches_per_step(const Config& config, int ranks) {
   const int64_t rows = *config.micro_batch_size;
   return config.global_batch_size ? *config.global_batch_size / rows
-                                  : config.gradient_accumulation_steps;
+                                  : config.gradient_accumulation_steps * ranks;
 }
 
-RunData::RunData(const Config& config, int64_t vocab, Console& console)
+RunData::RunData(const Config& config, int64_t vocab, int ranks, Console& console)
     : tokenizer(load_if_needed(!all_tokenized(config),
                                [&] { return Tokenizer::load(config.base_model); })),
       options{.sequence_len = config.sequence_len,
               .micro_batch_size = *config.micro_batch_size,
-              .micro_batches = micro_batches_per_step(config),
+              .micro_batches = micro_batches_per_step(config, ranks),
               .packing = config.sample_packing,
               .shuffle = config.shuffle,
               .seed = uint64_t(config.seed)} {
@@ -63,8 +65,8 @@ uint64_t RunData::fingerprint() const {
   uint64_t hash = 0;
   for (const auto* set : {&training, &validation}) {
     for (const Sample& sample : *set) {
-      hash = hash_bytes(std::as_bytes(std::span(sample.ids)), hash);
-      hash = hash_bytes(std::as_bytes(std::span(sample.labels)), hash + sample.ids.size());
+      hash = io::hash_bytes(std::as_bytes(std::span(sample.ids)), hash);
+      hash = io::hash_bytes(std::as_bytes(std::span(sample.labels)), hash + sample.ids.size());
     }
   }
   return hash;

@@ -13,7 +13,7 @@ namespace tessera::launch {
 
 struct RunData {
   /// Reads and tokenizes everything; reports what was found on the console.
-  RunData(const Config& config, int64_t vocab, Console& console);
+  RunData(const Config& config, int64_t vocab, int ranks, Console& console);
 
   std::optional<Tokenizer> tokenizer;  // empty only where every data set is tokenized already
   DatasetCounts counts;
@@ -25,7 +25,7 @@ struct RunData {
   uint64_t fingerprint() const;
 };
 
-/// Micro-batches of a full step.
-int64_t micro_batches_per_step(const Config& config);
+/// Micro-batches of a full step, over all ranks.
+int64_t micro_batches_per_step(const Config& config, int ranks);
 
 }  // namespace tessera::launch

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "launch/agreement.h"
 #include "launch/checkpoint.h"
 #include "launch/run_data.h"
 #include "runtime/core/error.h"
@@ -27,13 +28,24 @@ bool holds_run(const fs::path& dir) {
 
 }  // namespace
 
-RunFolder::RunFolder(const Config& config) : config_(config) {
-  const std::string& dir = config.output_dir;
+RunFolder::RunFolder(const Config& config, parallel::Communicator& world)
+    : config_(config), world_(world) {
+  on_first_rank([&] { prepare(); });
+}
+
+void RunFolder::on_first_rank(FunctionRef<void()> work) const {
+  all_or_none(world_, [&] {
+    if (world_.rank() == 0) work();
+  });
+}
+
+void RunFolder::prepare() const {
+  const std::string& dir = config_.output_dir;
   std::error_code error;
   if (fs::exists(dir) && !fs::is_directory(dir)) {
     fail_usage("output_dir {} is a file, not a folder", dir);
   }
-  if (holds_run(dir) && !config.resume_from_checkpoint && !config.overwrite_output_dir) {
+  if (holds_run(dir) && !config_.resume_from_checkpoint && !config_.overwrite_output_dir) {
     fail_usage(
         "output_dir {} already holds a run: add resume_from_checkpoint=auto to go on with it, or "
         "overwrite_output_dir=true to replace it",
@@ -47,6 +59,10 @@ RunFolder::RunFolder(const Config& config) : config_(config) {
 }
 
 void RunFolder::begin(const std::optional<Tokenizer>& tokenizer) const {
+  on_first_rank([&] { write_start(tokenizer); });
+}
+
+void RunFolder::write_start(const std::optional<Tokenizer>& tokenizer) const {
   const fs::path dir = config_.output_dir;
   if (config_.overwrite_output_dir && !config_.resume_from_checkpoint) {
     for (int64_t step : CheckpointStore(dir.string(), 1).steps()) {
@@ -63,22 +79,26 @@ void RunFolder::begin(const std::optional<Tokenizer>& tokenizer) const {
       write_text((dir / name).string(), content);
     }
   }
-  end(0, false);
+  write_state(0, false);
 }
 
 void RunFolder::end(int64_t step, bool finished) const {
+  on_first_rank([&] { write_state(step, finished); });
+}
+
+void RunFolder::write_state(int64_t step, bool finished) const {
   const json state = {{"step", step}, {"finished", finished}};
   write_text(config_.output_dir + "/state.json", state.dump(2) + "\n");
 }
 
-json run_identity(const Config& c, int64_t total_steps, uint64_t base_hash, uint64_t data_hash) {
+json run_identity(const Config& c, const RunMadeFrom& from) {
   const json all = {
-      {"base_hash", fmt::format("{:016x}", base_hash)},
-      {"data_hash", fmt::format("{:016x}", data_hash)},
+      {"base_hash", fmt::format("{:016x}", from.base_hash)},
+      {"data_hash", fmt::format("{:016x}", from.data_hash)},
       {"compute_dtype", name_of(c.bnb_4bit_compute_dtype.value_or(DType::kF32))},
       {"micro_batch_size", *c.micro_batch_size},
-      {"micro_batches_per_step", micro_batches_per_step(c)},
-      {"total_steps", total_steps},
+      {"micro_batches_per_step", from.micro_batches},
+      {"total_steps", from.total_steps},
       {"sequence_len", c.sequence_len},
       {"sample_packing", c.sample_packing},
       {"shuffle", c.shuffle},

@@ -9,6 +9,8 @@
 #include "launch/data/dataset.h"
 #include "launch/data/tokenizer.h"
 #include "lora/adapter.h"
+#include "parallel/communicator.h"
+#include "runtime/core/function_ref.h"
 
 namespace tessera::launch {
 
@@ -16,7 +18,8 @@ class RunFolder {
  public:
   /// Checks, before anything expensive, that output_dir can be written and holds no other run
   /// (unless resuming or overwriting). Error with the cure.
-  explicit RunFolder(const Config& config);
+  /// Collective: rank 0 looks and writes, and where it throws, all ranks do.
+  RunFolder(const Config& config, parallel::Communicator& world);
 
   /// Writes config.resolved.yml and the tokenizer's files, removes an older run if told to.
   void begin(const std::optional<Tokenizer>& tokenizer) const;
@@ -24,12 +27,25 @@ class RunFolder {
   void end(int64_t step, bool finished) const;
 
  private:
+  void prepare() const;
+  void write_start(const std::optional<Tokenizer>& tokenizer) const;
+  void write_state(int64_t step, bool finished) const;
+  /// On rank 0 alone; where it throws there, all ranks do.
+  void on_first_rank(FunctionRef<void()> work) const;
+
   const Config& config_;
+  parallel::Communicator& world_;
 };
 
 /// Everything that changes what a run computes, as flat keys: a resume must find the same.
-nlohmann::json run_identity(const Config& config, int64_t total_steps, uint64_t base_hash,
-                            uint64_t data_hash);
+/// Ranks and memory options do not: a run may go on with others.
+struct RunMadeFrom {
+  uint64_t base_hash;
+  uint64_t data_hash;
+  int64_t micro_batches;  // of a full step
+  int64_t total_steps;
+};
+nlohmann::json run_identity(const Config& config, const RunMadeFrom& from);
 
 /// ", 3 too long (dropped)" and the like; empty when nothing was lost.
 std::string describe_losses(const DatasetCounts& counts);

@@ -1,8 +1,9 @@
 #include "launch/train.h"
 
+#include <algorithm>
 #include <cmath>
-#include <filesystem>
 
+#include "launch/agreement.h"
 #include "launch/checkpoint.h"
 #include "launch/evaluate.h"
 #include "launch/metrics.h"
@@ -10,6 +11,7 @@
 #include "launch/run_data.h"
 #include "launch/run_folder.h"
 #include "launch/signals.h"
+#include "launch/training_options.h"
 #include "lora/peft.h"
 #include "optim/adamw.h"
 #include "optim/grad_norm.h"
@@ -23,7 +25,7 @@ namespace {
 /// One run: everything it holds, in the order in which it is made.
 class Run {
  public:
-  Run(const Config& config, DType compute);
+  Run(const Config& config, parallel::Communicator& world, DType compute);
   int loop();
 
  private:
@@ -31,14 +33,22 @@ class Run {
   void resume();
   void banner();
   StepMetrics run_step(int64_t step);
-  /// Sum over the step's micro-batches in global order; gradients go into the tree.
+  /// This rank's micro-batches; gradients go into the tree. The sum of the losses of all, on every
+  /// rank, added in global order.
   double forward_backward(int64_t step, const std::vector<lora::Batch>& batches, float scale);
+  std::span<const float> reduced_gradients(int64_t micro_batches);
+  [[noreturn]] void fail_non_finite(int64_t step, const std::vector<lora::Batch>& batches,
+                                    const std::vector<double>& losses);
+  /// True on every rank once a signal has come to one.
+  bool asked_to_stop();
+  bool leads() const { return world_.rank() == 0; }
   void report(const StepMetrics& m);
   void evaluate(int64_t step);
   void save(int64_t step, bool last);
   void finish(int64_t step);
 
   const Config& config_;
+  parallel::Communicator& world_;
   Console console_;
   RunFolder folder_;
   Context ctx_;
@@ -59,62 +69,23 @@ class Run {
   int64_t first_step_ = 0;
 };
 
-lora::AdapterOptions adapter_options(const Config& config) {
-  lora::AdapterOptions options;
-  options.r = config.lora_r;
-  options.alpha = config.lora_alpha;
-  options.rslora = config.use_rslora;
-  options.dropout = config.lora_dropout;
-  if (!config.lora_target_modules.empty()) {
-    options.targets.clear();
-    for (lora::Site site : lora::kAllSites) {  // in the canonical order, whatever the file's
-      const auto& names = config.lora_target_modules;
-      if (std::count(names.begin(), names.end(), lora::module_name(site)) > 0) {
-        options.targets.push_back(site);
-      }
-    }
-  }
-  return options;
-}
-
-optim::LrSchedule make_schedule(const Config& config, int64_t total_steps) {
-  using Kind = optim::LrScheduleOptions::Kind;
-  optim::LrScheduleOptions options;
-  switch (config.lr_scheduler) {
-    case LrScheduler::kCosine:
-      options.kind = Kind::kCosine;
-      break;
-    case LrScheduler::kLinear:
-      options.kind = Kind::kLinear;
-      break;
-    case LrScheduler::kConstant:
-      options.kind = Kind::kConstant;
-      break;
-    case LrScheduler::kConstantWithWarmup:
-      options.kind = Kind::kConstantWithWarmup;
-      break;
-  }
-  options.learning_rate = config.learning_rate;
-  options.total_steps = total_steps;
-  options.warmup_steps = config.warmup_steps
-                             ? *config.warmup_steps
-                             : optim::warmup_steps_of_ratio(config.warmup_ratio, total_steps);
-  return optim::LrSchedule(options);
-}
-
-Run::Run(const Config& config, DType compute)
+Run::Run(const Config& config, parallel::Communicator& world, DType compute)
     : config_(config),
-      folder_(config),
-      ctx_(Device::cpu(), thread_count(config.threads), uint64_t(config.seed)),
-      data_(config, lora::Checkpoint::open(config.base_model).config().vocab, console_),
-      model_(ctx_, config.base_model, BaseChoice::of(config), console_),
+      world_(world),
+      console_(world.rank() == 0),
+      folder_(config, world),
+      ctx_(Device::cpu(), thread_count(config.threads, world), uint64_t(config.seed)),
+      data_(config, lora::Checkpoint::open(config.base_model).config().vocab, world.size(),
+            console_),
+      model_(ctx_, config.base_model, BaseChoice::of(config),
+             {world, choose_sharding(config, world)}, console_),
       plan_(data_.training, data_.options, config.num_epochs, config.max_steps.value_or(0)),
       adapters_(model_.config(), adapter_options(config)),
       decoder_(ctx_, model_.base(), model_.scheduler(), &adapters_),
       optimizer_(adapters_.size(),
                  {config.adam_beta1, config.adam_beta2, config.adam_epsilon, config.weight_decay}),
       schedule_(make_schedule(config, plan_.steps())),
-      tree_(adapters_.size(), 0, data_.options.micro_batches),
+      tree_(adapters_.size(), world.size()),
       checkpoints_(config.output_dir, config.save_total_limit) {
   ctx_.set_compute_dtype(compute);
   adapters_.init(uint64_t(config.seed));
@@ -122,35 +93,44 @@ Run::Run(const Config& config, DType compute)
     const std::string& folder = *config.lora_model_dir;
     copy_adapter(lora::load_peft(folder, model_.config()), adapters_, folder);
   }
-  state_.identity = run_identity(config, plan_.steps(), model_.fingerprint(), data_.fingerprint());
+  state_.identity = run_identity(config, {.base_hash = model_.fingerprint(),
+                                          .data_hash = data_.fingerprint(),
+                                          .micro_batches = data_.options.micro_batches,
+                                          .total_steps = plan_.steps()});
+  require_agreement(world, state_.identity);
   plan_memory();
   banner();
   resume();
   folder_.begin(data_.tokenizer);
-  metrics_.emplace(config.output_dir + "/metrics.jsonl", state_.step);
+  if (leads()) metrics_.emplace(config.output_dir + "/metrics.jsonl", state_.step);
 }
 
 void Run::plan_memory() {
+  tree_.begin_step({0, 1});
   adapters_.set_gradient_buffer(tree_.leaf());
   int64_t tokens = plan_.max_tokens();
   for (const lora::Batch& batch : evaluation_batches(data_.validation, data_.options)) {
     tokens = std::max(tokens, batch.tokens());
   }
-  const auto choose = [&](bool recompute) {
-    const auto policy = recompute ? parallel::Policy::kRecompute : parallel::Policy::kKeep;
-    model_.scheduler().set_policies(
-        std::vector<parallel::Policy>(size_t(model_.config().layers), policy));
+  const auto choose = [&](parallel::Policy otherwise) {
+    model_.scheduler().set_groups(layer_groups(config_, model_.config().layers, otherwise));
     memory_ = decoder_.plan(tokens, true);
   };
-  choose(config_.gradient_checkpointing.value_or(false));
+  choose(parallel::Policy::kKeep);
   // Left to us: keep all activations as long as they fit into what the system can spare.
-  const int64_t wanted = int64_t(memory_.activations + memory_.scratch);
-  if (!config_.gradient_checkpointing && wanted > available_bytes() / 10 * 8) choose(true);
+  const bool fits = int64_t(memory_.activations + memory_.scratch) <= available_bytes() / 10 * 8;
+  if (std::ranges::count(gather_numbers(world_, fits), 0.0) > 0) {
+    choose(parallel::Policy::kRecompute);
+  }
+  decoder_.allocate();
 }
 
 void Run::banner() {
   const lora::DecoderConfig& c = model_.config();
-  const bool recompute = model_.scheduler().policy(0) == parallel::Policy::kRecompute;
+  const parallel::Policy policy = model_.scheduler().groups().front().policy;
+  const char* kept = policy == parallel::Policy::kKeep        ? "kept"
+                     : policy == parallel::Policy::kRecompute ? "recomputed"
+                                                              : "offloaded and recomputed";
   console_.line(fmt::format("model    {} ({} layers, hidden {}, {} heads / {} kv, vocab {})",
                             config_.base_model, c.layers, c.hidden, c.heads, c.kv_heads,
                             format_count(c.vocab)));
@@ -170,11 +150,10 @@ void Run::banner() {
       config_.sample_packing ? fmt::format(", packed to {:.0f} % of {} tokens",
                                            100 * plan_.packing_efficiency(), config_.sequence_len)
                              : std::string()));
-  console_.line(
-      fmt::format("memory   activations {} ({}), scratch {}, adapter and optimizer {}; {} threads",
-                  format_bytes(int64_t(memory_.activations)), recompute ? "recomputed" : "kept",
-                  format_bytes(int64_t(memory_.scratch)),
-                  format_bytes(int64_t(adapters_.size() * sizeof(float) * 4)), ctx_.threads()));
+  console_.line(fmt::format(
+      "memory   activations {} ({}), scratch {}, adapter and optimizer {}; {} threads",
+      format_bytes(int64_t(memory_.activations)), kept, format_bytes(int64_t(memory_.scratch)),
+      format_bytes(int64_t(adapters_.size() * sizeof(float) * 4)), ctx_.threads()));
 }
 
 void Run::resume() {
@@ -183,6 +162,11 @@ void Run::resume() {
   if (*path == "auto") {
     std::vector<std::string> skipped;
     path = checkpoints_.newest(skipped);
+    const std::vector<std::string> all = gather_texts(world_, path.value_or(""));
+    if (std::ranges::count(all, all[0]) != world_.size()) {
+      fail("the ranks see different checkpoints in {}; is it on a file system that all share?",
+           config_.output_dir);
+    }
     for (const std::string& line : skipped) console_.line(line);
     if (!path) {
       console_.line("no checkpoint to resume from: starting afresh");
@@ -195,21 +179,52 @@ void Run::resume() {
 }
 
 double Run::forward_backward(int64_t step, const std::vector<lora::Batch>& batches, float scale) {
-  tree_.begin_step(0, int64_t(batches.size()));
-  double loss = 0.0;
-  for (size_t m = 0; m < batches.size(); ++m) {
-    adapters_.set_gradient_buffer(tree_.leaf());
-    const double sum = decoder_.forward(batches[m], {uint64_t(step), m}, scale);
-    if (!std::isfinite(sum)) {
-      fail(
-          "step {}: the loss is {} ({}); lower learning_rate, or check the data and the base model",
-          step + 1, sum, decoder_.describe_non_finite(batches[m]));
+  const auto total = int64_t(batches.size());
+  const auto mine = parallel::micro_batches_of(world_.rank(), world_.size(), total);
+  const int64_t most = parallel::micro_batches_of(0, world_.size(), total).count;
+  tree_.begin_step(mine);
+  std::vector<double> losses;
+  for (int64_t i = 0; i < most; ++i) {
+    if (i >= mine.count) {
+      decoder_.idle(true);
+      continue;
     }
-    loss += sum;
-    decoder_.backward(batches[m]);
+    const lora::Batch& batch = batches[size_t(mine.first + i)];
+    adapters_.set_gradient_buffer(tree_.leaf());
+    losses.push_back(decoder_.forward(batch, {uint64_t(step), uint64_t(mine.first + i)}, scale));
+    decoder_.backward(batch);
     tree_.push(ctx_);
   }
-  return loss;
+  world_.set_phase(fmt::format("step {}, exchange of losses", step + 1));
+  const std::vector<double> all = gather_dealt(world_, losses, total);
+  double sum = 0.0;
+  for (double loss : all) sum += loss;
+  if (!std::isfinite(sum)) fail_non_finite(step, batches, all);
+  return sum;
+}
+
+void Run::fail_non_finite(int64_t step, const std::vector<lora::Batch>& batches,
+                          const std::vector<double>& losses) {
+  const auto bad = std::ranges::find_if(losses, [](double x) { return !std::isfinite(x); });
+  const auto index = bad == losses.end() ? 0 : bad - losses.begin();
+  const auto mine =
+      parallel::micro_batches_of(world_.rank(), world_.size(), int64_t(batches.size()));
+  all_or_none(world_, [&] {
+    if (index < mine.first || index >= mine.first + mine.count) return decoder_.idle(false);
+    fail("step {}: the loss is {} ({}); lower learning_rate, or check the data and the base model",
+         step + 1, losses[size_t(index)], decoder_.describe_non_finite(batches[size_t(index)]));
+  });
+  fail("step {}: the loss is not finite; lower learning_rate", step + 1);
+}
+
+std::span<const float> Run::reduced_gradients(int64_t micro_batches) {
+  if (config_.reduction == Reduction::kFast) return tree_.reduce_fast(ctx_, world_);
+  return tree_.reduce(ctx_, world_, micro_batches);
+}
+
+bool Run::asked_to_stop() {
+  const std::vector<double> all = gather_numbers(world_, StopSignals::received());
+  return std::ranges::any_of(all, [](double signal) { return signal != 0.0; });
 }
 
 StepMetrics Run::run_step(int64_t step) {
@@ -220,8 +235,11 @@ StepMetrics Run::run_step(int64_t step) {
     tokens += batch.tokens();
     supervised += batch.supervised();
   }
+  world_.set_phase(fmt::format("step {}, forward and backward", step + 1));
   const double sum = forward_backward(step, batches, float(1.0 / double(supervised)));
-  const std::span<const float> grads = tree_.reduce(ctx_, model_.group(), int64_t(batches.size()));
+  world_.set_phase(fmt::format("step {}, exchange of gradients", step + 1));
+  const std::span<const float> grads = reduced_gradients(int64_t(batches.size()));
+  world_.set_phase(fmt::format("step {}, optimizer", step + 1));
   const double norm = optim::grad_norm(ctx_, grads);
   if (!std::isfinite(norm)) {
     fail("step {}: the gradient is not finite ({}); lower learning_rate", step + 1,
@@ -243,7 +261,7 @@ StepMetrics Run::run_step(int64_t step) {
 }
 
 void Run::report(const StepMetrics& m) {
-  metrics_->write(m);
+  if (metrics_) metrics_->write(m);
   if (!first_loss_) first_loss_ = m.loss;
   last_loss_ = m.loss;
   const double per_step = clock_.seconds() / double(m.step - first_step_);
@@ -261,18 +279,21 @@ void Run::report(const StepMetrics& m) {
 
 void Run::evaluate(int64_t step) {
   if (data_.validation.empty()) return;
+  world_.set_phase(fmt::format("evaluation after step {}", step));
   const auto batches = evaluation_batches(data_.validation, data_.options);
-  const Evaluation e = launch::evaluate(decoder_, batches, console_);
-  metrics_->write_evaluation(step, e.loss, e.tokens);
+  const Evaluation e = launch::evaluate(decoder_, batches, world_, console_);
+  if (metrics_) metrics_->write_evaluation(step, e.loss, e.tokens);
   console_.line(fmt::format("step {}: validation loss {:.4f}, perplexity {:.2f} ({} tokens)", step,
                             e.loss, e.perplexity(), format_count(e.tokens)));
 }
 
 void Run::save(int64_t step, bool last) {
+  world_.set_phase(fmt::format("checkpoint after step {}", step));
   try {
-    const std::string path = checkpoints_.save(state_, adapters_, optimizer_, config_.base_model);
+    const std::string path =
+        checkpoints_.save(world_, state_, adapters_, optimizer_, config_.base_model);
     if (!last) console_.line(fmt::format("step {}: saved {}", step, path));
-  } catch (const std::exception& error) {
+  } catch (const Error& error) {
     // A full disk costs this checkpoint, not the run; at the end there is nothing left to try.
     if (last) throw;
     console_.line(
@@ -282,7 +303,9 @@ void Run::save(int64_t step, bool last) {
 
 void Run::finish(int64_t step) {
   save(step, true);
-  lora::save_peft(config_.output_dir, adapters_, config_.base_model);
+  all_or_none(world_, [&] {
+    if (leads()) lora::save_peft(config_.output_dir, adapters_, config_.base_model);
+  });
   folder_.end(step, true);
   console_.line(fmt::format("done     {} steps in {}; loss {:.4f} -> {:.4f}; adapter in {}", step,
                             format_duration(clock_.seconds()), first_loss_.value_or(0.0),
@@ -297,7 +320,7 @@ int Run::loop() {
     const int64_t done = step + 1;
     const bool last = done == plan_.steps();
     if (config_.eval_steps && done % *config_.eval_steps == 0 && !last) evaluate(done);
-    if (StopSignals::received() && !last) {
+    if (asked_to_stop() && !last) {
       save(done, true);
       folder_.end(done, false);
       console_.line(fmt::format(
@@ -314,10 +337,12 @@ int Run::loop() {
 
 }  // namespace
 
-int train(const Config& config) {
+int train(const Config& config, parallel::Communicator& world) {
   validate_for_train(config);
   ignore_closed_pipes();
-  Run run(config, compute_dtype(config, cpu::has_gemm_bf16()));
+  world.set_phase("start");
+  world.set_watchdog(std::chrono::seconds(config.watchdog_seconds.value_or(0)));
+  Run run(config, world, compute_dtype(config, cpu::has_gemm_bf16()));
   return run.loop();
 }
 

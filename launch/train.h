@@ -2,6 +2,7 @@
 #pragma once
 
 #include "launch/config.h"
+#include "parallel/communicator.h"
 
 namespace tessera::launch {
 
@@ -9,7 +10,8 @@ namespace tessera::launch {
 inline constexpr int kFinished = 0;
 inline constexpr int kStopped = 3;  // by a signal, after a checkpoint; resumable
 
-/// Trains as `config` says. Returns kFinished or kStopped; throws Error.
-int train(const Config& config);
+/// Trains as `config` says, with all ranks of `world`: collective. Returns kFinished or kStopped;
+/// throws Error.
+int train(const Config& config, parallel::Communicator& world);
 
 }  // namespace tessera::launch

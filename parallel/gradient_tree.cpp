@@ -89,33 +89,43 @@ std::span<float> combine_pieces(Context& ctx, std::span<const GradientPiece> pie
   return pending.front().values;
 }
 
-GradientTree::GradientTree(size_t elements, int64_t first, int64_t count) : elements_(elements) {
-  TESSERA_CHECK(elements > 0);
-  begin_step(first, count);
+size_t slice_elements(size_t elements, int ranks) {
+  const size_t unit = kSliceUnit * size_t(ranks);
+  return (elements + unit - 1) / unit * kSliceUnit;
 }
 
-void GradientTree::begin_step(int64_t first, int64_t count) {
-  TESSERA_CHECK(first >= 0 && count >= 0);
-  range_ = {first, count};
+GradientTree::GradientTree(size_t elements, int ranks)
+    : elements_(elements), ranks_(ranks), slice_(slice_elements(elements, ranks)) {}
+
+void GradientTree::begin_step(MicroBatchRange range) {
+  TESSERA_CHECK(range.first >= 0 && range.count >= 0);
+  range_ = range;
   pushed_ = 0;
-  for (const GradientPiece& piece : pieces_) free_.push_back(piece.values);
   pieces_.clear();
-  if (!leaf_.empty()) free_.push_back(leaf_);
-  leaf_ = {};
+  leaf_ = sum_ = {};
+  free_.clear();
+  for (const Buffer& buffer : buffers_)
+    free_.emplace_back(buffer.as<float>(), slice_ * size_t(ranks_));
+}
+
+std::span<float> GradientTree::take_buffer() {
+  const size_t elements = slice_ * size_t(ranks_);
+  if (free_.empty()) {
+    buffers_.push_back(Buffer::host(elements * sizeof(float)));
+    free_.emplace_back(buffers_.back().as<float>(), elements);
+  }
+  const std::span<float> buffer = free_.back();
+  free_.pop_back();
+  return buffer;
 }
 
 std::span<float> GradientTree::leaf() {
   TESSERA_CHECK(pushed_ < range_.count);
   if (leaf_.empty()) {
-    if (free_.empty()) {
-      buffers_.push_back(Buffer::host(elements_ * sizeof(float)));
-      free_.emplace_back(buffers_.back().as<float>(), elements_);
-    }
-    leaf_ = free_.back();
-    free_.pop_back();
+    leaf_ = take_buffer();
     std::ranges::fill(leaf_, 0.0f);
   }
-  return leaf_;
+  return leaf_.first(elements_);
 }
 
 void GradientTree::push(Context& ctx) {
@@ -126,14 +136,98 @@ void GradientTree::push(Context& ctx) {
   join_siblings(ctx, pieces_, [&](std::span<float> values) { free_.push_back(values); });
 }
 
-std::span<const float> GradientTree::reduce(Context& ctx, Communicator& group, int64_t total) {
-  TESSERA_CHECK(group.size() == 1);
-  TESSERA_CHECK(pushed_ == range_.count && range_.first == 0 && range_.count == total);
-  const std::span<float> sum = combine_pieces(ctx, pieces_, total);
-  // The sum stays a pending piece, so that its buffer is not handed out again before begin_step().
-  for (const GradientPiece& piece : std::span(pieces_).subspan(1)) free_.push_back(piece.values);
-  pieces_ = {{0, total, sum}};
+std::span<float> GradientTree::received(size_t slices) {
+  const size_t bytes = slices * slice_ * sizeof(float);
+  if (received_.size() < bytes) {
+    received_ = Buffer();
+    received_ = Buffer::host(bytes);
+  }
+  return {received_.as<float>(), slices * slice_};
+}
+
+namespace {
+
+/// What each rank holds when all micro-batches are done.
+std::vector<std::vector<GradientPiece>> pieces_of_ranks(int ranks, int64_t total) {
+  std::vector<std::vector<GradientPiece>> all;
+  for (int r = 0; r < ranks; ++r) all.push_back(pieces_of(micro_batches_of(r, ranks, total)));
+  return all;
+}
+
+}  // namespace
+
+std::span<float> GradientTree::reduce_slice(Context& ctx, Communicator& group, int64_t total) {
+  TESSERA_CHECK(group.size() == ranks_ && pushed_ == range_.count);
+  if (ranks_ == 1) return sum_ = combine_pieces(ctx, pieces_, total);
+  auto all = pieces_of_ranks(ranks_, total);
+  size_t count = 0, rounds = 0;
+  for (const auto& pieces : all) {
+    count += pieces.size();
+    rounds = std::max(rounds, pieces.size());
+  }
+  // Round p: every rank that has a p-th piece sends its slices, which lie in it in rank order.
+  std::span<float> free = received(count);
+  const uint64_t slice_bytes = slice_ * sizeof(float);
+  std::vector<GradientPiece> mine;  // my slice of all pieces
+  for (size_t p = 0; p < rounds; ++p) {
+    const bool sends = p < pieces_.size();
+    const std::vector<uint64_t> out(size_t(ranks_), sends ? slice_bytes : 0);
+    std::vector<uint64_t> in;
+    const std::span<float> into = free;
+    for (const auto& pieces : all) {
+      in.push_back(p < pieces.size() ? slice_bytes : 0);
+      if (in.back() == 0) continue;
+      mine.push_back({pieces[p].start, pieces[p].size, free.first(slice_)});
+      free = free.subspan(slice_);
+    }
+    group.all_to_all({sends ? std::as_bytes(pieces_[p].values) : std::span<const std::byte>{}, out},
+                     {std::as_writable_bytes(into.first(into.size() - free.size())), in});
+  }
+  std::ranges::sort(mine, {}, &GradientPiece::start);
+  return sum_ = combine_pieces(ctx, mine, total);
+}
+
+std::span<const float> GradientTree::gather(Communicator& group) {
+  if (ranks_ == 1) return sum_.first(elements_);
+  // The pieces have been sent, so that their buffers are free, if there are any.
+  const std::span<float> all = pieces_.empty() ? take_buffer() : pieces_[0].values;
+  group.all_gather(std::as_bytes(sum_), std::as_writable_bytes(all));
+  return all.first(elements_);
+}
+
+std::span<const float> GradientTree::reduce_fast(Context& ctx, Communicator& group) {
+  TESSERA_CHECK(group.size() == ranks_ && pushed_ == range_.count);
+  if (pieces_.empty()) {
+    pieces_.push_back({0, 1, take_buffer()});
+    std::ranges::fill(pieces_[0].values, 0.0f);
+  }
+  const std::span<float> sum = pieces_[0].values.first(elements_);
+  for (const GradientPiece& piece : std::span(pieces_).subspan(1)) {
+    add(ctx, sum, piece.values.first(elements_));
+  }
+  group.all_reduce(sum);
   return sum;
+}
+
+void GradientTree::gather_slices(Communicator& group, std::span<const float> slice,
+                                 std::span<float> all) {
+  TESSERA_CHECK(slice.size() == slice_ && all.size() == elements_);
+  const std::span<float> padded = pieces_.empty() ? take_buffer() : pieces_[0].values;
+  group.all_gather(std::as_bytes(slice), std::as_writable_bytes(padded));
+  std::ranges::copy(padded.first(elements_), all.begin());
+}
+
+size_t GradientTree::bytes() const {
+  return buffers_.size() * slice_ * size_t(ranks_) * sizeof(float) + received_.size();
+}
+
+size_t GradientTree::planned_bytes(size_t elements, int rank, int ranks, int64_t total) {
+  const int64_t buffers = std::max<int64_t>(1, peak_buffers(micro_batches_of(rank, ranks, total)));
+  size_t slices = size_t(buffers) * size_t(ranks);
+  if (ranks > 1) {
+    for (const auto& pieces : pieces_of_ranks(ranks, total)) slices += pieces.size();
+  }
+  return slices * slice_elements(elements, ranks) * sizeof(float);
 }
 
 }  // namespace tessera::parallel

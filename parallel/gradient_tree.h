@@ -44,15 +44,21 @@ int64_t peak_buffers(MicroBatchRange range);
 /// combined apart.
 std::span<float> combine_pieces(Context& ctx, std::span<const GradientPiece> pieces, int64_t total);
 
-/// One rank's part of the tree. It allocates peak_buffers() buffers and keeps them from step to
-/// step.
+/// The exchange deals the elements to the ranks in equal slices, cut at multiples of 4,096 elements
+/// so that sums over chunks (the gradient norm) and blocks (8-bit state) never straddle ranks.
+inline constexpr size_t kSliceUnit = 4096;
+/// Elements of a slice; the last ones may lie beyond `elements`.
+size_t slice_elements(size_t elements, int ranks);
+
+/// One rank's part of the tree. It allocates peak_buffers() buffers, one more where the rank has no
+/// micro-batch, and what the exchange needs, and keeps them from step to step.
 class GradientTree {
  public:
-  /// Ready for a first step over micro-batches [first, first + count) of `elements` gradients each.
-  GradientTree(size_t elements, int64_t first, int64_t count);
+  /// For steps over gradients of `elements` elements, summed over `ranks` ranks.
+  GradientTree(size_t elements, int ranks);
 
-  /// Forgets the current step; the range may change, as in a short last batch.
-  void begin_step(int64_t first, int64_t count);
+  /// Forgets the current step; this rank's micro-batches are [first, first + count).
+  void begin_step(MicroBatchRange range);
 
   /// The buffer of the next micro-batch's gradients, zero when it is first asked for. Valid until
   /// push(); asked for again before that, it is the same buffer with what was added to it.
@@ -60,25 +66,45 @@ class GradientTree {
   /// The leaf is finished. Joins subtrees as soon as they are siblings.
   void push(Context& ctx);
 
-  /// The sum over all `total` micro-batches of the step, the same bits on every rank, valid until
-  /// begin_step(). Collective; all of this rank's micro-batches must have been pushed. For a group
-  /// of one rank.
-  std::span<const float> reduce(Context& ctx, Communicator& group, int64_t total);
+  /// This rank's slice of the sum over all `total` micro-batches of the step, which were dealt as
+  /// micro_batches_of() deals them. Collective; all of this rank's micro-batches must have been
+  /// pushed. Valid until begin_step(). Elements past the last are zero.
+  std::span<float> reduce_slice(Context& ctx, Communicator& group, int64_t total);
+  /// The whole sum from the slices of all ranks, the same bits on each. Collective.
+  std::span<const float> gather(Communicator& group);
+  /// Both: the sum over all `total` micro-batches, the same bits on every rank.
+  std::span<const float> reduce(Context& ctx, Communicator& group, int64_t total) {
+    reduce_slice(ctx, group, total);
+    return gather(group);
+  }
+  /// The whole sum by one all-reduce, whose bits depend on the ranks: instead of the two above.
+  std::span<const float> reduce_fast(Context& ctx, Communicator& group);
+  /// Makes every rank's `slice` (as reduce_slice() cuts them) one whole in `all`. Collective.
+  void gather_slices(Communicator& group, std::span<const float> slice, std::span<float> all);
 
   /// The finished subtrees of this rank, in order: pieces_of() what has been pushed.
   std::span<const GradientPiece> pieces() const { return pieces_; }
 
-  /// Host memory that the tree holds, for the plan.
-  size_t bytes() const { return buffers_.size() * elements_ * sizeof(float); }
+  /// Host memory that the tree holds, in bytes.
+  size_t bytes() const;
+  /// What it will hold for steps of at most `total` micro-batches, on rank `rank`.
+  static size_t planned_bytes(size_t elements, int rank, int ranks, int64_t total);
 
  private:
+  std::span<float> take_buffer();
+  std::span<float> received(size_t slices);
+
   size_t elements_;
+  int ranks_;
+  size_t slice_;
   MicroBatchRange range_{};
   int64_t pushed_ = 0;
-  std::vector<GradientPiece> pieces_;  // pending, in order
+  std::vector<GradientPiece> pieces_;  // pending, in order; all buffers are ranks_ * slice_ long
   std::span<float> leaf_;              // empty when not asked for
+  std::span<float> sum_;               // this rank's slice of the step's sum
   std::vector<Buffer> buffers_;
   std::vector<std::span<float>> free_;
+  Buffer received_;  // slices of the other ranks' pieces
 };
 
 }  // namespace tessera::parallel

@@ -1,21 +1,124 @@
 #include "parallel/layer_scheduler.h"
 
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
 #include "runtime/core/error.h"
 
 namespace tessera::parallel {
 
-LayerScheduler::LayerScheduler(const ShardedStore& store, std::vector<Policy> policies)
-    : store_(store) {
-  set_policies(std::move(policies));
+std::vector<LayerGroup> uniform_groups(int64_t layers, Policy policy, int64_t size) {
+  TESSERA_CHECK(size >= 1);
+  std::vector<LayerGroup> groups;
+  for (int64_t first = 0; first < layers; first += size) {
+    groups.push_back({first, std::min(size, layers - first), policy});
+  }
+  return groups;
 }
 
-void LayerScheduler::set_policies(std::vector<Policy> policies) {
-  TESSERA_CHECK(int64_t(policies.size()) == store_.layers());
-  policies_ = std::move(policies);
+LayerLease::LayerLease(LayerLease&& other) noexcept
+    : scheduler_(std::exchange(other.scheduler_, nullptr)), data_(other.data_) {}
+
+LayerLease::~LayerLease() {
+  if (scheduler_) scheduler_->release(data_);
 }
 
-LayerLease LayerScheduler::acquire(int64_t layer, Direction) {
-  return LayerLease(store_.shard(layer));
+LayerScheduler::LayerScheduler(Context& ctx, ShardedStore& store) : ctx_(ctx), store_(store) {
+  set_groups(uniform_groups(store.layers(), Policy::kKeep, 1));
+}
+
+LayerScheduler::~LayerScheduler() {
+  // A gather under way writes into a slot. What it throws was, or will be, met by acquire().
+  for (Slot& slot : slots_) {
+    try {
+      slot.ready.wait();
+    } catch (...) {
+    }
+  }
+}
+
+void LayerScheduler::set_groups(std::vector<LayerGroup> groups) {
+  int64_t covered = 0;
+  for (const LayerGroup& group : groups) {
+    TESSERA_CHECK(group.first == covered && group.count > 0);
+    covered += group.count;
+  }
+  TESSERA_CHECK(covered == layers() && covered > 0);
+  groups_ = std::move(groups);
+  groups_.back().policy = Policy::kKeep;
+}
+
+std::vector<int64_t> LayerScheduler::visits(bool training) const {
+  std::vector<int64_t> order;
+  for (int64_t layer = 0; layer < layers(); ++layer) order.push_back(layer);
+  if (!training) return order;
+  for (size_t g = groups_.size(); g-- > 0;) {
+    const LayerGroup& group = groups_[g];
+    if (group.policy != Policy::kKeep) {
+      for (int64_t i = 0; i < group.count; ++i) order.push_back(group.first + i);
+    }
+    for (int64_t i = group.count; i-- > 0;) order.push_back(group.first + i);
+  }
+  return order;
+}
+
+void LayerScheduler::begin_pass(std::vector<int64_t> visits) {
+  visits_ = std::move(visits);
+  next_visit_ = 0;
+}
+
+LayerLease LayerScheduler::acquire(int64_t layer) {
+  TESSERA_CHECK(next_visit_ < visits_.size() && visits_[next_visit_] == layer);
+  ++next_visit_;
+  if (ctx_.measuring()) return LayerLease(nullptr, nullptr);
+  if (store_.in_place()) return LayerLease(nullptr, store_.whole(layer).data());
+  Slot* slot = find(layer);
+  if (!slot) slot = &start_gather(layer);
+  const auto begin = std::chrono::steady_clock::now();
+  slot->ready.wait();
+  waited_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  slot->leased = true;
+  const auto ahead = std::find_if(visits_.begin() + ptrdiff_t(next_visit_), visits_.end(),
+                                  [&](int64_t other) { return other != layer; });
+  if (ahead != visits_.end() && !find(*ahead)) start_gather(*ahead);
+  return LayerLease(this, slot->memory.data());
+}
+
+void LayerScheduler::idle_pass(std::vector<int64_t> visits) {
+  begin_pass(visits);
+  for (int64_t layer : visits) acquire(layer);
+}
+
+size_t LayerScheduler::slot_bytes() const {
+  if (store_.in_place()) return 0;
+  size_t largest = 0;
+  for (int64_t l = 0; l < layers(); ++l) largest = std::max(largest, store_.padded_bytes(l));
+  return kSlots * largest;
+}
+
+LayerScheduler::Slot* LayerScheduler::find(int64_t layer) {
+  const auto slot = std::ranges::find(slots_, layer, &Slot::layer);
+  return slot == std::end(slots_) ? nullptr : &*slot;
+}
+
+LayerScheduler::Slot& LayerScheduler::start_gather(int64_t layer) {
+  const auto slot = std::ranges::find(slots_, false, &Slot::leased);
+  TESSERA_CHECK(slot != std::end(slots_));
+  if (slot->memory.size() == 0) slot->memory = Buffer::host(slot_bytes() / kSlots);
+  slot->layer = layer;
+  ctx_.comm_stream().enqueue(
+      [&store = store_, layer, to = std::span(slot->memory.data(), store_.padded_bytes(layer))] {
+        store.gather(layer, to);
+      });
+  slot->ready = ctx_.comm_stream().record();
+  return *slot;
+}
+
+void LayerScheduler::release(const std::byte* data) {
+  for (Slot& slot : slots_) {
+    if (slot.memory.data() == data) slot.leased = false;
+  }
 }
 
 }  // namespace tessera::parallel

@@ -1,32 +1,152 @@
 #include "parallel/sharded_store.h"
 
+#include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "runtime/core/arena.h"
 #include "runtime/core/error.h"
 
 namespace tessera::parallel {
+namespace {
 
-ShardedStore::ShardedStore(Communicator& group, std::span<const size_t> layer_bytes)
-    : layer_bytes_(layer_bytes.begin(), layer_bytes.end()) {
-  TESSERA_CHECK(group.size() == 1);
-  size_t total = 0;
-  for (size_t bytes : layer_bytes_) {
-    const size_t padded = (bytes + Arena::kAlignment - 1) / Arena::kAlignment * Arena::kAlignment;
-    begin_.push_back(total);
-    shard_bytes_.push_back(padded);
-    total += padded;
+int colour_of(const Communicator& world, Sharding sharding) {
+  switch (sharding.mode) {
+    case Sharding::Mode::kReplicate:
+      return world.rank();
+    case Sharding::Mode::kFull:
+      return 0;
+    case Sharding::Mode::kHybrid:
+      return sharding.group == 0 ? world.node() : world.rank() / sharding.group;
+    case Sharding::Mode::kHost:
+      return world.node();
   }
-  memory_ = Buffer::host(total);
+  return 0;
 }
 
-void ShardedStore::put(int64_t layer, size_t offset, std::span<const std::byte> bytes) {
-  TESSERA_CHECK(offset + bytes.size() <= layer_bytes(layer));
-  std::memcpy(memory_.data() + begin_[size_t(layer)] + offset, bytes.data(), bytes.size());
+/// One number of every rank.
+std::vector<int> numbers_of_all(Communicator& world, int mine) {
+  std::vector<int> all(size_t(world.size()));
+  world.all_gather(std::as_bytes(std::span(&mine, 1)), std::as_writable_bytes(std::span(all)));
+  return all;
 }
+
+}  // namespace
+
+size_t padded_layer_bytes(size_t bytes, int ranks) {
+  const size_t unit = Arena::kAlignment * size_t(ranks);
+  return (bytes + unit - 1) / unit * unit;
+}
+
+ShardedStore::ShardedStore(std::span<const size_t> layer_bytes)
+    : layer_bytes_(layer_bytes.begin(), layer_bytes.end()) {
+  for (size_t bytes : layer_bytes_) padded_bytes_.push_back(padded_layer_bytes(bytes, 1));
+}
+
+ShardedStore::ShardedStore(Communicator& world, Sharding sharding,
+                           std::span<const size_t> layer_bytes)
+    : world_(&world),
+      mode_(sharding.mode),
+      layer_bytes_(layer_bytes.begin(), layer_bytes.end()),
+      group_(world.split(colour_of(world, sharding))) {
+  if (mode_ == Sharding::Mode::kHybrid && sharding.group > 0 &&
+      world.size() % sharding.group != 0) {
+    fail_usage("sharding_group: {} ranks cannot be dealt into groups of {}; use a divisor",
+               world.size(), sharding.group);
+  }
+  member_ = numbers_of_all(world, group_->rank());
+  members_ = numbers_of_all(world, group_->size());
+  size_t total = 0;
+  for (size_t layer = 0; layer < layer_bytes_.size(); ++layer) {
+    padded_bytes_.push_back(padded_layer_bytes(layer_bytes_[layer], group_->size()));
+    const Range range = range_of(group_->rank(), group_->size(), int64_t(layer));
+    total += range.end - range.begin;
+  }
+  memory_ = group_->share(total);
+  in_place_ = group_->size() == 1 || mode_ == Sharding::Mode::kHost;
+  readable_ = true;
+  for (int member = 0; member < group_->size(); ++member) {
+    readable_ = readable_ && memory_->of(member).has_value();
+  }
+  if (mode_ == Sharding::Mode::kHost && !readable_) {
+    fail_usage("sharding: host needs memory that the ranks of a node can share; use full");
+  }
+}
+
+ShardedStore::Range ShardedStore::range_of(int member, int members, int64_t layer) const {
+  const size_t padded = padded_layer_bytes(layer_bytes(layer), members);
+  if (mode_ == Sharding::Mode::kHost) return {0, member == 0 ? padded : 0};
+  const size_t shard = padded / size_t(members);
+  return {size_t(member) * shard, size_t(member + 1) * shard};
+}
+
+size_t ShardedStore::begin_in_memory(int member, int64_t layer) const {
+  size_t begin = 0;
+  for (int64_t l = 0; l < layer; ++l) {
+    const Range range = range_of(member, group_->size(), l);
+    begin += range.end - range.begin;
+  }
+  return begin;
+}
+
+void ShardedStore::put(const BlobPart& part, std::span<const std::byte> bytes) {
+  const Range range = range_of(group_->rank(), group_->size(), part.layer);
+  std::memcpy(memory_->mine().data() + begin_in_memory(group_->rank(), part.layer) +
+                  (part.offset - range.begin),
+              bytes.data(), bytes.size());
+}
+
+void ShardedStore::distribute(std::span<const BlobPart> parts, std::span<const std::byte> mine) {
+  TESSERA_CHECK(int(parts.size()) == world_->size());
+  TESSERA_CHECK(parts[size_t(world_->rank())].bytes == mine.size());
+  // Every rank goes through the pairs in one order, so the first pair that is left always has both
+  // its ranks there, and what arrives goes straight to its place.
+  for (int from = 0; from < world_->size(); ++from) {
+    const BlobPart& part = parts[size_t(from)];
+    if (part.bytes == 0) continue;
+    TESSERA_CHECK(part.offset + part.bytes <= layer_bytes(part.layer));
+    for (int to = 0; to < world_->size(); ++to) {
+      if (from != world_->rank() && to != world_->rank()) continue;
+      const Range range = range_of(member_[size_t(to)], members_[size_t(to)], part.layer);
+      const size_t begin = std::max(range.begin, part.offset);
+      const size_t end = std::min(range.end, part.offset + part.bytes);
+      if (begin >= end) continue;
+      const BlobPart cut{part.layer, begin, end - begin};
+      if (from == to) {
+        put(cut, mine.subspan(begin - part.offset, cut.bytes));
+      } else if (from == world_->rank()) {
+        world_->send(mine.subspan(begin - part.offset, cut.bytes), to);
+      } else {
+        const size_t place = begin_in_memory(group_->rank(), part.layer) + (begin - range.begin);
+        world_->receive(memory_->mine().subspan(place, cut.bytes), from);
+      }
+    }
+  }
+}
+
+void ShardedStore::finish_loading() { world_->barrier(); }
 
 std::span<const std::byte> ShardedStore::shard(int64_t layer) const {
-  return {memory_.data() + begin_[size_t(layer)], shard_bytes_[size_t(layer)]};
+  const Range range = range_of(group_->rank(), group_->size(), layer);
+  return std::span<const std::byte>(memory_->mine())
+      .subspan(begin_in_memory(group_->rank(), layer), range.end - range.begin);
+}
+
+std::span<const std::byte> ShardedStore::whole(int64_t layer) const {
+  TESSERA_CHECK(in_place_);
+  return memory_->of(0)->subspan(begin_in_memory(0, layer), padded_bytes(layer));
+}
+
+void ShardedStore::gather(int64_t layer, std::span<std::byte> slot) {
+  TESSERA_CHECK(!in_place_ && slot.size() == padded_bytes(layer));
+  gathered_ += slot.size() - shard(layer).size();
+  if (!readable_) return group_->all_gather(shard(layer), slot);
+  const size_t begin = begin_in_memory(0, layer);  // equal shards: the same in every rank's memory
+  const size_t bytes = slot.size() / size_t(group_->size());
+  for (int member = 0; member < group_->size(); ++member) {
+    std::ranges::copy(memory_->of(member)->subspan(begin, bytes),
+                      slot.begin() + ptrdiff_t(size_t(member) * bytes));
+  }
 }
 
 }  // namespace tessera::parallel

@@ -1,41 +1,97 @@
-// The frozen layers' bytes that this rank holds. A layer is one blob; shard r is the r-th of n
-// equal byte ranges of the padded blob. Bytes only: what they mean is the business of lora/. Filled
-// once, while loading, then never written again.
+// The frozen layers' bytes, dealt over the ranks. A layer is one blob, padded so that shard r is
+// the r-th of n equal byte ranges of it. Bytes only: what they mean is the business of lora/.
+// Filled once, while loading, then never written again, so that ranks of one node read each other's
+// shards without a rendezvous.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "parallel/communicator.h"
-#include "runtime/core/buffer.h"
 
 namespace tessera::parallel {
 
+/// How the layers are dealt.
+struct Sharding {
+  enum class Mode {
+    kReplicate,  // every rank holds every layer
+    kFull,       // one shard a rank, over all ranks
+    kHybrid,     // as kFull inside a group of ranks; every group holds all
+    kHost,       // one copy a node, which its ranks read in place
+  };
+  Mode mode = Mode::kReplicate;
+  int group = 0;  // ranks of a group of kHybrid; 0: the ranks of a node
+};
+
+/// Bytes [offset, offset + bytes) of a layer's blob.
+struct BlobPart {
+  int64_t layer;
+  size_t offset;
+  size_t bytes;
+};
+
+/// A layer's blob once padded for `ranks` equal shards, each aligned for any tensor.
+size_t padded_layer_bytes(size_t bytes, int ranks);
+
 class ShardedStore {
  public:
-  /// layer_bytes[l] is the size of layer l's blob. Collective. A group of one rank holds whole
-  /// blobs.
-  ShardedStore(Communicator& group, std::span<const size_t> layer_bytes);
+  /// Sizes only, without memory: what a plan runs the model's code over.
+  explicit ShardedStore(std::span<const size_t> layer_bytes);
+  /// layer_bytes[l] is the size of layer l's blob. Collective over `world`, which is used until the
+  /// last distribute(). Error (usage) where the ranks cannot be dealt as asked.
+  ShardedStore(Communicator& world, Sharding sharding, std::span<const size_t> layer_bytes);
 
   int64_t layers() const { return int64_t(layer_bytes_.size()); }
   size_t layer_bytes(int64_t layer) const { return layer_bytes_[size_t(layer)]; }
-  size_t shard_bytes(int64_t layer) const { return shard_bytes_[size_t(layer)]; }
+  size_t padded_bytes(int64_t layer) const { return padded_bytes_[size_t(layer)]; }
   /// Bytes that this rank holds in all.
-  size_t resident_bytes() const { return memory_.size(); }
+  size_t resident_bytes() const { return memory_ ? memory_->mine().size() : 0; }
+  /// The ranks that hold the layers together.
+  int group_size() const { return group_ ? group_->size() : 1; }
 
-  /// Stores `bytes` at `offset` of a layer's blob. The caller is the only writer of that range.
-  void put(int64_t layer, size_t offset, std::span<const std::byte> bytes);
+  /// Collective over the world: parts[r] is what rank r has in `mine` (nothing if bytes is 0), and
+  /// every rank keeps what falls into its shards. All ranks pass the same parts.
+  void distribute(std::span<const BlobPart> parts, std::span<const std::byte> mine);
+  /// To be called by all ranks after the last distribute(), before anything is read.
+  void finish_loading();
 
-  /// This rank's shard; the whole padded blob when the group is one rank.
+  /// This rank's shard of a layer; empty where another rank of the node holds it (kHost).
   std::span<const std::byte> shard(int64_t layer) const;
+  /// True where every layer lies whole in memory that this rank reads in place: see whole().
+  bool in_place() const { return in_place_; }
+  std::span<const std::byte> whole(int64_t layer) const;
+  /// True where gather() is a collective call of the sharding group, and false where it only
+  /// copies.
+  bool gathers_together() const { return !in_place_ && !readable_; }
+  /// Makes a layer whole in `slot`, padded_bytes(layer) long. Not where in_place().
+  void gather(int64_t layer, std::span<std::byte> slot);
+  /// Bytes that gather() brought from other ranks so far; from any thread.
+  uint64_t gathered_bytes() const { return gathered_; }
 
  private:
+  struct Range {
+    size_t begin, end;
+  };
+  /// What a member of a sharding group holds of a layer.
+  Range range_of(int member, int members, int64_t layer) const;
+  size_t begin_in_memory(int member, int64_t layer) const;
+  void put(const BlobPart& part, std::span<const std::byte> bytes);
+
+  Communicator* world_ = nullptr;
+  Sharding::Mode mode_ = Sharding::Mode::kReplicate;
   std::vector<size_t> layer_bytes_;
-  std::vector<size_t> shard_bytes_;
-  std::vector<size_t> begin_;  // of each layer's shard in memory_
-  Buffer memory_;
+  std::vector<size_t> padded_bytes_;
+  std::vector<int> member_;   // of each world rank: its rank in its group ...
+  std::vector<int> members_;  // ... and that group's size
+  std::unique_ptr<Communicator> group_;
+  std::unique_ptr<SharedMemory> memory_;  // the shards, layer after layer
+  bool in_place_ = false;
+  bool readable_ = false;  // all shards of the group can be read by this node
+  std::atomic<uint64_t> gathered_ = 0;
 };
 
 }  // namespace tessera::parallel

@@ -54,30 +54,60 @@ BlockLayout::BlockLayout(const DecoderConfig& c, const BaseFormat& format) {
   bytes = end + 2 * norm_bytes;
 }
 
-BaseWeights::BaseWeights(const DecoderConfig& config, const BaseFormat& format,
-                         parallel::Communicator& group)
+OuterLayout::OuterLayout(const DecoderConfig& c, const BaseFormat& format) {
+  const size_t elements = size_t(c.vocab * c.hidden);
+  norm = aligned(elements * size_of(format.embedding));
+  const size_t norm_end = norm + aligned(size_t(c.hidden) * size_of(format.norm));
+  head = c.tied_head ? 0 : norm_end;
+  bytes = c.tied_head ? norm_end : norm_end + elements * size_of(format.head);
+}
+
+namespace {
+
+/// Read in place by all ranks of a node; whole on each rank where the layers are, too.
+parallel::Sharding outer_sharding(parallel::Sharding layers) {
+  using Mode = parallel::Sharding::Mode;
+  return {layers.mode == Mode::kReplicate ? Mode::kReplicate : Mode::kHost, 0};
+}
+
+}  // namespace
+
+BaseWeights::BaseWeights(const DecoderConfig& config, const BaseFormat& format)
     : config_(config),
       format_(format),
       layout_(config, format),
-      store_(group, layer_sizes(config, layout_)) {
-  const size_t elements = size_t(config.vocab * config.hidden);
-  norm_offset_ = aligned(elements * size_of(format.embedding));
-  const size_t norm_end = norm_offset_ + aligned(size_t(config.hidden) * size_of(format.norm));
-  head_offset_ = config.tied_head ? 0 : norm_end;
-  outer_ = Buffer::host(config.tied_head ? norm_end : norm_end + elements * size_of(format.head));
+      outer_layout_(config, format),
+      store_(layer_sizes(config, layout_)),
+      outer_({&outer_layout_.bytes, 1}) {}
+
+BaseWeights::BaseWeights(const DecoderConfig& config, const BaseFormat& format,
+                         parallel::Communicator& world, parallel::Sharding sharding)
+    : config_(config),
+      format_(format),
+      layout_(config, format),
+      outer_layout_(config, format),
+      store_(world, sharding, layer_sizes(config, layout_)),
+      outer_(world, outer_sharding(sharding), {&outer_layout_.bytes, 1}) {}
+
+Tensor BaseWeights::outer_tensor(size_t offset, DType dtype,
+                                 std::initializer_list<int64_t> shape) const {
+  // A Tensor has no const variant; nothing writes through these.
+  std::byte* data =
+      outer_.in_place() ? const_cast<std::byte*>(outer_.whole(0).data()) + offset : nullptr;
+  return Tensor(data, dtype, shape);
 }
 
 Tensor BaseWeights::embedding() const {
-  return Tensor(outer_.data(), format_.embedding, {config_.vocab, config_.hidden});
+  return outer_tensor(0, format_.embedding, {config_.vocab, config_.hidden});
 }
 
 Tensor BaseWeights::final_norm() const {
-  return Tensor(outer_.data() + norm_offset_, format_.norm, {config_.hidden});
+  return outer_tensor(outer_layout_.norm, format_.norm, {config_.hidden});
 }
 
 Tensor BaseWeights::head_weight() const {
-  return Tensor(outer_.data() + head_offset_, config_.tied_head ? format_.embedding : format_.head,
-                {config_.vocab, config_.hidden});
+  return outer_tensor(outer_layout_.head, config_.tied_head ? format_.embedding : format_.head,
+                      {config_.vocab, config_.hidden});
 }
 
 quant::FrozenMatrix BaseWeights::head() const {

@@ -1,6 +1,6 @@
 // The frozen base model in memory: every layer as one blob in a ShardedStore, and the tensors
-// outside the layers (embedding, final norm, head) in the checkpoint's own dtype. Never written
-// after loading.
+// outside the layers (embedding, final norm, head) as one more blob in the checkpoint's own dtype.
+// Sharded or not, a node holds the outer blob once. Never written after loading.
 #pragma once
 
 #include <array>
@@ -35,10 +35,22 @@ struct BlockLayout {
   size_t bytes;
 };
 
+/// Where the tensors outside the layers lie in their blob.
+struct OuterLayout {
+  OuterLayout(const DecoderConfig& config, const BaseFormat& format);
+
+  size_t norm;  // the embedding is at 0
+  size_t head;  // 0 where it is tied
+  size_t bytes;
+};
+
 class BaseWeights {
  public:
-  /// Reserves the memory; load_base() fills it.
-  BaseWeights(const DecoderConfig& config, const BaseFormat& format, parallel::Communicator& group);
+  /// Shapes only, for planning.
+  BaseWeights(const DecoderConfig& config, const BaseFormat& format);
+  /// Reserves this rank's memory; load_base() fills it. Collective.
+  BaseWeights(const DecoderConfig& config, const BaseFormat& format, parallel::Communicator& world,
+              parallel::Sharding sharding);
 
   const DecoderConfig& config() const { return config_; }
   const BaseFormat& format() const { return format_; }
@@ -51,20 +63,22 @@ class BaseWeights {
   /// [V, C] as a matrix in its dtype; the embedding's memory when tied.
   quant::FrozenMatrix head() const;
 
-  /// The memory behind embedding, final norm and head.
-  std::span<const std::byte> outer_bytes() const { return {outer_.data(), outer_.size()}; }
-  Tensor head_weight() const;  // [V, C]; for untied heads, where the loader writes
+  parallel::ShardedStore& outer() { return outer_; }
+  const OuterLayout& outer_layout() const { return outer_layout_; }
 
   /// Bytes that this rank holds in all.
-  size_t bytes() const { return store_.resident_bytes() + outer_.size(); }
+  size_t bytes() const { return store_.resident_bytes() + outer_.resident_bytes(); }
 
  private:
+  Tensor outer_tensor(size_t offset, DType dtype, std::initializer_list<int64_t> shape) const;
+  Tensor head_weight() const;  // [V, C]
+
   DecoderConfig config_;
   BaseFormat format_;
   BlockLayout layout_;
+  OuterLayout outer_layout_;
   parallel::ShardedStore store_;
-  size_t norm_offset_, head_offset_;  // in outer_
-  Buffer outer_;
+  parallel::ShardedStore outer_;  // of one layer
 };
 
 /// The format that stores a 16- or 32-bit float dtype as it is.

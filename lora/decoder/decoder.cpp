@@ -11,7 +11,7 @@
 
 namespace tessera::lora {
 
-using parallel::Direction;
+using parallel::LayerGroup;
 using parallel::LayerLease;
 using parallel::Policy;
 
@@ -28,20 +28,18 @@ Decoder::Memory Decoder::plan(int64_t max_tokens, bool training) {
   std::iota(batch.positions.begin(), batch.positions.end(), 0);
   batch.starts = {0, int32_t(max_tokens)};
 
-  reserve_rope(max_tokens);
-  measure();
-  if (training) {
-    forward(batch, {}, 1.0f);
-    backward(batch);
-  } else {
-    loss(batch, nullptr);
-  }
-  return allocate_arenas();
+  shape_rope(max_tokens);
+  return measured([&] {
+    if (training) {
+      forward(batch, {}, 1.0f);
+      backward(batch);
+    } else {
+      loss(batch, nullptr);
+    }
+  });
 }
 
 Decoder::Memory Decoder::plan_steps(int64_t max_tokens, const KvCache& cache) {
-  reserve_rope(cache.capacity());
-  measure();
   // The widest call: every sequence gets a token, one gets all that are left.
   const int64_t feeds = std::min(cache.sequences(), max_tokens);
   const std::vector<int32_t> ids(size_t(max_tokens), 0);
@@ -49,30 +47,44 @@ Decoder::Memory Decoder::plan_steps(int64_t max_tokens, const KvCache& cache) {
   for (int64_t s = 0; s < feeds; ++s) {
     all.push_back({s, std::span(ids).first(size_t(s == 0 ? max_tokens - feeds + 1 : 1))});
   }
-  run_steps(cache, all);
-  return allocate_arenas();
+  shape_rope(cache.capacity());
+  return measured([&] { run_steps(cache, all); });
 }
 
-void Decoder::measure() {
+Decoder::Memory Decoder::measured(FunctionRef<void()> run) {
   activations_ = Arena();
   ctx_.set_scratch(Arena());
+  offloaded_.set_host(Arena());
+  run();
+  return planned_ = high_water();
 }
 
-Decoder::Memory Decoder::allocate_arenas() {
-  const Memory memory{activations_.high_water(), ctx_.scratch().high_water()};
-  activations_ = Arena(memory.activations);
-  ctx_.set_scratch(Arena(memory.scratch));
-  return memory;
+Decoder::Memory Decoder::high_water() {
+  return {.activations = activations_.high_water(),
+          .scratch = ctx_.scratch().high_water(),
+          .offloaded = offloaded_.host().high_water(),
+          .tables = cos_.bytes() + sin_.bytes()};
 }
 
-void Decoder::reserve_rope(int64_t positions) {
-  const DecoderConfig& c = config();
-  const size_t half = size_t(positions * c.head_dim / 2);
-  rope_memory_ = Buffer::host(2 * half * sizeof(float));
-  float* table = rope_memory_.as<float>();
-  cos_ = Tensor::of(std::span(table, half), {positions, c.head_dim / 2});
-  sin_ = Tensor::of(std::span(table + half, half), {positions, c.head_dim / 2});
-  rope_table(cos_, sin_, c.rope_theta, c.rope_scaling);
+void Decoder::allocate() {
+  activations_ = Arena(planned_.activations);
+  ctx_.set_scratch(Arena(planned_.scratch));
+  offloaded_.set_host(Arena(planned_.offloaded));
+  fill_rope();
+}
+
+void Decoder::shape_rope(int64_t positions) {
+  cos_ = sin_ = Tensor(nullptr, DType::kF32, {positions, config().head_dim / 2});
+}
+
+void Decoder::fill_rope() {
+  rope_memory_ = Buffer::host(cos_.bytes() + sin_.bytes());
+  const auto at = [&](size_t offset) {
+    return Tensor(rope_memory_.data() + offset, DType::kF32, {cos_.rows(), cos_.cols()});
+  };
+  cos_ = at(0);
+  sin_ = at(cos_.bytes());
+  rope_table(cos_, sin_, config().rope_theta, config().rope_scaling);
 }
 
 BlockInput Decoder::input_of(const Batch& batch) const {
@@ -107,76 +119,113 @@ Block Decoder::bind(const LayerLease& lease, int64_t layer) const {
            linear(Site::kGate), linear(Site::kUp), linear(Site::kDown)}};
 }
 
-void Decoder::embed(Tensor x, const Batch& batch) {
-  embedding(ctx_, x, base_.embedding(), batch.ids);
-}
-
 double Decoder::forward(const Batch& batch, RunKey key, float scale) {
   const int64_t n = batch.tokens(), c = config().hidden;
+  const std::span<const LayerGroup> groups = scheduler_.groups();
   pass_ = {key, true};
+  scheduler_.begin_pass(scheduler_.visits(true));
   activations_.release(0);
   saved_.assign(size_t(config().layers), {});
-  marks_.assign(size_t(config().layers), 0);
-  const BlockInput input = input_of(batch);
+  inputs_.assign(groups.size() + 1, {});
+  marks_.assign(groups.size(), 0);
   gradient_ = activations_.f32({n, c});
-  Tensor x = activations_.f32({n, c});
-  embed(x, batch);
-  for (int64_t layer = 0; layer < config().layers; ++layer) {
-    const LayerLease lease = scheduler_.acquire(layer, Direction::kUp);
-    const Block block = bind(lease, layer);
-    BlockSaved& saved = saved_[size_t(layer)];
-    marks_[size_t(layer)] = activations_.mark();
-    Tensor y = activations_.f32({n, c});
+  offloaded_.begin(activations_, offloads_before(groups.size()), n, c);
+  const auto place_of_input = [&](size_t g) {
+    const bool offload = g < groups.size() && groups[g].policy == Policy::kOffload;
+    return offload ? offloaded_.buffer(offloads_before(g)) : activations_.f32({n, c});
+  };
+
+  const BlockInput input = input_of(batch);
+  inputs_[0] = place_of_input(0);
+  embedding(ctx_, inputs_[0], base_.embedding(), batch.ids);
+  for (size_t g = 0; g < groups.size(); ++g) {
+    if (groups[g].policy == Policy::kOffload) offloaded_.put(ctx_, offloads_before(g));
+    marks_[g] = activations_.mark();
+    inputs_[g + 1] = place_of_input(g + 1);
     const size_t mark = activations_.mark();
-    saved = allocate_saved(activations_, config(), block, x);
-    block_forward(ctx_, y, saved, block, input,
-                  [&](const BlockSaved& s) { attend_within_samples(ctx_, s, input); });
-    if (recomputes(layer)) activations_.release(mark);
-    x = y;
+    run_group(groups[g], inputs_[g], inputs_[g + 1], input);
+    if (groups[g].policy != Policy::kKeep) activations_.release(mark);
   }
-  return head_loss(ctx_, {.d = gradient_, .scale = scale}, x, batch.targets, head());
+  return head_loss(ctx_, {.d = gradient_, .scale = scale}, inputs_.back(), batch.targets, head());
+}
+
+int64_t Decoder::offloads_before(size_t group) const {
+  return std::ranges::count(scheduler_.groups().first(group), Policy::kOffload,
+                            &LayerGroup::policy);
+}
+
+void Decoder::run_group(const LayerGroup& group, Tensor x, Tensor y, const BlockInput& input) {
+  for (int64_t i = 0; i < group.count; ++i) {
+    const int64_t layer = group.first + i;
+    const LayerLease lease = scheduler_.acquire(layer);
+    const Block block = bind(lease, layer);
+    const Tensor out = i + 1 == group.count ? y : activations_.f32({x.rows(), x.cols()});
+    BlockSaved& saved = saved_[size_t(layer)];
+    saved = allocate_saved(activations_, config(), block, x);
+    block_forward(ctx_, out, saved, block, input,
+                  [&](const BlockSaved& s) { attend_within_samples(ctx_, s, input); });
+    x = out;
+  }
 }
 
 void Decoder::backward(const Batch& batch) {
+  const std::span<const LayerGroup> groups = scheduler_.groups();
   const BlockInput input = input_of(batch);
-  for (int64_t layer = config().layers - 1; layer >= 0; --layer) {
-    const LayerLease lease = scheduler_.acquire(layer, Direction::kDown);
-    const Block block = bind(lease, layer);
-    BlockSaved saved = saved_[size_t(layer)];
-    if (recomputes(layer)) {
-      saved = allocate_saved(activations_, config(), block, saved.x);
-      block_forward(ctx_, Tensor(), saved, block, input,
-                    [&](const BlockSaved& s) { attend_within_samples(ctx_, s, input); });
+  for (size_t g = groups.size(); g-- > 0;) {
+    const LayerGroup& group = groups[g];
+    if (group.policy != Policy::kKeep) {
+      activations_.release(marks_[g]);  // the group's output served its last reader
+      const Tensor x =
+          group.policy == Policy::kOffload ? offloaded_.take(ctx_, offloads_before(g)) : inputs_[g];
+      run_group(group, x, Tensor(), input);
     }
-    block_backward(ctx_, gradient_, saved, block, input, layer > 0);
-    activations_.release(marks_[size_t(layer)]);
+    for (int64_t layer = group.first + group.count - 1; layer >= group.first; --layer) {
+      const LayerLease lease = scheduler_.acquire(layer);
+      block_backward(ctx_, gradient_, saved_[size_t(layer)], bind(lease, layer), input, layer > 0);
+    }
+    activations_.release(marks_[g]);
   }
 }
 
-double Decoder::run_forward(const Batch& batch, std::vector<float>* losses,
-                            FunctionRef<void(int64_t, Tensor)> visit) {
+Tensor Decoder::run_layers(const Batch& batch, AttendAt attend, Visit visit) {
   const int64_t n = batch.tokens(), c = config().hidden;
   pass_ = {};
+  scheduler_.begin_pass(scheduler_.visits(false));
   activations_.release(0);
   const BlockInput input = input_of(batch);
   Tensor x = activations_.f32({n, c}), y = activations_.f32({n, c});
-  embed(x, batch);
+  embedding(ctx_, x, base_.embedding(), batch.ids);
   visit(-1, x);
   for (int64_t layer = 0; layer < config().layers; ++layer) {
-    const LayerLease lease = scheduler_.acquire(layer, Direction::kUp);
+    const LayerLease lease = scheduler_.acquire(layer);
     const Block block = bind(lease, layer);
     ArenaScope scope(activations_);
     block_forward(ctx_, y, allocate_saved(activations_, config(), block, x), block, input,
-                  [&](const BlockSaved& s) { attend_within_samples(ctx_, s, input); });
+                  [&](const BlockSaved& s) { attend(layer, s); });
     std::swap(x, y);
     visit(layer, x);
   }
+  return x;
+}
+
+Tensor Decoder::run_layers_on_samples(const Batch& batch, Visit visit) {
+  const BlockInput input = input_of(batch);
+  return run_layers(
+      batch, [&](int64_t, const BlockSaved& s) { attend_within_samples(ctx_, s, input); }, visit);
+}
+
+double Decoder::loss(const Batch& batch, std::vector<float>* losses) {
+  const Tensor x = run_layers_on_samples(batch, [](int64_t, Tensor) {});
   return head_loss(ctx_, {.losses = losses}, x, batch.targets, head());
+}
+
+void Decoder::idle(bool training) {
+  if (base_.store().gathers_together()) scheduler_.idle_pass(scheduler_.visits(training));
 }
 
 std::string Decoder::describe_non_finite(const Batch& batch) {
   std::string where;
-  run_forward(batch, nullptr, [&](int64_t layer, Tensor x) {
+  run_layers_on_samples(batch, [&](int64_t layer, Tensor x) {
     const auto bad = [](float value) { return !std::isfinite(value); };
     const std::span<const float> values = x.span<const float>();
     if (!where.empty() || std::none_of(values.begin(), values.end(), bad)) return;
@@ -202,21 +251,10 @@ Tensor Decoder::run_steps(const KvCache& cache, std::span<const Feed> feeds) {
     for (int64_t i = 0; i < count; ++i) batch.positions.push_back(int32_t(first + i));
     last.push_back(int32_t(batch.ids.size()) - 1);
   }
-  const int64_t n = batch.tokens(), c = config().hidden;
-  pass_ = {};
-  activations_.release(0);
-  const BlockInput input = input_of(batch);
-  Tensor x = activations_.f32({n, c}), y = activations_.f32({n, c});
-  embed(x, batch);
-  for (int64_t layer = 0; layer < config().layers; ++layer) {
-    const LayerLease lease = scheduler_.acquire(layer, Direction::kUp);
-    const Block block = bind(lease, layer);
-    ArenaScope scope(activations_);
-    block_forward(ctx_, y, allocate_saved(activations_, config(), block, x), block, input,
-                  [&](const BlockSaved& s) { attend_to_cache(s, layer, cache, feeds); });
-    std::swap(x, y);
-  }
-  Tensor ends = activations_.f32({int64_t(feeds.size()), c});
+  const Tensor x = run_layers(
+      batch, [&](int64_t layer, const BlockSaved& s) { attend_to_cache(s, layer, cache, feeds); },
+      [](int64_t, Tensor) {});
+  Tensor ends = activations_.f32({int64_t(feeds.size()), config().hidden});
   Tensor logits = activations_.f32({int64_t(feeds.size()), config().vocab});
   gather_rows(ctx_, ends, x, last);
   head_logits(ctx_, logits, ends, head());
@@ -238,11 +276,6 @@ void Decoder::attend_to_cache(const BlockSaved& s, int64_t layer, const KvCache&
                      {s.q.slice(row, row + count), keys, values, first, attention_shape(config())});
     row += count;
   }
-}
-
-bool Decoder::recomputes(int64_t layer) const {
-  // Backward begins with the last layer, so keeping it costs no peak and saves its second forward.
-  return scheduler_.policy(layer) == Policy::kRecompute && layer + 1 < config().layers;
 }
 
 Head Decoder::head() const { return {base_.final_norm(), base_.head(), config().rms_eps}; }

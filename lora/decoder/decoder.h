@@ -1,7 +1,7 @@
 // The decoder that is trained: embedding, L blocks over frozen weights with adapters, head and
 // loss. forward() leaves what backward() needs; backward() accumulates into the adapters'
-// gradients. All memory comes from two arenas that plan() measures and allocates once, before any
-// training.
+// gradients. All memory comes from three arenas that plan() measures, and allocate() makes once,
+// before any training.
 #pragma once
 
 #include <memory>
@@ -12,6 +12,7 @@
 #include "lora/decoder/batch.h"
 #include "lora/decoder/head.h"
 #include "lora/decoder/kv_cache.h"
+#include "lora/decoder/offloaded_inputs.h"
 #include "parallel/layer_scheduler.h"
 
 namespace tessera::lora {
@@ -29,13 +30,21 @@ class Decoder {
   Decoder(Context& ctx, BaseWeights& base, parallel::LayerScheduler& scheduler,
           const AdapterSet* adapters);
 
-  /// Activation and scratch bytes of the largest batch, by running the code over measure-only
-  /// arenas; then allocates them. `training` false plans for loss() only.
+  /// Bytes that the largest batch needs, by running the code over measure-only arenas. Nothing of
+  /// that size is allocated. `training` false plans for loss() only.
   struct Memory {
     size_t activations = 0;
     size_t scratch = 0;
+    size_t offloaded = 0;  // in host memory
+    size_t tables = 0;     // cosines and sines of the positions
+
+    bool operator==(const Memory&) const = default;
   };
   Memory plan(int64_t max_tokens, bool training);
+  /// Makes the memory that the last plan() or plan_steps() found.
+  void allocate();
+  /// What has been in use at most since allocate().
+  Memory high_water();
 
   /// Sum of the losses of the supervised tokens. Prepares backward() of `scale` times that sum.
   double forward(const Batch& batch, RunKey key, float scale);
@@ -43,9 +52,11 @@ class Decoder {
   void backward(const Batch& batch);
 
   /// The same sum without dropout and without a backward; per-token losses appended if asked for.
-  double loss(const Batch& batch, std::vector<float>* losses) {
-    return run_forward(batch, losses, [](int64_t, Tensor) {});
-  }
+  double loss(const Batch& batch, std::vector<float>* losses);
+
+  /// Takes part in the gathers of a forward (and backward) that other ranks run: what a rank calls
+  /// that has no batch while others of its group have. Nothing where gathers are not collective.
+  void idle(bool training);
 
   /// Runs a batch whose loss is not finite once more, and says where the first bad value appears:
   /// "first in layer 3" or the like.
@@ -65,20 +76,26 @@ class Decoder {
     bool training;
   };
 
-  /// Forward without a backward; `visit` sees every block's output [N, C] (layer -1: the
-  /// embedding).
-  double run_forward(const Batch& batch, std::vector<float>* losses,
-                     FunctionRef<void(int64_t layer, Tensor x)> visit);
-  void measure();
-  Memory allocate_arenas();
+  /// Sees every block's output [N, C] (layer -1: the embedding) of a forward.
+  using Visit = FunctionRef<void(int64_t layer, Tensor x)>;
+  /// How each layer's attention is done: AttendAt(layer, s).
+  using AttendAt = FunctionRef<void(int64_t layer, const BlockSaved& s)>;
+
+  /// The last block's output, without anything left for a backward.
+  Tensor run_layers(const Batch& batch, AttendAt attend, Visit visit);
+  Tensor run_layers_on_samples(const Batch& batch, Visit visit);
   Tensor run_steps(const KvCache& cache, std::span<const Feed> feeds);
+  /// Layers of a group from x; fills saved_. y is the last one's output; empty: not computed.
+  void run_group(const parallel::LayerGroup& group, Tensor x, Tensor y, const BlockInput& input);
+
+  int64_t offloads_before(size_t group) const;
+  Memory measured(FunctionRef<void()> run);
   void attend_to_cache(const BlockSaved& s, int64_t layer, const KvCache& cache,
                        std::span<const Feed> feeds);
-  void reserve_rope(int64_t positions);
+  void shape_rope(int64_t positions);
+  void fill_rope();
   BlockInput input_of(const Batch& batch) const;
   Block bind(const parallel::LayerLease& lease, int64_t layer) const;
-  void embed(Tensor x, const Batch& batch);
-  bool recomputes(int64_t layer) const;
   Head head() const;
 
   Context& ctx_;
@@ -88,10 +105,13 @@ class Decoder {
   Buffer rope_memory_;
   Tensor cos_, sin_;
 
+  Memory planned_;
   Arena activations_;
+  OffloadedInputs offloaded_;
   Pass pass_{};
-  std::vector<BlockSaved> saved_;  // of each layer; only x where the policy is to recompute
-  std::vector<size_t> marks_;      // of activations_ before each layer
+  std::vector<BlockSaved> saved_;  // of each layer that is kept, or being recomputed
+  std::vector<Tensor> inputs_;     // [N, C] of each group, and the last one's output
+  std::vector<size_t> marks_;      // of activations_ before each group
   Tensor gradient_;                // [N, C] of the last block's output, set by forward()
 };
 

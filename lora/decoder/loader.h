@@ -1,5 +1,6 @@
-// Fills BaseWeights from a checkpoint, one tensor at a time: peak host memory is the quantized
-// model, one tensor in float32 and its blob.
+// Fills BaseWeights from a checkpoint, one tensor at a time: each is read and quantized by one
+// rank, which sends every rank the bytes of its shard. Peak host memory of a rank is its shard, one
+// tensor in float32 and its blob; the 16-bit model never exists.
 #pragma once
 
 #include "lora/decoder/base_weights.h"
@@ -16,8 +17,10 @@ using LoadProgress = FunctionRef<void(int64_t done, int64_t total)>;
 BaseFormat checkpoint_format(const Checkpoint& checkpoint);
 
 /// Reads, checks (finite values only, else Error naming the tensor) and stores every tensor.
-void load_base(Context& ctx, const Checkpoint& checkpoint, BaseWeights& base,
-               LoadProgress progress);
+/// Collective over the world that `base` was made for. Returns a hash of all frozen bytes, which
+/// does not depend on the ranks.
+uint64_t load_base(Context& ctx, const Checkpoint& checkpoint, BaseWeights& base,
+                   parallel::Communicator& world, LoadProgress progress);
 
 /// "model.layers.3.self_attn.q_proj.weight"
 std::string weight_name(int64_t layer, Site site);

@@ -27,6 +27,7 @@ json logits_of_rows(int argc, char** argv) {
     const auto ids = json::parse(line).at("input_ids").get<std::vector<int32_t>>();
     lora::KvCache cache(model.config(), 1, int64_t(ids.size()));
     model.decoder().plan_steps(int64_t(ids.size()), cache);
+    model.decoder().allocate();
     const lora::Feed feed{0, ids};
     const Tensor logits = model.decoder().step(cache, {&feed, 1});
     const std::span<const float> values = logits.span<const float>();

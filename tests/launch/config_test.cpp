@@ -90,7 +90,7 @@ TEST(Config, ReadsEveryKindOfValue) {
   EXPECT_EQ(config.num_epochs, 3);
   EXPECT_FALSE(config.sample_packing);
   EXPECT_FALSE(config.shuffle);
-  EXPECT_EQ(config.gradient_checkpointing, true);
+  EXPECT_EQ(config.gradient_checkpointing, Checkpointing::kYes);
   EXPECT_EQ(config.optimizer, OptimizerKind::kAdamW);
   EXPECT_EQ(config.resume_from_checkpoint, "auto");
   EXPECT_EQ(config.memory_budget, int64_t{22} << 30);
@@ -342,7 +342,8 @@ Config with_every_key_set() {
       "datasets: [{path: '~', type: tokenized}, {path: /a/b}]\nval_set_size: 0.1\ntrain_on_inputs: "
       "true\nsequence_len: 77\nexcess_length_strategy: truncate\nsample_packing: false\nshuffle: "
       "false\nmicro_batch_size: 2\nglobal_batch_size: 6\nnum_epochs: 4\nmax_steps: 9\n"
-      "gradient_checkpointing: false\nseed: 9223372036854775807\noptimizer: paged_adamw_8bit\n"
+      "gradient_checkpointing: offload\ngradient_checkpointing_layers: 3\nseed: "
+      "9223372036854775807\noptimizer: paged_adamw_8bit\n"
       "learning_rate: 0.1234567890123456789\nadam_beta1: 0.8\nadam_beta2: 0.99\nadam_epsilon: "
       "1e-300\nweight_decay: 0.3\nmax_grad_norm: 0\nlr_scheduler: linear\nwarmup_steps: 2\n"
       "optimizer_page_dir: '1'\noptimizer_page_budget: 1000000001B\noptimizer_sharding: true\n"
@@ -405,8 +406,7 @@ TEST(Config, EveryKeySetsItsOwnFieldOnly) {
 TEST(Config, WhatThisVersionLacksIsSaid) {
   for (const std::string setting :
        {"optimizer: paged_adamw_8bit", "optimizer: paged_adamw", "optimizer: adamw_bnb_8bit",
-        "sharding: full", "sharding: hybrid", "sharding: host", "reduction: fast",
-        "memory_budget: 8GiB", "optimizer_sharding: true", "watchdog_seconds: 5", "profile: true",
+        "memory_budget: 8GiB", "optimizer_sharding: true", "profile: true",
         "micro_batch_size: auto"}) {
     const std::string message = support_error(setting);
     EXPECT_TRUE(message.starts_with("run.yml:1: " + setting.substr(0, setting.find(':'))))
@@ -419,12 +419,12 @@ TEST(Config, WhatThisVersionLacksIsSaid) {
         "bnb_4bit_compute_dtype: torch.float16"}) {
     EXPECT_EQ(support_error(setting), "accepted");
   }
-  EXPECT_EQ(support_error("sharding: full\n\nprofile: yes"),
-            "run.yml:3: profile: true is not in this version; run.yml:1: sharding: full is not in "
-            "this version; leave out what this version does not do");
+  EXPECT_EQ(
+      support_error("memory_budget: 1GiB\n\nprofile: yes"),
+      "run.yml:3: profile: true is not in this version; run.yml:1: memory_budget: 1GiB is not "
+      "in this version; leave out what this version does not do");
   for (const std::string pair : {"optimizer_page_budget: 1GiB\noptimizer: paged_adamw_8bit",
-                                 "optimizer_page_dir: x\noptimizer: paged_adamw_8bit",
-                                 "sharding_group: 2\nsharding: hybrid"}) {
+                                 "optimizer_page_dir: x\noptimizer: paged_adamw_8bit"}) {
     EXPECT_TRUE(contains(support_error(pair),
                          "run.yml:1: " + pair.substr(0, pair.find('\n')) + " is not in this"))
         << pair;

@@ -171,6 +171,7 @@ TEST(Generate, EqualsAnIndependentImplementation) {
       batch.starts.push_back(int32_t(batch.ids.size()));
     }
     model.decoder().plan(batch.tokens(), false);
+    model.decoder().allocate();
     const double loss = model.decoder().loss(batch, nullptr) / double(batch.supervised());
     const auto text = root[name]["nll_tinystories_sample"].get<std::string>();
     EXPECT_EQ(

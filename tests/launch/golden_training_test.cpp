@@ -13,6 +13,7 @@
 #include "launch/train.h"
 #include "lora/decoder/checkpoint.h"
 #include "lora/peft.h"
+#include "parallel/self_communicator.h"
 #include "runtime/cpu/gemm_bf16.h"
 #include "runtime/io/json.h"
 #include "runtime/io/safetensors.h"
@@ -85,7 +86,8 @@ warmup_steps: 2
         fmt::format("datasets=[{{path: {}/{}/data.jsonl, type: tokenized}}]", TESSERA_GOLDEN_DIR,
                     golden)};
     overrides.insert(overrides.end(), extra.begin(), extra.end());
-    EXPECT_EQ(train(load_config((dir_ / "config.yml").string(), overrides)), kFinished);
+    parallel::SelfCommunicator alone;
+    EXPECT_EQ(train(load_config((dir_ / "config.yml").string(), overrides), alone), kFinished);
     return out;
   }
 

@@ -7,6 +7,7 @@
 
 #include "launch/model.h"
 #include "lora/peft.h"
+#include "parallel/self_communicator.h"
 
 namespace tessera::launch::testing {
 
@@ -20,7 +21,7 @@ class TestModel {
  public:
   explicit TestModel(const std::string& path, const BaseChoice& choice = as_stored(),
                      const std::optional<std::string>& adapter = std::nullopt)
-      : ctx_(Device::cpu(), 2, 1), model_(ctx_, path, choice, console_) {
+      : ctx_(Device::cpu(), 2, 1), model_(ctx_, path, choice, {alone_, {}}, console_) {
     if (adapter) adapters_ = lora::load_peft(*adapter, model_.config());
     decoder_ = std::make_unique<lora::Decoder>(ctx_, model_.base(), model_.scheduler(),
                                                adapters_ ? &*adapters_ : nullptr);
@@ -32,6 +33,7 @@ class TestModel {
  private:
   Console console_;
   Context ctx_;
+  parallel::SelfCommunicator alone_;
   LoadedModel model_;
   std::optional<lora::AdapterSet> adapters_;
   std::unique_ptr<lora::Decoder> decoder_;

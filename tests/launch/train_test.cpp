@@ -12,6 +12,7 @@
 #include "launch/config.h"
 #include "lora/decoder/checkpoint.h"
 #include "lora/peft.h"
+#include "parallel/self_communicator.h"
 #include "runtime/core/error.h"
 
 namespace tessera::launch {
@@ -42,7 +43,7 @@ learning_rate: 1e-3
 
   int run(std::vector<std::string> overrides, const std::string& out = "out") {
     overrides.push_back("output_dir=" + (dir_ / out).string());
-    return train(load_config((dir_ / "config.yml").string(), overrides));
+    return train(load_config((dir_ / "config.yml").string(), overrides), alone_);
   }
   std::string error_of(std::vector<std::string> overrides, const std::string& out = "out") {
     try {
@@ -63,6 +64,7 @@ learning_rate: 1e-3
     return {std::istreambuf_iterator<char>(file), {}};
   }
 
+  parallel::SelfCommunicator alone_;
   fs::path dir_;
 };
 
@@ -85,7 +87,7 @@ TEST_F(Training, LeavesAnAdapterMetricsAndAFinishedState) {
   // The resolved config is a config: it gives the same adapter.
   Config again = load_config((out / "config.resolved.yml").string(), {});
   again.output_dir = (dir_ / "again").string();
-  EXPECT_EQ(train(again), kFinished);
+  EXPECT_EQ(train(again, alone_), kFinished);
   EXPECT_EQ(bytes("out"), bytes("again"));
 }
 

@@ -21,10 +21,11 @@ struct TinyModel {
         checkpoint(Checkpoint::open(std::string(TESSERA_GOLDEN_DIR) + "/tiny_llama")) {
     BaseFormat base_format = checkpoint_format(checkpoint);
     base_format.linear = format;
-    base = std::make_unique<BaseWeights>(checkpoint.config(), base_format, group);
-    load_base(ctx, checkpoint, *base, [](int64_t, int64_t) {});
-    scheduler = std::make_unique<parallel::LayerScheduler>(
-        base->store(), std::vector<parallel::Policy>(size_t(checkpoint.config().layers), policy));
+    base = std::make_unique<BaseWeights>(checkpoint.config(), base_format, group,
+                                         parallel::Sharding());
+    load_base(ctx, checkpoint, *base, group, [](int64_t, int64_t) {});
+    scheduler = std::make_unique<parallel::LayerScheduler>(ctx, base->store());
+    scheduler->set_groups(parallel::uniform_groups(checkpoint.config().layers, policy, 1));
     AdapterOptions options;
     options.r = 4;
     options.dropout = dropout;
@@ -42,6 +43,7 @@ struct TinyModel {
     adapters->set_gradient_buffer(grads);
     decoder = std::make_unique<Decoder>(ctx, *base, *scheduler, adapters.get());
     decoder->plan(128, true);
+    decoder->allocate();
   }
 
   double run(const Batch& batch, float scale) {
@@ -167,6 +169,7 @@ TEST(Decoder, StepsOverACacheEqualOnePass) {
   const Batch whole = batch_of({12});
   KvCache cache(model.checkpoint.config(), 2, 16);
   model.decoder->plan_steps(12, cache);
+  model.decoder->allocate();
   const Feed all{0, whole.ids};
   const Tensor once = model.decoder->step(cache, {&all, 1});
   const std::vector<float> expected(once.data<float>(), once.data<float>() + once.numel());

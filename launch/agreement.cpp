@@ -1,0 +1,81 @@
+#include "launch/agreement.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "parallel/gradient_tree.h"
+#include "runtime/core/error.h"
+
+namespace tessera::launch {
+
+using nlohmann::json;
+using parallel::Communicator;
+
+std::vector<std::string> gather_texts(Communicator& world, const std::string& mine) {
+  const auto ranks = size_t(world.size());
+  const uint64_t length = mine.size();
+  std::vector<uint64_t> lengths(ranks);
+  world.all_gather(std::as_bytes(std::span(&length, 1)),
+                   std::as_writable_bytes(std::span(lengths)));
+  const size_t longest = size_t(*std::ranges::max_element(lengths));
+  std::string padded = mine, all(longest * ranks, '\0');
+  padded.resize(longest);
+  world.all_gather(std::as_bytes(std::span(padded)), std::as_writable_bytes(std::span(all)));
+  std::vector<std::string> texts;
+  for (size_t r = 0; r < ranks; ++r) texts.push_back(all.substr(r * longest, size_t(lengths[r])));
+  return texts;
+}
+
+std::vector<double> gather_numbers(Communicator& world, double mine) {
+  std::vector<double> all(size_t(world.size()));
+  world.all_gather(std::as_bytes(std::span(&mine, 1)), std::as_writable_bytes(std::span(all)));
+  return all;
+}
+
+std::vector<double> gather_dealt(Communicator& world, const std::vector<double>& mine,
+                                 int64_t total) {
+  const int ranks = world.size();
+  const auto most = size_t(parallel::micro_batches_of(0, ranks, total).count);
+  std::vector<double> padded = mine, all(most * size_t(ranks)), items;
+  padded.resize(most);
+  world.all_gather(std::as_bytes(std::span(padded)), std::as_writable_bytes(std::span(all)));
+  for (int r = 0; r < ranks; ++r) {
+    const auto begin = all.begin() + ptrdiff_t(most) * r;
+    items.insert(items.end(), begin, begin + parallel::micro_batches_of(r, ranks, total).count);
+  }
+  return items;
+}
+
+void require_agreement(Communicator& world, const json& mine) {
+  const std::vector<std::string> all = gather_texts(world, mine.dump());
+  const json first = json::parse(all[0]);
+  for (size_t r = 1; r < all.size(); ++r) {
+    if (all[r] == all[0]) continue;
+    const json other = json::parse(all[r]);
+    for (const auto& [key, value] : first.items()) {
+      const json theirs = other.value(key, json());
+      if (theirs == value) continue;
+      fail_usage(
+          "the ranks do not run the same thing: {} is {} on rank 0, but {} on rank {}; start all "
+          "with one config, program, base model and data set",
+          key, value.dump(), theirs.dump(), r);
+    }
+    fail_usage("the ranks do not run the same thing: rank {} has more settings than rank 0", r);
+  }
+}
+
+void all_or_none(Communicator& world, FunctionRef<void()> work) {
+  std::string message;  // of a failure: whose fault it is, in one digit, and the text
+  try {
+    work();
+  } catch (const Error& error) {
+    message = fmt::format("{}{}", int(error.fault()), error.what());
+  } catch (const std::exception& error) {
+    message = fmt::format("{}{}", int(Fault::kFailure), error.what());
+  }
+  for (const std::string& text : gather_texts(world, message)) {
+    if (!text.empty()) throw Error(text.substr(1), Fault(text[0] - '0'));
+  }
+}
+
+}  // namespace tessera::launch

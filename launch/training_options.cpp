@@ -1,0 +1,69 @@
+#include "launch/training_options.h"
+
+#include <algorithm>
+
+namespace tessera::launch {
+
+lora::AdapterOptions adapter_options(const Config& config) {
+  lora::AdapterOptions options;
+  options.r = config.lora_r;
+  options.alpha = config.lora_alpha;
+  options.rslora = config.use_rslora;
+  options.dropout = config.lora_dropout;
+  if (!config.lora_target_modules.empty()) {
+    options.targets.clear();
+    for (lora::Site site : lora::kAllSites) {  // in the canonical order, whatever the file's
+      const auto& names = config.lora_target_modules;
+      if (std::count(names.begin(), names.end(), lora::module_name(site)) > 0) {
+        options.targets.push_back(site);
+      }
+    }
+  }
+  return options;
+}
+
+optim::LrSchedule make_schedule(const Config& config, int64_t total_steps) {
+  using Kind = optim::LrScheduleOptions::Kind;
+  optim::LrScheduleOptions options;
+  switch (config.lr_scheduler) {
+    case LrScheduler::kCosine:
+      options.kind = Kind::kCosine;
+      break;
+    case LrScheduler::kLinear:
+      options.kind = Kind::kLinear;
+      break;
+    case LrScheduler::kConstant:
+      options.kind = Kind::kConstant;
+      break;
+    case LrScheduler::kConstantWithWarmup:
+      options.kind = Kind::kConstantWithWarmup;
+      break;
+  }
+  options.learning_rate = config.learning_rate;
+  options.total_steps = total_steps;
+  options.warmup_steps = config.warmup_steps
+                             ? *config.warmup_steps
+                             : optim::warmup_steps_of_ratio(config.warmup_ratio, total_steps);
+  return optim::LrSchedule(options);
+}
+
+std::vector<parallel::LayerGroup> layer_groups(const Config& config, int64_t layers,
+                                               parallel::Policy otherwise) {
+  parallel::Policy policy = otherwise;
+  switch (config.gradient_checkpointing) {
+    case Checkpointing::kAuto:
+      break;
+    case Checkpointing::kNo:
+      policy = parallel::Policy::kKeep;
+      break;
+    case Checkpointing::kYes:
+      policy = parallel::Policy::kRecompute;
+      break;
+    case Checkpointing::kOffload:
+      policy = parallel::Policy::kOffload;
+      break;
+  }
+  return parallel::uniform_groups(layers, policy, config.gradient_checkpointing_layers);
+}
+
+}  // namespace tessera::launch
