@@ -1,5 +1,6 @@
 # Fails when a folder includes another that it may not know, when CUDA or NCCL headers leave their
-# folders, or SIMD intrinsics leave */cpu/. Run: cmake -DSOURCE=<root> -P layering.cmake
+# folders, mpi.h leaves parallel/mpi_*, or SIMD intrinsics leave */cpu/.
+# Run: cmake -DSOURCE=<root> -P layering.cmake
 cmake_minimum_required(VERSION 3.25)
 set(may_runtime runtime)
 set(may_quant quant runtime)
@@ -22,6 +23,9 @@ foreach(folder runtime quant parallel optim lora launch)
       endif()
       if(line MATCHES "<(cuda|cublas|nccl)" AND NOT source MATCHES "/cuda/|nccl_communicator")
         list(APPEND violations "${source}: CUDA and NCCL headers belong in */cuda/: ${line}")
+      endif()
+      if(line MATCHES "[<\"]mpi\\.h" AND NOT source MATCHES "^parallel/mpi_")
+        list(APPEND violations "${source}: mpi.h belongs in parallel/mpi_*: ${line}")
       endif()
       if(line MATCHES "immintrin|hwy/highway.h|hwy/foreach" AND NOT source MATCHES "/cpu/")
         list(APPEND violations "${source}: SIMD belongs in */cpu/: ${line}")

@@ -1,0 +1,93 @@
+// One rank of a job that mpirun started: the suite of communicators or, with an argument, a job
+// that goes wrong.  Usage: communicator_mpi [count=N | throws | stops | stays_away | leaves]
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <climits>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <string>
+
+#include "parallel/mpi_communicator.h"
+#include "tests/parallel/communicator_suite.h"
+
+namespace tessera::parallel {
+namespace {
+
+std::unique_ptr<Communicator> world;
+
+std::vector<Kind> kinds() {
+  return {{"Mpi", world->size(), world->size(), [](const Body& body) { body(*world); }}};
+}
+INSTANTIATE_TEST_SUITE_P(All, Communicators, ::testing::ValuesIn(kinds()),
+                         [](const auto& info) { return info.param.name; });
+
+/// Ranks print into one terminal: a line for each failure, and one at the end.
+class Printer final : public ::testing::EmptyTestEventListener {
+  void OnTestPartResult(const ::testing::TestPartResult& result) override {
+    if (!result.failed()) return;
+    const auto* test = ::testing::UnitTest::GetInstance()->current_test_info();
+    fmt::print(stderr, "rank {}: {}: {}:{}: {}\n", world->rank(), test ? test->name() : "",
+               result.file_name() ? result.file_name() : "", result.line_number(),
+               result.message());
+  }
+  void OnTestProgramEnd(const ::testing::UnitTest& all) override {
+    fmt::print("rank {} of {}: {} tests passed, {} failed\n", world->rank(), world->size(),
+               all.successful_test_count(), all.failed_test_count());
+  }
+};
+
+int run_suite(int argc, char** argv) {
+  ::testing::InitGoogleTest(&argc, argv);
+  auto& listeners = ::testing::UnitTest::GetInstance()->listeners();
+  delete listeners.Release(listeners.default_result_printer());
+  listeners.Append(std::make_unique<Printer>().release());
+  world->set_watchdog(std::chrono::seconds(60));
+  const int failed = RUN_ALL_TESTS();
+  world.reset();
+  return failed;
+}
+
+/// The last rank fails in the way that is asked for, while the others wait for it.
+void go_wrong(Communicator& group, const std::string& how) {
+  const auto part = group.split(0);
+  group.set_watchdog(std::chrono::seconds(2));
+  group.set_phase("step 3, backward");
+  std::vector<float> values(1000);
+  group.all_reduce(values);
+  if (group.rank() == group.size() - 1) {
+    group.set_phase("step 4, forward");
+    if (how == "throws") fail("layer {}: not finite", 3);
+    if (how == "stops") ::raise(SIGSTOP);
+    if (how == "stays_away") {
+      for (;;) ::pause();
+    }
+    if (how == "leaves") std::_Exit(0);
+  }
+  part->all_reduce(values);
+}
+
+}  // namespace
+}  // namespace tessera::parallel
+
+int main(int argc, char** argv) {
+  using namespace tessera::parallel;
+  const std::string argument = argc > 1 ? argv[1] : "";
+  size_t largest_count = INT_MAX;
+  if (argument.starts_with("count=")) largest_count = std::stoul(argument.substr(6));
+  const auto say = [](int rank, std::string_view message) {
+    fmt::print(stderr, "tessera: rank {}: {}\n", rank, message);
+    return 1;
+  };
+  world = MpiCommunicator::world({say, largest_count});
+  if (argument.empty() || argument.starts_with("count=")) return run_suite(argc, argv);
+  try {
+    go_wrong(*world, argument);
+    world.reset();
+  } catch (const std::exception& error) {
+    world->abort(error.what());
+  }
+}
