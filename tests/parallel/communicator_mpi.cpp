@@ -11,6 +11,7 @@
 #include <memory>
 #include <string>
 
+#include "parallel/launcher.h"
 #include "parallel/mpi_communicator.h"
 #include "tests/parallel/communicator_suite.h"
 
@@ -76,18 +77,22 @@ void go_wrong(Communicator& group, const std::string& how) {
 int main(int argc, char** argv) {
   using namespace tessera::parallel;
   const std::string argument = argc > 1 ? argv[1] : "";
-  size_t largest_count = INT_MAX;
-  if (argument.starts_with("count=")) largest_count = std::stoul(argument.substr(6));
   const auto say = [](int rank, std::string_view message) {
     fmt::print(stderr, "tessera: rank {}: {}\n", rank, message);
     return 1;
   };
-  world = MpiCommunicator::world({say, largest_count});
-  if (argument.empty() || argument.starts_with("count=")) return run_suite(argc, argv);
+  if (argument.empty() || argument.starts_with("count=")) {
+    const size_t count = argument.empty() ? INT_MAX : std::stoul(argument.substr(6));
+    world = MpiCommunicator::world({say, count});
+    return run_suite(argc, argv);
+  }
   try {
+    world = start_world([](const char* name) { return std::getenv(name); }, say);
     go_wrong(*world, argument);
     world.reset();
   } catch (const std::exception& error) {
-    world->abort(error.what());
+    if (world) world->abort(error.what());
+    fmt::print(stderr, "tessera: {}\n", error.what());
+    return 1;
   }
 }

@@ -50,6 +50,16 @@ TEST(MpiJobs, EndWhenARankStaysAway) {
       << outcome.err;
 }
 
+TEST(MpiJobs, EndWhereMpiFindsOtherRanks) {
+  SKIP_WITHOUT_MPIRUN();
+  // A launcher that is not Open MPI's: to MPI this process is alone.
+  const auto outcome =
+      testing::run_program({"60", "/usr/bin/env", "PMI_SIZE=2", TESSERA_RANK_PROGRAM, "throws"});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_NE(outcome.err.find("mpiexec started 2 ranks, but MPI finds 1"), std::string::npos)
+      << outcome.err;
+}
+
 TEST(MpiJobs, EndWhenARankLeaves) {
   SKIP_WITHOUT_MPIRUN();
   const auto outcome = job("leaves");
