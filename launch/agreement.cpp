@@ -55,12 +55,13 @@ void require_agreement(Communicator& world, const json& mine) {
     for (const auto& [key, value] : first.items()) {
       const json theirs = other.value(key, json());
       if (theirs == value) continue;
-      fail_usage(
-          "the ranks do not run the same thing: {} is {} on rank 0, but {} on rank {}; start all "
-          "with one config, program, base model and data set",
-          key, value.dump(), theirs.dump(), r);
+      throw SharedError(
+          fmt::format("the ranks do not run the same thing: {} is {} on rank 0, but {} on rank {}; "
+                      "start all with one config, program, base model and data set",
+                      key, value.dump(), theirs.dump(), r),
+          Fault::kUsage);
     }
-    fail_usage("the ranks do not run the same thing: rank {} has more settings than rank 0", r);
+    throw SharedError(fmt::format("rank {} has settings that rank 0 has not", r), Fault::kUsage);
   }
 }
 
@@ -74,7 +75,7 @@ void all_or_none(Communicator& world, FunctionRef<void()> work) {
     message = fmt::format("{}{}", int(Fault::kFailure), error.what());
   }
   for (const std::string& text : gather_texts(world, message)) {
-    if (!text.empty()) throw Error(text.substr(1), Fault(text[0] - '0'));
+    if (!text.empty()) throw SharedError(text.substr(1), Fault(text[0] - '0'));
   }
 }
 

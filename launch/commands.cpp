@@ -2,15 +2,16 @@
 
 #include <CLI/CLI.hpp>
 
+#include "launch/agreement.h"
 #include "launch/config.h"
 #include "launch/doctor.h"
 #include "launch/evaluate.h"
 #include "launch/flags.h"
 #include "launch/generate.h"
 #include "launch/merge.h"
+#include "launch/ranks.h"
 #include "launch/tokenize.h"
 #include "launch/train.h"
-#include "parallel/self_communicator.h"
 #include "runtime/core/error.h"
 #include "runtime/io/printable.h"
 
@@ -53,8 +54,9 @@ void add_train(CLI::App& app, int& exit_code) {
       config_help());
   command->callback([arguments, &exit_code] {
     require_cpu();
-    parallel::SelfCommunicator alone;
-    exit_code = train(arguments->load(), alone);
+    exit_code = run_on_ranks([&](parallel::Communicator& world) {
+      return train(on_all(world, [&] { return arguments->load(); }), world);
+    });
   });
 }
 
@@ -89,6 +91,7 @@ void add_eval(CLI::App& app) {
       "Example: tessera eval run.yml adapter=none");
   command->callback([arguments] {
     require_cpu();
+    require_alone("eval");
     const auto adapter = take_adapter(arguments->overrides);
     Console console;
     write_stdout(to_json(evaluate(arguments->load(), adapter, console)) + "\n");
@@ -157,6 +160,7 @@ void add_generate(CLI::App& app) {
       "--messages chat.json");
   command->callback([options] {
     require_cpu();
+    require_alone("generate");
     generate(*options);
   });
 }
@@ -200,6 +204,7 @@ void add_merge(CLI::App& app) {
       "Example: tessera merge --base_model models/smollm2 --adapter runs/first --output merged");
   command->callback([options] {
     require_cpu();
+    require_alone("merge");
     Console console;
     const MergeReport report = merge(*options, console);
     write_stdout(describe(report, options->output));

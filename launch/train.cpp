@@ -75,8 +75,11 @@ Run::Run(const Config& config, parallel::Communicator& world, DType compute)
       console_(world.rank() == 0),
       folder_(config, world),
       ctx_(Device::cpu(), thread_count(config.threads, world), uint64_t(config.seed)),
-      data_(config, lora::Checkpoint::open(config.base_model).config().vocab, world.size(),
-            console_),
+      data_(on_all(world,
+                   [&] {
+                     const auto checkpoint = lora::Checkpoint::open(config.base_model);
+                     return RunData(config, checkpoint.config().vocab, world.size(), console_);
+                   })),
       model_(ctx_, config.base_model, BaseChoice::of(config),
              {world, choose_sharding(config, world)}, console_),
       plan_(data_.training, data_.options, config.num_epochs, config.max_steps.value_or(0)),

@@ -2,7 +2,6 @@
 // Ranks are threads here; under mpirun see mpi_training_test.
 #include <gtest/gtest.h>
 
-#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -12,24 +11,22 @@
 #include "parallel/thread_communicator.h"
 #include "runtime/core/error.h"
 #include "tests/expect_error.h"
+#include "tests/random_model.h"
+#include "tests/scratch_folder.h"
 
 namespace tessera::launch {
 namespace {
 
-namespace fs = std::filesystem;
 using nlohmann::json;
-
-const std::string kTiny = std::string(TESSERA_GOLDEN_DIR) + "/tiny_llama";
 
 class Ranks : public ::testing::Test {
  protected:
   void SetUp() override {
-    dir_ = fs::temp_directory_path() / fmt::format("tessera-ranks-{}", ::getpid());
-    fs::remove_all(dir_);
-    fs::create_directories(dir_);
-    std::ofstream(dir_ / "config.yml") << "base_model: " << kTiny << R"(
+    testing::write_random_model(folder_, {});
+    const std::string rows = testing::write_random_rows(folder_, 19, 8, 40, 256);
+    folder_.write("config.yml", "base_model: " + folder_.path() + R"(
 datasets:
-  - path: )" << kTiny << R"(/data.jsonl
+  - path: )" + rows + R"(
     type: tokenized
 sequence_len: 64
 micro_batch_size: 1
@@ -41,14 +38,13 @@ lora_dropout: 0.1
 val_set_size: 3
 eval_steps: 2
 save_steps: 2
-)";
+)");
   }
-  void TearDown() override { fs::remove_all(dir_); }
 
   Config config(std::vector<std::string> overrides, const std::string& out) {
-    overrides.push_back("output_dir=" + (dir_ / out).string());
+    overrides.push_back("output_dir=" + folder_.file(out));
     overrides.push_back("threads=1");
-    return load_config((dir_ / "config.yml").string(), overrides);
+    return load_config(folder_.file("config.yml"), overrides);
   }
   void run(int ranks, int per_node, const std::vector<std::string>& overrides,
            const std::string& out) {
@@ -57,17 +53,13 @@ save_steps: 2
       EXPECT_EQ(train(c, world), kFinished);
     });
   }
-  std::string bytes_of(const fs::path& path) {
-    std::ifstream file(dir_ / path, std::ios::binary);
-    EXPECT_TRUE(file) << path;
-    return {std::istreambuf_iterator<char>(file), {}};
-  }
   /// What must not depend on the ranks: adapter, moments, and every line of the metrics but its
   /// speed and memory.
   std::vector<std::string> results(const std::string& out) {
-    std::vector<std::string> all = {bytes_of(out + "/adapter_model.safetensors"),
-                                    bytes_of(out + "/checkpoint-4/optimizer.safetensors")};
-    std::ifstream file(dir_ / out / "metrics.jsonl");
+    std::vector<std::string> all = {
+        testing::bytes_of_file(folder_.file(out + "/adapter_model.safetensors")),
+        testing::bytes_of_file(folder_.file(out + "/checkpoint-4/optimizer.safetensors"))};
+    std::ifstream file(folder_.file(out + "/metrics.jsonl"));
     for (std::string line; std::getline(file, line);) {
       json metrics = json::parse(line);
       metrics.erase("tokens_per_second");
@@ -77,7 +69,7 @@ save_steps: 2
     return all;
   }
 
-  fs::path dir_;
+  testing::ScratchFolder folder_;
 };
 
 TEST_F(Ranks, SameBytesOnAnyNumberOfRanks) {
@@ -88,8 +80,8 @@ TEST_F(Ranks, SameBytesOnAnyNumberOfRanks) {
   const auto expect_same = [&](int ranks, int per_node, const std::vector<std::string>& how) {
     const std::string out = fmt::format("trial{}", trial++);
     run(ranks, per_node, how, out);
-    EXPECT_EQ(results(out), expected) << ranks << " ranks, " << per_node << " a node: "
-                                      << fmt::format("{}", fmt::join(how, " "));
+    EXPECT_EQ(results(out), expected)
+        << ranks << " ranks, " << per_node << " a node: " << fmt::format("{}", fmt::join(how, " "));
   };
   expect_same(2, 2, {});
   expect_same(3, 3, {"sharding=replicate"});

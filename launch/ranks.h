@@ -1,0 +1,17 @@
+// Commands that many ranks run together: how they find each other, and how their errors end.
+#pragma once
+
+#include "parallel/communicator.h"
+#include "runtime/core/function_ref.h"
+
+namespace tessera::launch {
+
+/// Runs `body` with all ranks that mpirun or srun started, or with this process alone, and returns
+/// its exit code. Alone, what it throws comes through. Among many, an error of one rank is printed
+/// by it and ends all of them; one that all ranks share is printed once.
+int run_on_ranks(FunctionRef<int(parallel::Communicator& world)> body);
+
+/// Error (usage) where this process is one of several: for a command that runs alone.
+void require_alone(const char* command);
+
+}  // namespace tessera::launch
