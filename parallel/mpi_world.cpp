@@ -1,7 +1,6 @@
 #include "parallel/mpi_world.h"
 
 #include <mpi.h>
-#include <sched.h>
 #include <sys/prctl.h>
 
 #include <algorithm>
@@ -23,10 +22,11 @@ constexpr auto kIdleBeat = 250ms;  // an idle thread still shows that the rank l
 constexpr auto kAbortTime = 5s;    // for MPI_Abort, before the process ends by itself
 
 /// How long to sleep before the next poll, `quiet` after the last call began or ended: briefly not
-/// at all, then a share of the time already waited, so that sleeping adds at most that share.
-Clock::duration poll_pause(Clock::duration quiet, bool moving) {
-  if (quiet < (moving ? Clock::duration(1s) : 50us)) return 0us;
-  return std::clamp<Clock::duration>(quiet / 8, 20us, 500us);
+/// at all, then a share of the time already waited, which sleeping adds at most. When all ranks
+/// have come, or may have, bytes are on their way and MPI has to be driven.
+Clock::duration poll_pause(Clock::duration quiet, bool ranks_missing) {
+  if (ranks_missing) return quiet < 50us ? 0us : std::clamp<Clock::duration>(quiet / 16, 20us, 2ms);
+  return quiet < 1ms ? 0us : std::clamp<Clock::duration>(quiet / 64, 20us, 500us);
 }
 
 }  // namespace
@@ -138,8 +138,7 @@ void MpiWorld::start() {
 bool MpiWorld::take_work() {
   std::deque<MpiOperation*> fresh;
   const Clock::duration pause =
-      active_.empty() ? kIdleBeat : poll_pause(Clock::now() - last_event_, is_moving());
-  if (pause == 0us) sched_yield();
+      active_.empty() ? kIdleBeat : poll_pause(Clock::now() - last_event_, ranks_missing());
   {
     Lock lock(mutex_);
     changed_.wait_for(lock, pause, [&] { return !queue_.empty() || closing_ || end_now_; });
@@ -184,13 +183,13 @@ void MpiWorld::poll() {
   finished_.notify_all();
 }
 
-/// Whether some call has everyone it waits for, so that what it waits for is the bytes.
-bool MpiWorld::is_moving() const {
-  return std::ranges::any_of(active_, [&](const MpiOperation* op) {
-    return op->number > 0 && std::ranges::all_of(op->group.world_rank, [&](int r) {
-             const BoardPage* page = places_->page_of(r);
-             return page && page->entered(op->group.id) >= op->number;
-           });
+/// Whether every call under way still lacks a rank of this node.
+bool MpiWorld::ranks_missing() const {
+  return std::ranges::all_of(active_, [&](const MpiOperation* op) {
+    return std::ranges::any_of(op->group.world_rank, [&](int r) {
+      const BoardPage* page = places_->page_of(r);
+      return page && page->entered(op->group.id) < op->number;
+    });
   });
 }
 

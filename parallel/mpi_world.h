@@ -52,7 +52,7 @@ class MpiWorld {
   void start();
   bool take_work();
   void poll();
-  bool is_moving() const;
+  bool ranks_missing() const;
   [[noreturn]] void end_job();
 
   /// The first message that ends the job goes to on_abort; false when another one came first.
