@@ -40,7 +40,8 @@ struct Stream::Queue {
   std::condition_variable changed;
   std::deque<std::function<void()>> work;
   bool closing = false;
-  std::exception_ptr error;  // touched by the serving thread only
+  std::exception_ptr error;  // this and the next are the serving thread's alone
+  std::function<void()> delay;
   std::thread server;
 
   void push(std::function<void()> item) {
@@ -81,11 +82,16 @@ void Stream::enqueue(std::function<void()> work) {
   queue_->push([queue = queue_.get(), work = std::move(work)] {
     if (queue->error) return;
     try {
+      if (queue->delay) queue->delay();
       work();
     } catch (...) {
       queue->error = std::current_exception();
     }
   });
+}
+
+void Stream::delay_work(std::function<void()> delay) {
+  queue_->push([queue = queue_.get(), delay = std::move(delay)] { queue->delay = delay; });
 }
 
 Event Stream::record() {

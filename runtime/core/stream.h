@@ -35,6 +35,10 @@ class Stream {
   void wait(Event event);
   void synchronize() { record().wait(); }
 
+  /// For tests: from now on `delay` runs before each piece of work, on the serving thread, so that
+  /// a missing wait shows.
+  void delay_work(std::function<void()> delay);
+
  private:
   struct Queue;
   std::unique_ptr<Queue> queue_;
