@@ -97,6 +97,18 @@ size_t flat_size(std::span<const Segment> segments) {
 }
 
 AdapterSet::AdapterSet(const DecoderConfig& config, AdapterOptions options)
+    : AdapterSet(config, std::move(options), true) {}
+
+AdapterSet AdapterSet::shapes(const DecoderConfig& config, AdapterOptions options) {
+  AdapterSet set(config, std::move(options), false);
+  for (Adapter& adapter : set.adapters_) {
+    adapter.da = adapter.a;
+    adapter.db = adapter.b;
+  }
+  return set;
+}
+
+AdapterSet::AdapterSet(const DecoderConfig& config, AdapterOptions options, bool with_memory)
     : options_(std::move(options)) {
   check_adapter_options(options_);
   std::ranges::sort(options_.targets);
@@ -105,10 +117,11 @@ AdapterSet::AdapterSet(const DecoderConfig& config, AdapterOptions options)
 
   segments_ = adapter_segments(config, options_);
   size_ = flat_size(segments_);
-  params_ = Buffer::host(size_ * sizeof(float));
+  if (with_memory) params_ = Buffer::host(size_ * sizeof(float));
   adapters_.resize(size_t(config.layers) * kAllSites.size());
   const auto view = [&](const Segment& segment) {
-    return Tensor(params().data() + segment.offset, DType::kF32, {segment.rows, segment.cols});
+    float* data = with_memory ? params().data() + segment.offset : nullptr;
+    return Tensor(data, DType::kF32, {segment.rows, segment.cols});
   };
   size_t next = 0;
   for (int64_t layer = 0; layer < config.layers; ++layer) {

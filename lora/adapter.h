@@ -83,6 +83,8 @@ class AdapterSet {
 
   /// All parameters zero, which is no adapter; see init(). Error as check_adapter_options().
   AdapterSet(const DecoderConfig& config, AdapterOptions options);
+  /// Shapes only, gradients included, without memory: for planning.
+  static AdapterSet shapes(const DecoderConfig& config, AdapterOptions options);
 
   const AdapterOptions& options() const { return options_; }
   const std::vector<Segment>& segments() const { return segments_; }
@@ -107,6 +109,8 @@ class AdapterSet {
   void init(uint64_t seed);
 
  private:
+  AdapterSet(const DecoderConfig& config, AdapterOptions options, bool with_memory);
+
   AdapterOptions options_;
   std::vector<Segment> segments_;
   std::vector<Adapter>

@@ -10,20 +10,6 @@
 namespace tessera::parallel {
 namespace {
 
-int colour_of(const Communicator& world, Sharding sharding) {
-  switch (sharding.mode) {
-    case Sharding::Mode::kReplicate:
-      return world.rank();
-    case Sharding::Mode::kFull:
-      return 0;
-    case Sharding::Mode::kHybrid:
-      return sharding.group == 0 ? world.node() : world.rank() / sharding.group;
-    case Sharding::Mode::kHost:
-      return world.node();
-  }
-  return 0;
-}
-
 /// One number of every rank.
 std::vector<int> numbers_of_all(Communicator& world, int mine) {
   std::vector<int> all(size_t(world.size()));
@@ -38,6 +24,27 @@ size_t padded_layer_bytes(size_t bytes, int ranks) {
   return (bytes + unit - 1) / unit * unit;
 }
 
+int sharding_colour(Sharding sharding, int rank, int node) {
+  switch (sharding.mode) {
+    case Sharding::Mode::kReplicate:
+      return rank;
+    case Sharding::Mode::kFull:
+      return 0;
+    case Sharding::Mode::kHybrid:
+      return sharding.group == 0 ? node : rank / sharding.group;
+    case Sharding::Mode::kHost:
+      return node;
+  }
+  return 0;
+}
+
+ShardRange shard_range(Sharding::Mode mode, int member, int members, size_t layer_bytes) {
+  const size_t padded = padded_layer_bytes(layer_bytes, members);
+  if (mode == Sharding::Mode::kHost) return {0, member == 0 ? padded : 0};
+  const size_t shard = padded / size_t(members);
+  return {size_t(member) * shard, size_t(member + 1) * shard};
+}
+
 ShardedStore::ShardedStore(std::span<const size_t> layer_bytes)
     : layer_bytes_(layer_bytes.begin(), layer_bytes.end()) {
   for (size_t bytes : layer_bytes_) padded_bytes_.push_back(padded_layer_bytes(bytes, 1));
@@ -48,7 +55,7 @@ ShardedStore::ShardedStore(Communicator& world, Sharding sharding,
     : world_(&world),
       mode_(sharding.mode),
       layer_bytes_(layer_bytes.begin(), layer_bytes.end()),
-      group_(world.split(colour_of(world, sharding))) {
+      group_(world.split(sharding_colour(sharding, world.rank(), world.node()))) {
   if (mode_ == Sharding::Mode::kHybrid && sharding.group > 0 &&
       world.size() % sharding.group != 0) {
     fail_usage("sharding_group: {} ranks cannot be dealt into groups of {}; use a divisor",
@@ -59,8 +66,7 @@ ShardedStore::ShardedStore(Communicator& world, Sharding sharding,
   size_t total = 0;
   for (size_t layer = 0; layer < layer_bytes_.size(); ++layer) {
     padded_bytes_.push_back(padded_layer_bytes(layer_bytes_[layer], group_->size()));
-    const Range range = range_of(group_->rank(), group_->size(), int64_t(layer));
-    total += range.end - range.begin;
+    total += range_of(group_->rank(), group_->size(), int64_t(layer)).bytes();
   }
   memory_ = group_->share(total);
   in_place_ = group_->size() == 1 || mode_ == Sharding::Mode::kHost;
@@ -73,24 +79,16 @@ ShardedStore::ShardedStore(Communicator& world, Sharding sharding,
   }
 }
 
-ShardedStore::Range ShardedStore::range_of(int member, int members, int64_t layer) const {
-  const size_t padded = padded_layer_bytes(layer_bytes(layer), members);
-  if (mode_ == Sharding::Mode::kHost) return {0, member == 0 ? padded : 0};
-  const size_t shard = padded / size_t(members);
-  return {size_t(member) * shard, size_t(member + 1) * shard};
-}
-
 size_t ShardedStore::begin_in_memory(int member, int64_t layer) const {
   size_t begin = 0;
   for (int64_t l = 0; l < layer; ++l) {
-    const Range range = range_of(member, group_->size(), l);
-    begin += range.end - range.begin;
+    begin += range_of(member, group_->size(), l).bytes();
   }
   return begin;
 }
 
 void ShardedStore::put(const BlobPart& part, std::span<const std::byte> bytes) {
-  const Range range = range_of(group_->rank(), group_->size(), part.layer);
+  const ShardRange range = range_of(group_->rank(), group_->size(), part.layer);
   std::memcpy(memory_->mine().data() + begin_in_memory(group_->rank(), part.layer) +
                   (part.offset - range.begin),
               bytes.data(), bytes.size());
@@ -107,7 +105,7 @@ void ShardedStore::distribute(std::span<const BlobPart> parts, std::span<const s
     TESSERA_CHECK(part.offset + part.bytes <= layer_bytes(part.layer));
     for (int to = 0; to < world_->size(); ++to) {
       if (from != world_->rank() && to != world_->rank()) continue;
-      const Range range = range_of(member_[size_t(to)], members_[size_t(to)], part.layer);
+      const ShardRange range = range_of(member_[size_t(to)], members_[size_t(to)], part.layer);
       const size_t begin = std::max(range.begin, part.offset);
       const size_t end = std::min(range.end, part.offset + part.bytes);
       if (begin >= end) continue;
@@ -127,7 +125,7 @@ void ShardedStore::distribute(std::span<const BlobPart> parts, std::span<const s
 void ShardedStore::finish_loading() { world_->barrier(); }
 
 std::span<const std::byte> ShardedStore::shard(int64_t layer) const {
-  const Range range = range_of(group_->rank(), group_->size(), layer);
+  const ShardRange range = range_of(group_->rank(), group_->size(), layer);
   return std::span<const std::byte>(memory_->mine())
       .subspan(begin_in_memory(group_->rank(), layer), range.end - range.begin);
 }

@@ -37,6 +37,17 @@ struct BlobPart {
 /// A layer's blob once padded for `ranks` equal shards, each aligned for any tensor.
 size_t padded_layer_bytes(size_t bytes, int ranks);
 
+/// Ranks with the same number hold the layers together, in the order of their ranks. `node` as
+/// Communicator::node().
+int sharding_colour(Sharding sharding, int rank, int node);
+
+/// What a member of a sharding group of `members` holds of a layer's padded blob.
+struct ShardRange {
+  size_t begin, end;
+  size_t bytes() const { return end - begin; }
+};
+ShardRange shard_range(Sharding::Mode mode, int member, int members, size_t layer_bytes);
+
 class ShardedStore {
  public:
   /// Sizes only, without memory: what a plan runs the model's code over.
@@ -73,11 +84,9 @@ class ShardedStore {
   uint64_t gathered_bytes() const { return gathered_; }
 
  private:
-  struct Range {
-    size_t begin, end;
-  };
-  /// What a member of a sharding group holds of a layer.
-  Range range_of(int member, int members, int64_t layer) const;
+  ShardRange range_of(int member, int members, int64_t layer) const {
+    return shard_range(mode_, member, members, layer_bytes(layer));
+  }
   size_t begin_in_memory(int member, int64_t layer) const;
   void put(const BlobPart& part, std::span<const std::byte> bytes);
 

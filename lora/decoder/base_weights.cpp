@@ -62,15 +62,10 @@ OuterLayout::OuterLayout(const DecoderConfig& c, const BaseFormat& format) {
   bytes = c.tied_head ? norm_end : norm_end + elements * size_of(format.head);
 }
 
-namespace {
-
-/// Read in place by all ranks of a node; whole on each rank where the layers are, too.
 parallel::Sharding outer_sharding(parallel::Sharding layers) {
   using Mode = parallel::Sharding::Mode;
   return {layers.mode == Mode::kReplicate ? Mode::kReplicate : Mode::kHost, 0};
 }
-
-}  // namespace
 
 BaseWeights::BaseWeights(const DecoderConfig& config, const BaseFormat& format)
     : config_(config),

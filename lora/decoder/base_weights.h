@@ -44,6 +44,10 @@ struct OuterLayout {
   size_t bytes;
 };
 
+/// How what lies outside the layers is held where the layers are dealt so: read in place by all
+/// ranks of a node; whole on each rank where the layers are, too.
+parallel::Sharding outer_sharding(parallel::Sharding layers);
+
 class BaseWeights {
  public:
   /// Shapes only, for planning.
