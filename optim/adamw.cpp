@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "optim/cpu/adamw.h"
+#include "optim/cpu/adamw_8bit.h"
 #include "runtime/core/error.h"
 #include "runtime/cpu/parallel.h"
 
@@ -11,8 +12,9 @@ namespace tessera::optim {
 
 namespace {
 
-// Large enough to hide the cost of handing out a task, small enough to keep all threads busy.
-constexpr size_t kTaskElements = 65536;
+// Large enough to hide the cost of handing out a task, small enough to keep all threads busy within
+// a page. A multiple of kStateBlock.
+constexpr size_t kTaskElements = 16384;
 
 /// x^n by squaring: libm's pow differs between systems, a product of doubles does not.
 double integer_power(double x, int64_t n) {
@@ -23,9 +25,7 @@ double integer_power(double x, int64_t n) {
   return result;
 }
 
-}  // namespace
-
-AdamW::AdamW(size_t elements, AdamWOptions options) : elements_(elements), options_(options) {
+AdamWOptions checked(const AdamWOptions& options) {
   // Written so that a NaN fails as well.
   const auto check_beta = [](const char* key, double value) {
     if (!(value >= 0.0 && value < 1.0)) fail_usage("{} must be in [0, 1), not {}", key, value);
@@ -39,8 +39,75 @@ AdamW::AdamW(size_t elements, AdamWOptions options) : elements_(elements), optio
   };
   check_size("adam_epsilon", options.eps);
   check_size("weight_decay", options.weight_decay);
-  m_ = Buffer::host(elements * sizeof(float));
-  v_ = Buffer::host(elements * sizeof(float));
+  return options;
+}
+
+struct Scalars {
+  cpu::AdamWScalars of_32bit;
+  cpu::AdamW8bitScalars of_8bit;
+};
+
+/// Both rules' scalars are computed in double; each is rounded to float32 once.
+Scalars scalars_of(const AdamWOptions& options, int64_t step, double lr, float grad_scale) {
+  const double correction1 = 1.0 - integer_power(options.beta1, step);
+  const double correction2_sqrt = std::sqrt(1.0 - integer_power(options.beta2, step));
+  const float decay = float(1.0 - lr * options.weight_decay);
+  const float beta1 = float(options.beta1);
+  const float beta2 = float(options.beta2);
+  return {.of_32bit = {.grad_scale = grad_scale,
+                       .decay = decay,
+                       .one_minus_beta1 = float(1.0 - options.beta1),
+                       .beta2 = beta2,
+                       .one_minus_beta2 = float(1.0 - options.beta2),
+                       .correction2_sqrt = float(correction2_sqrt),
+                       .eps = float(options.eps),
+                       .minus_step_size = float(-(lr / correction1))},
+          .of_8bit = {.grad_scale = grad_scale,
+                      .beta1 = beta1,
+                      .one_minus_beta1 = 1.0f - beta1,
+                      .beta2 = beta2,
+                      .one_minus_beta2 = 1.0f - beta2,
+                      .minus_step_size = float(-lr * correction2_sqrt / correction1),
+                      .eps = float(options.eps * correction2_sqrt),
+                      .decay = decay}};
+}
+
+/// The state of elements [begin, ...) of a run, `begin` a multiple of kStateBlock from its start.
+template <class T>
+T* state_at(StateField field, const StateRun& run, std::byte* state, size_t begin) {
+  return reinterpret_cast<T*>(state + field_offset(field, run)) + begin;
+}
+
+/// Elements [begin, begin + params.size()) of a run.
+void update(const Scalars& scalars, const StateRun& run, std::byte* state, size_t begin,
+            std::span<float> params, std::span<const float> grads) {
+  const size_t n = params.size();
+  if (run.bits == StateBits::k32) {
+    cpu::adamw(scalars.of_32bit, params, grads,
+               {state_at<float>(StateField::kM, run, state, begin), n},
+               {state_at<float>(StateField::kV, run, state, begin), n});
+    return;
+  }
+  const size_t block = begin / kStateBlock;
+  cpu::adamw_8bit(scalars.of_8bit, params, grads,
+                  {.m_codes = state_at<uint8_t>(StateField::kMCodes, run, state, begin),
+                   .v_codes = state_at<uint8_t>(StateField::kVCodes, run, state, begin),
+                   .m_absmax = state_at<float>(StateField::kMAbsmax, run, state, block),
+                   .v_absmax = state_at<float>(StateField::kVAbsmax, run, state, block)});
+}
+
+}  // namespace
+
+AdamW::AdamW(std::span<const StateSegment> segments, ElementRange range, AdamWOptions options,
+             const PageOptions& paging)
+    : options_(checked(options)), moments_(segments, range, paging) {}
+
+AdamW::AdamW(size_t elements, AdamWOptions options)
+    : AdamW(std::vector<StateSegment>{{0, elements, StateBits::k32}}, {0, elements}, options, {}) {}
+
+PageMemory AdamW::memory(std::span<const StateSegment> segments, ElementRange range,
+                         const PageOptions& paging) {
+  return Moments::memory(segments, range, paging);
 }
 
 void AdamW::set_steps_taken(int64_t steps) {
@@ -48,32 +115,30 @@ void AdamW::set_steps_taken(int64_t steps) {
   steps_taken_ = steps;
 }
 
+std::span<float> AdamW::resident(StateField field) const {
+  if (size() == 0) return {};
+  const StateRun run{0, size(), StateBits::k32};
+  TESSERA_CHECK(moments_.pages().count() == 1 && moments_.pages().page_bytes(0) == run.bytes());
+  return {state_at<float>(field, run, moments_.pages().resident(0), 0), size()};
+}
+
 void AdamW::step(Context& ctx, std::span<float> params, std::span<const float> grads, double lr,
                  float grad_scale) {
-  TESSERA_CHECK(params.size() == elements_ && grads.size() == elements_);
+  TESSERA_CHECK(params.size() == size() && grads.size() == size());
   if (!(lr >= 0.0 && std::isfinite(lr))) {
     fail_usage("the learning rate must be finite and not negative, not {}", lr);
   }
   ++steps_taken_;
-  // torch computes these scalars in double and rounds each to float32 where it meets a tensor.
-  const double correction1 = 1.0 - integer_power(options_.beta1, steps_taken_);
-  const double correction2 = 1.0 - integer_power(options_.beta2, steps_taken_);
-  const cpu::AdamWScalars scalars{
-      .grad_scale = grad_scale,
-      .decay = float(1.0 - lr * options_.weight_decay),
-      .one_minus_beta1 = float(1.0 - options_.beta1),
-      .beta2 = float(options_.beta2),
-      .one_minus_beta2 = float(1.0 - options_.beta2),
-      .correction2_sqrt = float(std::sqrt(correction2)),
-      .eps = float(options_.eps),
-      .minus_step_size = float(-(lr / correction1)),
-  };
-  const int64_t tasks = int64_t((elements_ + kTaskElements - 1) / kTaskElements);
-  tessera::cpu::parallel_for(ctx.threads(), tasks, [&](int64_t task) {
-    const size_t begin = size_t(task) * kTaskElements;
-    const size_t n = std::min(kTaskElements, elements_ - begin);
-    cpu::adamw(scalars, params.subspan(begin, n), grads.subspan(begin, n), m().subspan(begin, n),
-               v().subspan(begin, n));
+  const Scalars scalars = scalars_of(options_, steps_taken_, lr, grad_scale);
+  moments_.sweep(ctx, [&](const StateRun& run, std::byte* state) {
+    const size_t first = run.begin - moments_.range().begin;
+    const int64_t tasks = int64_t((run.elements() + kTaskElements - 1) / kTaskElements);
+    tessera::cpu::parallel_for(ctx.threads(), tasks, [&](int64_t task) {
+      const size_t begin = size_t(task) * kTaskElements;
+      const size_t n = std::min(kTaskElements, run.elements() - begin);
+      update(scalars, run, state, begin, params.subspan(first + begin, n),
+             grads.subspan(first + begin, n));
+    });
   });
 }
 

@@ -1,13 +1,16 @@
-// AdamW with 32-bit state over flat float32 spans: decoupled weight decay, bias correction.
-// The formula, and the order of its roundings, are those of torch.optim.AdamW (foreach=False) on
-// the CPU. Every element is updated on its own, so the bits depend neither on the thread count nor
-// on the vector width, and a step over slices equals a step over the whole.
+// AdamW over flat float32 spans: decoupled weight decay, bias correction, moments of 32 or 8 bits,
+// resident or paged. 32 bits: the formula and the order of its roundings are those of
+// torch.optim.AdamW (foreach=False) on the CPU. 8 bits: those of bitsandbytes' CUDA kernel, see
+// optim/cpu/adamw_8bit.h. The bits depend on neither the thread count, nor the vector width, nor
+// the paging, and a step over slices equals a step over the whole.
 #pragma once
 
 #include <cstdint>
 #include <span>
+#include <string_view>
+#include <vector>
 
-#include "runtime/core/buffer.h"
+#include "optim/moments.h"
 #include "runtime/core/context.h"
 
 namespace tessera::optim {
@@ -21,33 +24,57 @@ struct AdamWOptions {
 
 class AdamW {
  public:
-  /// State for `elements` parameters: both moments zero, no step taken. Error (usage) unless
-  /// 0 <= beta < 1, eps >= 0 and weight_decay >= 0, all finite.
+  /// State for the elements of `range` of a flat buffer with these tensors (see state_runs() for
+  /// where a range may be cut): the moments zero, no step taken. Error (usage) unless
+  /// 0 <= beta < 1, eps >= 0 and weight_decay >= 0, all finite; Error as PageFile.
+  AdamW(std::span<const StateSegment> segments, ElementRange range, AdamWOptions options,
+        const PageOptions& paging);
+  /// All of `elements`, with 32 bits, resident.
   AdamW(size_t elements, AdamWOptions options);
 
-  /// One step, in place. `params` and `grads` have size() elements; each gradient is first
-  /// multiplied by `grad_scale` (the clip factor; 1 changes nothing). Error, before anything is
-  /// changed, unless `lr` is finite and not negative.
+  /// The memory that such an optimizer takes. Allocates nothing.
+  static PageMemory memory(std::span<const StateSegment> segments, ElementRange range,
+                           const PageOptions& paging);
+
+  /// One step, in place. `params` and `grads` are the range's: size() elements; each gradient is
+  /// first multiplied by `grad_scale` (the clip factor; 1 changes nothing). Error, before anything
+  /// is changed, unless `lr` is finite and not negative. With 8 bits, an element whose gradient is
+  /// not finite is left out: look at the gradient norm first. Error as StatePages::sweep().
   void step(Context& ctx, std::span<float> params, std::span<const float> grads, double lr,
             float grad_scale);
 
-  size_t size() const { return elements_; }
+  ElementRange range() const { return moments_.range(); }
+  size_t size() const { return range().size(); }
   const AdamWOptions& options() const { return options_; }
+  const PageCounters& page_counters() const { return moments_.pages().counters(); }
+  PageMemory memory() const { return moments_.pages().memory(); }
 
-  /// The state a checkpoint holds: the first moment m, the second moment v and the step count.
+  /// The state a checkpoint holds: the step count, and the moments as arrays of the range. The
+  /// arrays of the same tensors have the same form whatever the pages; see state_arrays() for how
+  /// those of consecutive ranges join.
   int64_t steps_taken() const { return steps_taken_; }
-  std::span<float> m() { return {m_.as<float>(), elements_}; }
-  std::span<float> v() { return {v_.as<float>(), elements_}; }
-  std::span<const float> m() const { return {m_.as<float>(), elements_}; }
-  std::span<const float> v() const { return {v_.as<float>(), elements_}; }
-  /// The step count of a checkpoint whose moments were written into m() and v(). Error if negative.
+  const std::vector<StateArray>& state_arrays() const { return moments_.arrays(); }
+  /// Items [begin, begin + n) of an array, where n items fill the span.
+  void read_state(std::string_view name, uint64_t begin, std::span<std::byte> into) const {
+    moments_.read(name, begin, into);
+  }
+  void write_state(std::string_view name, uint64_t begin, std::span<const std::byte> bytes) {
+    moments_.write(name, begin, bytes);
+  }
+  /// The step count of a checkpoint whose moments were written. Error if negative.
   void set_steps_taken(int64_t steps);
 
+  /// The moments in memory; only for a resident optimizer with 32 bits.
+  std::span<float> m() { return resident(StateField::kM); }
+  std::span<float> v() { return resident(StateField::kV); }
+  std::span<const float> m() const { return resident(StateField::kM); }
+  std::span<const float> v() const { return resident(StateField::kV); }
+
  private:
-  size_t elements_;
+  std::span<float> resident(StateField field) const;
+
   AdamWOptions options_;
-  Buffer m_;
-  Buffer v_;
+  Moments moments_;
   int64_t steps_taken_ = 0;
 };
 
