@@ -9,7 +9,6 @@
 #include "runtime/io/file.h"
 #include "runtime/io/hash.h"
 #include "runtime/io/json.h"
-#include "runtime/io/safetensors.h"
 
 namespace tessera::launch {
 namespace {
@@ -18,7 +17,6 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr size_t kMaxStateBytes = size_t{16} << 20;
-constexpr const char* kOptimizerFile = "optimizer.safetensors";
 constexpr const char* kStateFile = "state.json";
 constexpr const char* kManifestFile = "manifest.json";
 constexpr const char* kPrefix = "checkpoint-";
@@ -29,36 +27,9 @@ void write_text(const fs::path& path, const std::string& text) {
   file.commit();
 }
 
-void write_moments(const fs::path& path, const optim::AdamW& optimizer) {
-  const int64_t n = int64_t(optimizer.size());
-  io::SafetensorsWriter writer(path.string(),
-                               {{"exp_avg", "F32", {n}, 0, 0}, {"exp_avg_sq", "F32", {n}, 0, 0}});
-  writer.write("exp_avg", std::as_bytes(optimizer.m()));
-  writer.write("exp_avg_sq", std::as_bytes(optimizer.v()));
-  writer.commit();
-}
-
-void read_moments(const std::string& path, optim::AdamW& optimizer) {
-  const io::SafetensorsFile file(path);
-  const auto read = [&](const char* name, std::span<float> into) {
-    const io::SafetensorsEntry* entry = file.find(name);
-    if (!entry || entry->dtype != "F32" || entry->bytes != into.size_bytes()) {
-      fail("{}: tensor {} with {} float32 elements expected", path, name, into.size());
-    }
-    file.read(*entry, std::as_writable_bytes(into));
-  };
-  read("exp_avg", optimizer.m());
-  read("exp_avg_sq", optimizer.v());
-}
-
-/// {"files": {name: {"bytes": n, "xxh3": hash}}}
-json manifest_of(const fs::path& folder) {
-  json files = json::object();
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
-    const std::string name = entry.path().filename().string();
-    files[name] = {{"bytes", entry.file_size()}, {"xxh3", io::hash_file(entry.path().string())}};
-  }
-  return {{"format", 1}, {"files", files}};
+/// {"bytes": n, "xxh3": hash}
+json sealed(const fs::path& file) {
+  return {{"bytes", fs::file_size(file)}, {"xxh3", io::hash_file(file.string())}};
 }
 
 std::string target_names(const lora::AdapterOptions& options) {
@@ -120,36 +91,54 @@ std::vector<int64_t> CheckpointStore::steps() const {
 }
 
 std::string CheckpointStore::save(parallel::Communicator& world, const RunState& state,
-                                  const lora::AdapterSet& adapters, const optim::AdamW& optimizer,
-                                  const std::string& base_model) const {
-  all_or_none(world, [&] {
-    if (world.rank() == 0) write(state, adapters, optimizer, base_model);
-  });
-  return path_of(state.step);
-}
-
-void CheckpointStore::write(const RunState& state, const lora::AdapterSet& adapters,
-                            const optim::AdamW& optimizer, const std::string& base_model) const {
-  const fs::path final_path = path_of(state.step);
-  const fs::path temporary = final_path.string() + ".tmp";
+                                  const TrainedState& trained) const {
+  const std::string final_path = path_of(state.step);
+  const std::string temporary = final_path + ".tmp";
+  const bool leads = world.rank() == 0;
   try {
-    fs::remove_all(temporary);  // a killed run's leftover
-    fs::create_directories(temporary);
-    lora::save_peft(temporary.string(), adapters, base_model);
-    write_moments(temporary / kOptimizerFile, optimizer);
-    const json stored = {
-        {"step", state.step}, {"tokens", state.tokens}, {"identity", state.identity}};
-    write_text(temporary / kStateFile, stored.dump(2) + "\n");
-    write_text(temporary / kManifestFile, manifest_of(temporary).dump(2) + "\n");
-    fs::remove_all(final_path);  // the same step, saved again after a resume
-    fs::rename(temporary, final_path);
-    io::sync_folder(dir_);
-    write_text(fs::path(dir_) / "latest", final_path.filename().string() + "\n");
+    all_or_none(world, [&] {
+      if (!leads) return;
+      fs::remove_all(temporary);  // a killed run's leftover
+      fs::create_directories(temporary);
+      lora::save_peft(temporary, trained.adapters, trained.base_model);
+      const json stored = {
+          {"step", state.step}, {"tokens", state.tokens}, {"identity", state.identity}};
+      write_text(fs::path(temporary) / kStateFile, stored.dump(2) + "\n");
+    });
+    const std::string part = optimizer_part_name(world.rank(), world.size());
+    json seal;
+    all_or_none(world, [&] {
+      const std::string path = temporary + "/" + part;
+      write_optimizer_part(path, trained.optimizer,
+                           state_slice(trained.adapters.size(), world.rank(), world.size()));
+      seal = {{part, sealed(path)}};
+    });
+    const std::vector<std::string> seals = gather_texts(world, seal.dump());
+    all_or_none(world, [&] {
+      if (leads) publish(temporary, final_path, seals);
+    });
   } catch (...) {
     std::error_code ignored;
-    fs::remove_all(temporary, ignored);
+    if (leads) fs::remove_all(temporary, ignored);
     throw;
   }
+  return final_path;
+}
+
+void CheckpointStore::publish(const std::string& temporary, const std::string& final_path,
+                              const std::vector<std::string>& part_seals) const {
+  json files = json::object();
+  for (const std::string& seal : part_seals) files.update(json::parse(seal));
+  for (const fs::directory_entry& entry : fs::directory_iterator(temporary)) {
+    const std::string name = entry.path().filename().string();
+    if (!is_optimizer_part(name)) files[name] = sealed(entry.path());
+  }
+  const json manifest = {{"format", 2}, {"files", files}};
+  write_text(fs::path(temporary) / kManifestFile, manifest.dump(2) + "\n");
+  fs::remove_all(final_path);  // the same step, saved again after a resume
+  fs::rename(temporary, final_path);
+  io::sync_folder(dir_);
+  write_text(fs::path(dir_) / "latest", fs::path(final_path).filename().string() + "\n");
   const std::vector<int64_t> present = steps();
   for (size_t i = size_t(std::max<int64_t>(keep_, 1)); i < present.size(); ++i) {
     fs::remove_all(path_of(present[i]));
@@ -163,8 +152,7 @@ void CheckpointStore::verify(const std::string& path) {
     fail("{}/{} is no manifest", path, kManifestFile);
   }
   const json& files = manifest["files"];
-  for (const char* needed :
-       {kOptimizerFile, kStateFile, "adapter_model.safetensors", "adapter_config.json"}) {
+  for (const char* needed : {kStateFile, "adapter_model.safetensors", "adapter_config.json"}) {
     if (!files.contains(needed)) fail("{}/{} does not list {}", path, kManifestFile, needed);
   }
   for (const auto& [name, entry] : files.items()) {
@@ -193,9 +181,22 @@ std::optional<std::string> CheckpointStore::newest(std::vector<std::string>& ski
   return std::nullopt;
 }
 
+namespace {
+
+/// The optimizer's parts that the manifest lists, in order.
+std::vector<std::string> parts_of(const fs::path& folder) {
+  const json manifest = io::read_json_file((folder / kManifestFile).string(), kMaxStateBytes);
+  std::vector<std::string> parts;
+  for (const auto& [name, entry] : manifest["files"].items()) {  // sorted by name
+    if (is_optimizer_part(name)) parts.push_back((folder / name).string());
+  }
+  return parts;
+}
+
+}  // namespace
+
 RunState CheckpointStore::load(const std::string& path, const json& expected,
-                               const lora::DecoderConfig& model, lora::AdapterSet& adapters,
-                               optim::AdamW& optimizer) {
+                               const lora::DecoderConfig& model, const TrainedState& trained) {
   if (!fs::is_directory(path)) fail_usage("there is no checkpoint folder {}", path);
   verify(path);
   const fs::path folder(path);
@@ -207,10 +208,10 @@ RunState CheckpointStore::load(const std::string& path, const json& expected,
     fail("{} is not the state of a run", state_path);
   }
   check_identity(path, stored["identity"], expected);
-  copy_adapter(lora::load_peft(path, model), adapters, path);
-  read_moments((folder / kOptimizerFile).string(), optimizer);
+  copy_adapter(lora::load_peft(path, model), trained.adapters, path);
+  read_optimizer_parts(parts_of(folder), trained.optimizer);
   RunState state{stored["step"].get<int64_t>(), stored["tokens"].get<int64_t>(), expected};
-  optimizer.set_steps_taken(state.step);
+  trained.optimizer.optimizer.set_steps_taken(state.step);
   return state;
 }
 

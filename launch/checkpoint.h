@@ -1,7 +1,8 @@
 // Checkpoints of a run: output_dir/checkpoint-N holds the adapter (PEFT's format), the optimizer's
-// moments and state.json, sealed by manifest.json (size and hash of every file). A checkpoint
-// appears by one rename, so it is whole or absent; `latest` names the newest. Reading trusts
-// nothing that the manifest does not vouch for.
+// state in one part a rank, and state.json, sealed by manifest.json (size and hash of every file).
+// A checkpoint appears by one rename, so it is whole or absent; `latest` names the newest. Reading
+// trusts nothing that the manifest does not vouch for. Any number of ranks reads what any other
+// wrote.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -9,8 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "launch/optimizer_parts.h"
 #include "lora/adapter.h"
-#include "optim/adamw.h"
 #include "parallel/communicator.h"
 
 namespace tessera::launch {
@@ -24,16 +25,23 @@ struct RunState {
   nlohmann::json identity;
 };
 
+/// What training changes.
+struct TrainedState {
+  lora::AdapterSet& adapters;
+  StoredOptimizer optimizer;
+  const std::string& base_model;  // for the adapter's config
+};
+
 class CheckpointStore {
  public:
   CheckpointStore(std::string output_dir, int64_t keep)
       : dir_(std::move(output_dir)), keep_(keep) {}
 
-  /// Writes checkpoint-<state.step>, then removes all but the newest `keep`. Returns its path. An
-  /// Error (a full disk, say) leaves the older checkpoints as they were.
+  /// Writes checkpoint-<state.step>, then removes all but the newest `keep`. Returns its path.
+  /// Collective: each rank writes its part. An Error (a full disk, say) comes on all ranks, and
+  /// leaves the older checkpoints as they were.
   std::string save(parallel::Communicator& world, const RunState& state,
-                   const lora::AdapterSet& adapters, const optim::AdamW& optimizer,
-                   const std::string& base_model) const;
+                   const TrainedState& trained) const;
 
   /// The newest checkpoint that verifies; `skipped` gets a line for each newer one that does not.
   std::optional<std::string> newest(std::vector<std::string>& skipped) const;
@@ -41,8 +49,7 @@ class CheckpointStore {
   /// Restores all from `path` after verifying it. Error when a file is damaged, or when the stored
   /// identity differs from `expected`: the key and both values.
   static RunState load(const std::string& path, const nlohmann::json& expected,
-                       const lora::DecoderConfig& model, lora::AdapterSet& adapters,
-                       optim::AdamW& optimizer);
+                       const lora::DecoderConfig& model, const TrainedState& trained);
 
   /// Error saying which file of the checkpoint is missing or damaged.
   static void verify(const std::string& path);
@@ -52,8 +59,8 @@ class CheckpointStore {
 
  private:
   std::string path_of(int64_t step) const;
-  void write(const RunState& state, const lora::AdapterSet& adapters, const optim::AdamW& optimizer,
-             const std::string& base_model) const;
+  void publish(const std::string& temporary, const std::string& final_path,
+               const std::vector<std::string>& part_seals) const;
 
   std::string dir_;
   int64_t keep_;

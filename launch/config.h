@@ -68,7 +68,8 @@ struct Config {
   int64_t num_epochs = 1;
   std::optional<int64_t> max_steps;  // wins over num_epochs
   Checkpointing gradient_checkpointing = Checkpointing::kAuto;
-  int64_t gradient_checkpointing_layers = 1;  // of a group that is recomputed together
+  int64_t gradient_checkpointing_layers = 1;       // of a group that is recomputed together
+  int64_t gradient_checkpointing_kept_layers = 0;  // the last ones, which are not recomputed
   int64_t seed = 42;
 
   // optimizer and schedule

@@ -152,6 +152,9 @@ std::vector<Flag> batch_flags() {
            IntType{1, 1 << 20},
            "Layers that are recomputed together. More of them keep fewer inputs, but all of a "
            "group's activations at once."),
+      flag("gradient_checkpointing_kept_layers", &Config::gradient_checkpointing_kept_layers,
+           IntType{0, 1 << 20},
+           "The last layers, whose activations are kept while those before them are recomputed."),
       flag("seed", &Config::seed, IntType{}, "Key of every random choice.").alias({"random_seed"}),
   };
 }
@@ -165,29 +168,20 @@ std::vector<Flag> optimizer_flags() {
       flag("optimizer", &Config::optimizer,
            ChoiceType<OptimizerKind>{
                {{OptimizerKind::kAdamW, "adamw", {"adamw_torch", "adamw_torch_fused", "adamw_hf"}},
-                {OptimizerKind::kAdamW8bit,
-                 "adamw_8bit",
-                 {"adamw_bnb_8bit", "adamw_torch_8bit"},
-                 kNotInThisVersion},
-                {OptimizerKind::kPagedAdamW,
-                 "paged_adamw_32bit",
-                 {"paged_adamw"},
-                 kNotInThisVersion},
-                {OptimizerKind::kPagedAdamW8bit, "paged_adamw_8bit", {}, kNotInThisVersion}}},
+                {OptimizerKind::kAdamW8bit, "adamw_8bit", {"adamw_bnb_8bit", "adamw_torch_8bit"}},
+                {OptimizerKind::kPagedAdamW, "paged_adamw_32bit", {"paged_adamw"}},
+                {OptimizerKind::kPagedAdamW8bit, "paged_adamw_8bit"}}},
            "The update rule, and whether its state is 8-bit or paged to the host.")
           .alias({"optim"}),
       flag("optimizer_page_budget", &Config::optimizer_page_budget,
            OptionalType<SizeType>{{}, "auto"},
            "Optimizer state that stays on the device; auto is what is left over.")
-          .ruled_out_by("optimizer", not_paged, paged_cure)
-          .later(),
+          .ruled_out_by("optimizer", not_paged, paged_cure),
       flag("optimizer_page_dir", &Config::optimizer_page_dir, OptionalType<TextType>{},
            "Folder for pages that do not fit in host memory.")
-          .ruled_out_by("optimizer", not_paged, paged_cure)
-          .later(),
+          .ruled_out_by("optimizer", not_paged, paged_cure),
       flag("optimizer_sharding", &Config::optimizer_sharding, BoolType{},
-           "Each rank keeps only its part of the optimizer state.")
-          .later(),
+           "Each rank keeps only its part of the optimizer state."),
       flag("max_grad_norm", &Config::max_grad_norm, RealType{},
            "Gradients with a larger norm are scaled down to it; 0 turns that off."),
       flag("weight_decay", &Config::weight_decay, RealType{}, "Decoupled weight decay of AdamW."),
@@ -266,8 +260,10 @@ std::vector<Flag> machine_flags() {
       flag("threads", &Config::threads, OptionalType<IntType>{{1, 4096}, "auto"},
            "CPU threads of each rank; auto shares the cores out. The numbers do not depend on it."),
       flag("memory_budget", &Config::memory_budget, OptionalType<SizeType>{},
-           "Device memory a rank may use; left out, all there is. The plan keeps to it.")
-          .later(),
+           "Memory a rank may use, e.g. 22GiB; left out, what is free. The plan chooses what is "
+           "auto - activations, sharding, resident optimizer pages - to be fast within it, and a "
+           "run that cannot fit is refused before anything is loaded. On the CPU it counts all of "
+           "a rank's memory."),
       flag(
           "sharding", &Config::sharding,
           ChoiceType<Sharding>{{{Sharding::kAuto, "auto"},

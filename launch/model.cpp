@@ -20,6 +20,14 @@ BaseChoice BaseChoice::of(const Config& config) {
   return choice;
 }
 
+lora::BaseFormat BaseChoice::apply(lora::BaseFormat stored) const {
+  if (!quantize) return stored;
+  stored.linear = format;
+  stored.block = block;
+  stored.double_quant = double_quant;
+  return stored;
+}
+
 std::string BaseChoice::describe() const {
   if (!quantize) return "as stored";
   return fmt::format("{}{}, blocks of {}", format == quant::Format::kNf4 ? "NF4" : "FP4",
@@ -29,14 +37,9 @@ std::string BaseChoice::describe() const {
 LoadedModel::LoadedModel(Context& ctx, const std::string& path, const BaseChoice& choice,
                          Placement placement, Console& console)
     : checkpoint_(lora::Checkpoint::open(path)) {
-  lora::BaseFormat format = lora::checkpoint_format(checkpoint_);
-  if (choice.quantize) {
-    format.linear = choice.format;
-    format.block = choice.block;
-    format.double_quant = choice.double_quant;
-  }
-  base_ =
-      std::make_unique<lora::BaseWeights>(config(), format, placement.world, placement.sharding);
+  base_ = std::make_unique<lora::BaseWeights>(config(),
+                                              choice.apply(lora::checkpoint_format(checkpoint_)),
+                                              placement.world, placement.sharding);
   fingerprint_ =
       lora::load_base(ctx, checkpoint_, *base_, placement.world, [&](int64_t done, int64_t total) {
         console.live(fmt::format("loading {}: tensor {}/{}", path, done, total));

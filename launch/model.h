@@ -23,6 +23,8 @@ struct BaseChoice {
   bool double_quant = true;
 
   static BaseChoice of(const Config& config);
+  /// The format of a base whose checkpoint is stored as `stored`.
+  lora::BaseFormat apply(lora::BaseFormat stored) const;
   std::string describe() const;  // "NF4, double-quantized, blocks of 64"
 };
 

@@ -1,11 +1,13 @@
 #include "launch/run_folder.h"
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 
 #include "launch/agreement.h"
 #include "launch/checkpoint.h"
 #include "launch/run_data.h"
+#include "launch/training_options.h"
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
 
@@ -116,6 +118,7 @@ json run_identity(const Config& c, const RunMadeFrom& from) {
       {"adam_beta2", c.adam_beta2},
       {"adam_epsilon", c.adam_epsilon},
       {"weight_decay", c.weight_decay},
+      {"optimizer_bits", is_8bit(c.optimizer) ? 8 : 32},
       {"max_grad_norm", c.max_grad_norm},
   };
   return all;
@@ -132,13 +135,13 @@ std::string describe_losses(const DatasetCounts& counts) {
   return text;
 }
 
-std::string first_non_finite(const lora::AdapterSet& adapters, std::span<const float> grads) {
-  for (const lora::Segment& segment : adapters.segments()) {
-    for (float g : grads.subspan(segment.offset, segment.elements())) {
-      if (!std::isfinite(g)) return segment.name;
-    }
-  }
-  return "the sum of squares overflows";
+std::string first_non_finite(const lora::AdapterSet& adapters, optim::ElementRange range,
+                             std::span<const float> grads) {
+  const auto bad = std::ranges::find_if(grads, [](float g) { return !std::isfinite(g); });
+  if (bad == grads.end()) return "the sum of squares overflows";
+  const size_t at = range.begin + size_t(bad - grads.begin());
+  const auto after = std::ranges::upper_bound(adapters.segments(), at, {}, &lora::Segment::offset);
+  return std::prev(after)->name;
 }
 
 }  // namespace tessera::launch

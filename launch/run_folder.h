@@ -9,6 +9,7 @@
 #include "launch/data/dataset.h"
 #include "launch/data/tokenizer.h"
 #include "lora/adapter.h"
+#include "optim/state_layout.h"
 #include "parallel/communicator.h"
 #include "runtime/core/function_ref.h"
 
@@ -50,7 +51,9 @@ nlohmann::json run_identity(const Config& config, const RunMadeFrom& from);
 /// ", 3 too long (dropped)" and the like; empty when nothing was lost.
 std::string describe_losses(const DatasetCounts& counts);
 
-/// The first adapter tensor whose gradient holds an infinity or NaN, by name.
-std::string first_non_finite(const lora::AdapterSet& adapters, std::span<const float> grads);
+/// The first adapter tensor whose gradient holds an infinity or NaN, by name. `grads` are those of
+/// a range of the flat buffer.
+std::string first_non_finite(const lora::AdapterSet& adapters, optim::ElementRange range,
+                             std::span<const float> grads);
 
 }  // namespace tessera::launch

@@ -36,12 +36,20 @@ class Run {
   /// This rank's micro-batches; gradients go into the tree. The sum of the losses of all, on every
   /// rank, added in global order.
   double forward_backward(int64_t step, const std::vector<lora::Batch>& batches, float scale);
-  std::span<const float> reduced_gradients(int64_t micro_batches);
+  /// The sum of all micro-batches' gradients over this rank's range, and the norm of the whole.
+  struct Gradients {
+    std::span<const float> mine;
+    double norm;
+  };
+  std::vector<float> gather_chunk_sums(std::vector<float> mine);
+  Gradients reduce_gradients(int64_t step, int64_t micro_batches);
+  void update(const Gradients& gradients, double rate);
   [[noreturn]] void fail_non_finite(int64_t step, const std::vector<lora::Batch>& batches,
                                     const std::vector<double>& losses);
   /// True on every rank once a signal has come to one.
   bool asked_to_stop();
   bool leads() const { return world_.rank() == 0; }
+  TrainedState trained() { return {adapters_, {optimizer_, segments_}, config_.base_model}; }
   void report(const StepMetrics& m);
   void evaluate(int64_t step);
   void save(int64_t step, bool last);
@@ -58,6 +66,8 @@ class Run {
   lora::AdapterSet adapters_;
   lora::Decoder decoder_;
   lora::Decoder::Memory memory_;
+  std::vector<optim::StateSegment> segments_;
+  optim::ElementRange range_;  // of the flat buffer: what this rank's optimizer updates
   optim::AdamW optimizer_;
   optim::LrSchedule schedule_;
   parallel::GradientTree tree_;
@@ -85,8 +95,12 @@ Run::Run(const Config& config, parallel::Communicator& world, DType compute)
       plan_(data_.training, data_.options, config.num_epochs, config.max_steps.value_or(0)),
       adapters_(model_.config(), adapter_options(config)),
       decoder_(ctx_, model_.base(), model_.scheduler(), &adapters_),
-      optimizer_(adapters_.size(),
-                 {config.adam_beta1, config.adam_beta2, config.adam_epsilon, config.weight_decay}),
+      segments_(state_segments(adapters_, is_8bit(config.optimizer))),
+      range_(config.optimizer_sharding ? state_slice(adapters_.size(), world.rank(), world.size())
+                                       : optim::ElementRange{0, adapters_.size()}),
+      optimizer_(segments_, range_,
+                 {config.adam_beta1, config.adam_beta2, config.adam_epsilon, config.weight_decay},
+                 page_options(config)),
       schedule_(make_schedule(config, plan_.steps())),
       tree_(adapters_.size(), world.size()),
       checkpoints_(config.output_dir, config.save_total_limit) {
@@ -176,7 +190,7 @@ void Run::resume() {
       return;
     }
   }
-  state_ = CheckpointStore::load(*path, state_.identity, model_.config(), adapters_, optimizer_);
+  state_ = CheckpointStore::load(*path, state_.identity, model_.config(), trained());
   first_step_ = state_.step;
   console_.line(fmt::format("resumed  {} (step {})", *path, state_.step));
 }
@@ -220,9 +234,41 @@ void Run::fail_non_finite(int64_t step, const std::vector<lora::Batch>& batches,
   fail("step {}: the loss is not finite; lower learning_rate", step + 1);
 }
 
-std::span<const float> Run::reduced_gradients(int64_t micro_batches) {
-  if (config_.reduction == Reduction::kFast) return tree_.reduce_fast(ctx_, world_);
-  return tree_.reduce(ctx_, world_, micro_batches);
+Run::Gradients Run::reduce_gradients(int64_t step, int64_t micro_batches) {
+  std::span<const float> mine;
+  if (config_.reduction == Reduction::kFast) {
+    mine = tree_.reduce_fast(ctx_, world_).subspan(range_.begin, range_.size());
+  } else if (config_.optimizer_sharding) {
+    mine = tree_.reduce_slice(ctx_, world_, micro_batches).first(range_.size());
+  } else {
+    mine = tree_.reduce(ctx_, world_, micro_batches);
+  }
+  std::vector<float> sums = optim::chunk_sums(ctx_, mine);
+  if (config_.optimizer_sharding) sums = gather_chunk_sums(std::move(sums));
+  const double norm = optim::norm_of(sums);
+  if (!std::isfinite(norm)) {
+    all_or_none(world_, [&] {
+      fail("step {}: the gradient is not finite ({}); lower learning_rate", step + 1,
+           first_non_finite(adapters_, range_, mine));
+    });
+  }
+  return {mine, norm};
+}
+
+std::vector<float> Run::gather_chunk_sums(std::vector<float> mine) {
+  const size_t each =
+      parallel::slice_elements(adapters_.size(), world_.size()) / parallel::kSliceUnit;
+  std::vector<float> all(each * size_t(world_.size()));
+  mine.resize(each);
+  world_.all_gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(all)));
+  return all;
+}
+
+void Run::update(const Gradients& gradients, double rate) {
+  const std::span<float> params = adapters_.params().subspan(range_.begin, range_.size());
+  optimizer_.step(ctx_, params, gradients.mine, rate,
+                  optim::clip_factor(gradients.norm, config_.max_grad_norm));
+  if (config_.optimizer_sharding) tree_.gather_slices(world_, params, adapters_.params());
 }
 
 bool Run::asked_to_stop() {
@@ -241,22 +287,16 @@ StepMetrics Run::run_step(int64_t step) {
   world_.set_phase(fmt::format("step {}, forward and backward", step + 1));
   const double sum = forward_backward(step, batches, float(1.0 / double(supervised)));
   world_.set_phase(fmt::format("step {}, exchange of gradients", step + 1));
-  const std::span<const float> grads = reduced_gradients(int64_t(batches.size()));
+  const Gradients gradients = reduce_gradients(step, int64_t(batches.size()));
   world_.set_phase(fmt::format("step {}, optimizer", step + 1));
-  const double norm = optim::grad_norm(ctx_, grads);
-  if (!std::isfinite(norm)) {
-    fail("step {}: the gradient is not finite ({}); lower learning_rate", step + 1,
-         first_non_finite(adapters_, grads));
-  }
   const double rate = schedule_.rate(step);
-  optimizer_.step(ctx_, adapters_.params(), grads, rate,
-                  optim::clip_factor(norm, config_.max_grad_norm));
+  update(gradients, rate);
   state_.step = step + 1;
   state_.tokens += tokens;
   return {.step = step + 1,
           .epoch = plan_.epoch_after(step + 1),
           .loss = sum / double(supervised),
-          .grad_norm = norm,
+          .grad_norm = gradients.norm,
           .learning_rate = rate,
           .tokens = state_.tokens,
           .tokens_per_second = double(tokens) / watch.seconds(),
@@ -293,8 +333,7 @@ void Run::evaluate(int64_t step) {
 void Run::save(int64_t step, bool last) {
   world_.set_phase(fmt::format("checkpoint after step {}", step));
   try {
-    const std::string path =
-        checkpoints_.save(world_, state_, adapters_, optimizer_, config_.base_model);
+    const std::string path = checkpoints_.save(world_, state_, trained());
     if (!last) console_.line(fmt::format("step {}: saved {}", step, path));
   } catch (const Error& error) {
     // A full disk costs this checkpoint, not the run; at the end there is nothing left to try.

@@ -47,6 +47,27 @@ optim::LrSchedule make_schedule(const Config& config, int64_t total_steps) {
   return optim::LrSchedule(options);
 }
 
+bool is_8bit(OptimizerKind kind) {
+  return kind == OptimizerKind::kAdamW8bit || kind == OptimizerKind::kPagedAdamW8bit;
+}
+
+optim::PageOptions page_options(const Config& config) {
+  optim::PageOptions options;
+  if (config.optimizer_page_budget) options.budget = size_t(*config.optimizer_page_budget);
+  options.directory = config.optimizer_page_dir.value_or("");
+  return options;
+}
+
+std::vector<parallel::LayerGroup> layer_groups(parallel::Policy policy, int64_t size, int64_t kept,
+                                               int64_t layers) {
+  kept = std::min(kept, layers);
+  auto groups = parallel::uniform_groups(layers - kept, policy, size);
+  for (int64_t layer = layers - kept; layer < layers; ++layer) {
+    groups.push_back({layer, 1, parallel::Policy::kKeep});
+  }
+  return groups;
+}
+
 std::vector<parallel::LayerGroup> layer_groups(const Config& config, int64_t layers,
                                                parallel::Policy otherwise) {
   parallel::Policy policy = otherwise;
@@ -63,7 +84,8 @@ std::vector<parallel::LayerGroup> layer_groups(const Config& config, int64_t lay
       policy = parallel::Policy::kOffload;
       break;
   }
-  return parallel::uniform_groups(layers, policy, config.gradient_checkpointing_layers);
+  return layer_groups(policy, config.gradient_checkpointing_layers,
+                      config.gradient_checkpointing_kept_layers, layers);
 }
 
 }  // namespace tessera::launch

@@ -3,6 +3,7 @@
 
 #include "launch/config.h"
 #include "lora/adapter.h"
+#include "optim/adamw.h"
 #include "optim/schedule.h"
 #include "parallel/layer_scheduler.h"
 
@@ -12,6 +13,13 @@ lora::AdapterOptions adapter_options(const Config& config);
 
 optim::LrSchedule make_schedule(const Config& config, int64_t total_steps);
 
+bool is_8bit(OptimizerKind kind);
+/// What of the optimizer's state stays resident, and where the rest lives.
+optim::PageOptions page_options(const Config& config);
+
+/// Groups of `size` layers under `policy`, and the last `kept` layers kept.
+std::vector<parallel::LayerGroup> layer_groups(parallel::Policy policy, int64_t size, int64_t kept,
+                                               int64_t layers);
 /// The groups of layers and their policy that gradient_checkpointing asks for; `otherwise` where it
 /// leaves the choice to the program.
 std::vector<parallel::LayerGroup> layer_groups(const Config& config, int64_t layers,

@@ -211,9 +211,11 @@ std::span<const float> GradientTree::reduce_fast(Context& ctx, Communicator& gro
 
 void GradientTree::gather_slices(Communicator& group, std::span<const float> slice,
                                  std::span<float> all) {
-  TESSERA_CHECK(slice.size() == slice_ && all.size() == elements_);
+  TESSERA_CHECK(slice.size() <= slice_ && all.size() == elements_);
   const std::span<float> padded = pieces_.empty() ? take_buffer() : pieces_[0].values;
-  group.all_gather(std::as_bytes(slice), std::as_writable_bytes(padded));
+  const std::span<float> mine = padded.subspan(slice_ * size_t(group.rank()), slice_);
+  std::ranges::copy(slice, mine.begin());
+  group.all_gather(std::as_bytes(mine), std::as_writable_bytes(padded));
   std::ranges::copy(padded.first(elements_), all.begin());
 }
 

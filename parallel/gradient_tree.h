@@ -79,7 +79,8 @@ class GradientTree {
   }
   /// The whole sum by one all-reduce, whose bits depend on the ranks: instead of the two above.
   std::span<const float> reduce_fast(Context& ctx, Communicator& group);
-  /// Makes every rank's `slice` (as reduce_slice() cuts them) one whole in `all`. Collective.
+  /// Makes every rank's `slice` (as reduce_slice() cuts them, without what lies past the end) one
+  /// whole in `all`, of which it may be a part. After the exchange of a step. Collective.
   void gather_slices(Communicator& group, std::span<const float> slice, std::span<float> all);
 
   /// The finished subtrees of this rank, in order: pieces_of() what has been pushed.

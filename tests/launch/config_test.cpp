@@ -405,9 +405,7 @@ TEST(Config, EveryKeySetsItsOwnFieldOnly) {
 
 TEST(Config, WhatThisVersionLacksIsSaid) {
   for (const std::string setting :
-       {"optimizer: paged_adamw_8bit", "optimizer: paged_adamw", "optimizer: adamw_bnb_8bit",
-        "memory_budget: 8GiB", "optimizer_sharding: true", "profile: true",
-        "micro_batch_size: auto"}) {
+       {"memory_budget: 8GiB", "profile: true", "micro_batch_size: auto"}) {
     const std::string message = support_error(setting);
     EXPECT_TRUE(message.starts_with("run.yml:1: " + setting.substr(0, setting.find(':'))))
         << message;
@@ -423,12 +421,6 @@ TEST(Config, WhatThisVersionLacksIsSaid) {
       support_error("memory_budget: 1GiB\n\nprofile: yes"),
       "run.yml:3: profile: true is not in this version; run.yml:1: memory_budget: 1GiB is not "
       "in this version; leave out what this version does not do");
-  for (const std::string pair : {"optimizer_page_budget: 1GiB\noptimizer: paged_adamw_8bit",
-                                 "optimizer_page_dir: x\noptimizer: paged_adamw_8bit"}) {
-    EXPECT_TRUE(contains(support_error(pair),
-                         "run.yml:1: " + pair.substr(0, pair.find('\n')) + " is not in this"))
-        << pair;
-  }
   if (!kHasCuda) {
     EXPECT_EQ(support_error("device: cuda"),
               "run.yml:1: device: cuda is not in this version: it is built without CUDA; leave out "
