@@ -24,6 +24,11 @@ class SharedMemory {
   /// The region of any rank; nothing where that rank is on another node. What its owner wrote
   /// before a barrier may be read after it.
   virtual std::optional<std::span<const std::byte>> of(int rank) const = 0;
+  /// This rank has done with a part of another's region for now: what it read no longer counts as
+  /// its own resident memory, and may be read again.
+  virtual void let_go(int rank, size_t begin, size_t bytes) const {
+    (void)rank, (void)begin, (void)bytes;
+  }
 };
 
 class Communicator {

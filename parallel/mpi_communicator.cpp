@@ -186,6 +186,9 @@ class SharedRegions final : public SharedMemory {
     if (!peers_[size_t(rank)]) return std::nullopt;
     return peers_[size_t(rank)]->bytes();
   }
+  void let_go(int rank, size_t begin, size_t bytes) const override {
+    if (rank != rank_ && peers_[size_t(rank)]) peers_[size_t(rank)]->let_go(begin, bytes);
+  }
 
  private:
   NodeMemory mine_;

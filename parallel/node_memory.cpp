@@ -35,6 +35,14 @@ MemoryMapping::MemoryMapping(int descriptor, size_t bytes, bool writable) {
   bytes_ = {static_cast<std::byte*>(whole) + kHeader, bytes};
 }
 
+void MemoryMapping::let_go(size_t begin, size_t bytes) const {
+  const size_t page = size_t(sysconf(_SC_PAGESIZE));
+  const size_t end = begin + bytes;
+  begin = begin / page * page;
+  // Pages at the edges go too: they hold nothing of this process's own.
+  madvise(bytes_.data() + begin, end - begin, MADV_DONTNEED);
+}
+
 NodeMemory::NodeMemory(size_t bytes) : ticket_{getpid(), -1, bytes, {}} {
   const int descriptor = memfd_create("tessera", MFD_CLOEXEC);
   if (descriptor < 0) refused(bytes, "cannot be made");

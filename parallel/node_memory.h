@@ -25,6 +25,8 @@ class MemoryMapping {
   /// `bytes` after the header page of the file; Error when the system refuses.
   MemoryMapping(int descriptor, size_t bytes, bool writable);
   std::span<std::byte> bytes() const { return bytes_; }
+  /// Takes the pages of a part out of this process until they are touched again.
+  void let_go(size_t begin, size_t bytes) const;
 
  private:
   struct Unmap {

@@ -25,8 +25,7 @@ RankReport BoardPage::read(int rank, uint64_t group) const {
   // A writer that was stopped in the middle leaves its half-written text.
   for (int attempt = 0; attempt < 100; ++attempt) {
     const uint64_t before = version.load(std::memory_order_acquire);
-    for (size_t i = 0; i < words.size(); ++i) words[i] = phase[i].load(std::memory_order_relaxed);
-    std::atomic_thread_fence(std::memory_order_acquire);
+    for (size_t i = 0; i < words.size(); ++i) words[i] = phase[i].load(std::memory_order_acquire);
     if (before % 2 == 0 && version.load(std::memory_order_relaxed) == before) break;
   }
   std::memcpy(report.phase, words.data(), kPhaseBytes);
@@ -48,9 +47,8 @@ void RankBoard::set_phase(std::string_view phase) {
   std::memcpy(words.data(), phase.data(), std::min(phase.size(), kPhaseBytes - 1));
   const std::lock_guard lock(writing_);
   page_.version.fetch_add(1, std::memory_order_relaxed);
-  std::atomic_thread_fence(std::memory_order_release);
   for (size_t i = 0; i < words.size(); ++i) {
-    page_.phase[i].store(words[i], std::memory_order_relaxed);
+    page_.phase[i].store(words[i], std::memory_order_release);
   }
   page_.version.fetch_add(1, std::memory_order_release);
 }

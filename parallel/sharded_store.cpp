@@ -144,6 +144,7 @@ void ShardedStore::gather(int64_t layer, std::span<std::byte> slot) {
   for (int member = 0; member < group_->size(); ++member) {
     std::ranges::copy(memory_->of(member)->subspan(begin, bytes),
                       slot.begin() + ptrdiff_t(size_t(member) * bytes));
+    memory_->let_go(member, begin, bytes);
   }
 }
 
