@@ -2,11 +2,14 @@
 // Ranks are threads here; under mpirun see mpi_training_test.
 #include <gtest/gtest.h>
 
+#include <array>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <sstream>
 
 #include "launch/config.h"
 #include "launch/optimizer_parts.h"
@@ -37,6 +40,7 @@ micro_batch_size: 1
 global_batch_size: 5
 sample_packing: false
 max_steps: 4
+threads: 1
 learning_rate: 1e-3
 lora_dropout: 0.1
 val_set_size: 3
@@ -47,7 +51,6 @@ save_steps: 2
 
   Config config(std::vector<std::string> overrides, const std::string& out) {
     overrides.push_back("output_dir=" + folder_.file(out));
-    overrides.push_back("threads=1");
     return load_config(folder_.file("config.yml"), overrides);
   }
   void run(int ranks, int per_node, const std::vector<std::string>& overrides,
@@ -95,31 +98,98 @@ save_steps: 2
   testing::ScratchFolder folder_;
 };
 
-TEST_F(Ranks, SameBytesOnAnyNumberOfRanks) {
-  run(1, 1, {}, "one");
-  const auto expected = results("one");
-  EXPECT_EQ(expected.size(), 1u + 2 + 4 + 2);
-  int trial = 0;
-  const auto expect_same = [&](int ranks, int per_node, const std::vector<std::string>& how) {
-    const std::string out = fmt::format("trial{}", trial++);
-    run(ranks, per_node, how, out);
-    EXPECT_EQ(results(out), expected)
-        << ranks << " ranks, " << per_node << " a node: " << fmt::format("{}", fmt::join(how, " "));
+/// One value of each axis, as an index.
+using Combination = std::vector<size_t>;
+
+struct Axis {
+  const char* name;
+  std::vector<std::string> values;
+};
+// Ranks, ranks per node and overrides of the config; ";" separates several.
+const std::vector<Axis> kAxes = {
+    {"ranks", {"1", "2", "3", "4", "8"}},
+    {"per node", {"8", "1", "2"}},
+    {"sharding",
+     {"sharding=auto", "sharding=replicate", "sharding=full", "sharding=hybrid", "sharding=host"}},
+    {"policy",
+     {"gradient_checkpointing=false", "gradient_checkpointing=true",
+      "gradient_checkpointing=offload",
+      "gradient_checkpointing=offload;gradient_checkpointing_layers=2",
+      "gradient_checkpointing=true;gradient_checkpointing_layers=4"}},
+    {"optimizer",
+     {"optimizer=adamw", "optimizer=paged_adamw;optimizer_page_budget=0B",
+      "optimizer=paged_adamw;optimizer_page_budget=2MiB",
+      "optimizer=paged_adamw;optimizer_page_budget=0B;optimizer_page_dir=DIR"}},
+    {"state", {"optimizer_sharding=false", "optimizer_sharding=true"}},
+    {"threads", {"threads=1", "threads=2"}},
+    {"packing", {"sample_packing=false", "sample_packing=true"}},
+};
+
+/// Combinations in which every pair of values of two axes occurs, and random ones after them up to
+/// `count`: of many random candidates, the one with most new pairs is taken each time.
+std::vector<Combination> pairwise(size_t count) {
+  std::set<std::array<size_t, 4>> missing;
+  for (size_t a = 0; a < kAxes.size(); ++a) {
+    for (size_t b = a + 1; b < kAxes.size(); ++b) {
+      for (size_t x = 0; x < kAxes[a].values.size(); ++x) {
+        for (size_t y = 0; y < kAxes[b].values.size(); ++y) missing.insert({a, x, b, y});
+      }
+    }
+  }
+  const auto each_pair = [](const Combination& c, auto&& visit) {
+    for (size_t a = 0; a < c.size(); ++a) {
+      for (size_t b = a + 1; b < c.size(); ++b) visit(std::array{a, c[a], b, c[b]});
+    }
   };
-  expect_same(2, 2, {});
-  expect_same(3, 3, {"sharding=replicate"});
-  expect_same(4, 4, {"gradient_checkpointing=true"});
-  expect_same(4, 1, {"sharding=full"});  // no memory is shared: gathers are collective
-  expect_same(4, 2, {"sharding=hybrid", "gradient_checkpointing=offload"});
-  expect_same(4, 4, {"sharding=hybrid", "sharding_group=2"});
-  expect_same(3, 2, {"sharding=host"});
-  expect_same(8, 3, {"gradient_checkpointing=offload", "gradient_checkpointing_layers=2"});
-  expect_same(1, 1, {"gradient_checkpointing=offload"});
-  expect_same(1, 1, {"optimizer=paged_adamw_32bit", "optimizer_page_budget=1MiB"});
-  expect_same(4, 4, {"optimizer_sharding=true"});
-  expect_same(3, 1,
-              {"optimizer_sharding=true", "optimizer=paged_adamw", "optimizer_page_budget=0B",
-               "optimizer_page_dir=" + folder_.path()});
+  testing::RandomNumbers random(17);
+  std::vector<Combination> chosen;
+  while (!missing.empty() || chosen.size() < count) {
+    Combination best;
+    size_t most = 0;
+    for (int candidate = 0; candidate < 200; ++candidate) {
+      Combination c;
+      for (const Axis& axis : kAxes) c.push_back(random.bits() % axis.values.size());
+      size_t news = 0;
+      each_pair(c, [&](const auto& pair) { news += missing.count(pair); });
+      if (best.empty() || news > most) {
+        best = c;
+        most = news;
+      }
+    }
+    each_pair(best, [&](const auto& pair) { missing.erase(pair); });
+    chosen.push_back(best);
+  }
+  return chosen;
+}
+
+TEST_F(Ranks, TheMatrixOfSettingsHasOneResult) {
+  const bool all = std::getenv("TESSERA_ALL") != nullptr;
+  const std::vector<Combination> combinations = pairwise(all ? 64 : 0);
+  std::map<std::string, std::vector<std::string>> expected;  // by the packing, which is data
+  for (const std::string& packing : kAxes.back().values) {
+    run(1, 1, {packing, "threads=1"}, packing);
+    expected[packing] = results(packing);
+  }
+  EXPECT_NE(expected.begin()->second, expected.rbegin()->second);
+  int trial = 0;
+  for (const Combination& c : combinations) {
+    std::vector<std::string> how;
+    for (size_t axis = 2; axis < c.size(); ++axis) {
+      std::stringstream several(kAxes[axis].values[c[axis]]);
+      for (std::string one; std::getline(several, one, ';');) {
+        how.push_back(one == "optimizer_page_dir=DIR" ? "optimizer_page_dir=" + folder_.path()
+                                                      : one);
+      }
+    }
+    const int ranks = std::stoi(kAxes[0].values[c[0]]);
+    const int per_node = std::stoi(kAxes[1].values[c[1]]);
+    const std::string out = fmt::format("combination{}", trial++);
+    run(ranks, per_node, how, out);
+    EXPECT_EQ(results(out), expected[kAxes.back().values[c.back()]])
+        << ranks << " ranks, " << per_node << " a node, " << fmt::format("{}", fmt::join(how, " "));
+    std::filesystem::remove_all(folder_.file(out));
+  }
+  fmt::print("{} combinations\n", combinations.size());
 }
 
 TEST_F(Ranks, EightBitStateIsTheSameOnAnyNumberOfRanks) {
