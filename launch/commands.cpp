@@ -9,6 +9,8 @@
 #include "launch/flags.h"
 #include "launch/generate.h"
 #include "launch/merge.h"
+#include "launch/model.h"
+#include "launch/plan_command.h"
 #include "launch/ranks.h"
 #include "launch/tokenize.h"
 #include "launch/train.h"
@@ -233,9 +235,48 @@ void add_tokenize(CLI::App& app) {
   command->callback([options] { write_stdout(tokenize(*options)); });
 }
 
+void add_plan(CLI::App& app) {
+  auto* command = app.add_subcommand("plan", "Show what a run takes in memory and time");
+  auto arguments = std::make_shared<ConfigArguments>();
+  auto options = std::make_shared<PlanOptions>();
+  arguments->add_to(command);
+  command->add_option("--ranks", options->ranks, "Ranks that share the run")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 16))
+      ->type_name("N");
+  command
+      ->add_option("--ranks_per_node", options->ranks_per_node,
+                   "Of them on one machine; default: all, or 8 GPUs")
+      ->check(CLI::Range(1, 1 << 16))
+      ->type_name("N");
+  command
+      ->add_option("--profile", options->profile,
+                   fmt::format("Device: {}, or a file from `tessera doctor --profile`",
+                               fmt::join(gpu_names(), ", ")))
+      ->type_name("NAME");
+  command->add_flag("--json", options->json, "As JSON, in bytes and seconds");
+  command->footer(
+      "\nOpens only the model's config.json; loads nothing. What the config leaves open is chosen "
+      "as a\nrun would choose it. Numbers for a GPU are modelled.\n\n"
+      "Example: tessera plan run.yml --ranks 8 --profile H100 sequence_len=4096");
+  command->callback([arguments, options] {
+    require_alone("plan");
+    options->config = arguments->path;
+    options->overrides = arguments->overrides;
+    write_stdout(plan(*options));
+  });
+}
+
 void add_doctor(CLI::App& app, int& exit_code) {
   auto* command = app.add_subcommand("doctor", "Show what this machine has and what is missing");
-  command->callback([&exit_code] {
+  auto profile = std::make_shared<bool>(false);
+  command->add_flag("--profile", *profile,
+                    "Measure it instead, as JSON for `tessera plan --profile FILE`");
+  command->callback([profile, &exit_code] {
+    if (*profile) {
+      require_cpu();
+      return write_stdout(profile_json(measure_profile(thread_count(std::nullopt))));
+    }
     write_stdout(diagnose());
     exit_code = missing_cpu_features().empty() ? 0 : 1;
   });
@@ -287,6 +328,7 @@ int run_command_line(int argc, char** argv) {
   app.require_subcommand(0, 1);
   int exit_code = 0;
   add_train(app, exit_code);
+  add_plan(app);
   add_eval(app);
   add_generate(app);
   add_merge(app);

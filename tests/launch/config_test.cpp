@@ -342,8 +342,9 @@ Config with_every_key_set() {
       "datasets: [{path: '~', type: tokenized}, {path: /a/b}]\nval_set_size: 0.1\ntrain_on_inputs: "
       "true\nsequence_len: 77\nexcess_length_strategy: truncate\nsample_packing: false\nshuffle: "
       "false\nmicro_batch_size: 2\nglobal_batch_size: 6\nnum_epochs: 4\nmax_steps: 9\n"
-      "gradient_checkpointing: offload\ngradient_checkpointing_layers: 3\nseed: "
-      "9223372036854775807\noptimizer: paged_adamw_8bit\n"
+      "gradient_checkpointing: offload\ngradient_checkpointing_layers: 3\n"
+      "gradient_checkpointing_kept_layers: 5\nseed: 9223372036854775807\noptimizer: "
+      "paged_adamw_8bit\n"
       "learning_rate: 0.1234567890123456789\nadam_beta1: 0.8\nadam_beta2: 0.99\nadam_epsilon: "
       "1e-300\nweight_decay: 0.3\nmax_grad_norm: 0\nlr_scheduler: linear\nwarmup_steps: 2\n"
       "optimizer_page_dir: '1'\noptimizer_page_budget: 1000000001B\noptimizer_sharding: true\n"
@@ -404,8 +405,7 @@ TEST(Config, EveryKeySetsItsOwnFieldOnly) {
 }
 
 TEST(Config, WhatThisVersionLacksIsSaid) {
-  for (const std::string setting :
-       {"memory_budget: 8GiB", "profile: true", "micro_batch_size: auto"}) {
+  for (const std::string setting : {"profile: true", "micro_batch_size: auto"}) {
     const std::string message = support_error(setting);
     EXPECT_TRUE(message.starts_with("run.yml:1: " + setting.substr(0, setting.find(':'))))
         << message;
@@ -418,8 +418,8 @@ TEST(Config, WhatThisVersionLacksIsSaid) {
     EXPECT_EQ(support_error(setting), "accepted");
   }
   EXPECT_EQ(
-      support_error("memory_budget: 1GiB\n\nprofile: yes"),
-      "run.yml:3: profile: true is not in this version; run.yml:1: memory_budget: 1GiB is not "
+      support_error("profile: yes\n\nmicro_batch_size: auto"),
+      "run.yml:3: micro_batch_size: auto is not in this version; run.yml:1: profile: true is not "
       "in this version; leave out what this version does not do");
   if (!kHasCuda) {
     EXPECT_EQ(support_error("device: cuda"),

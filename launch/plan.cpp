@@ -1,0 +1,185 @@
+#include "launch/plan.h"
+
+#include <algorithm>
+
+#include "launch/optimizer_parts.h"
+#include "parallel/gradient_tree.h"
+#include "runtime/core/error.h"
+
+namespace tessera::launch {
+
+using Place = MemoryRow::Place;
+
+namespace {
+
+constexpr MemoryRow kRows[] = {
+    {"base", "base, this rank's shard", &RankMemory::base, Place::kDevice},
+    {"gather_slots", "gathered layers", &RankMemory::slots, Place::kDevice},
+    {"embeddings", "embedding and head", &RankMemory::outer, Place::kDevice},
+    {"adapters", "adapters", &RankMemory::adapters, Place::kDevice},
+    {"gradients", "gradients, pending sums", &RankMemory::gradients, Place::kDevice},
+    {"exchange", "exchange of gradients", &RankMemory::exchange, Place::kDevice},
+    {"optimizer", "optimizer", &RankMemory::optimizer, Place::kDevice},
+    {"activations", "activations", &RankMemory::activations, Place::kDevice},
+    {"workspace", "workspace", &RankMemory::workspace, Place::kDevice},
+    {"tables", "position tables", &RankMemory::tables, Place::kDevice},
+    {"libraries", "driver and libraries", &RankMemory::libraries, Place::kDevice},
+    {"host_base", "base, this node's copy", &RankMemory::host_base, Place::kHost},
+    {"offloaded", "offloaded inputs", &RankMemory::offloaded, Place::kHost},
+    {"optimizer_pages", "optimizer pages", &RankMemory::pages, Place::kHost},
+    {"optimizer_file", "optimizer page file", &RankMemory::page_file, Place::kDisk},
+};
+
+// Modelled: a CUDA context with this program's kernels and a cuBLAS workspace, and what NCCL adds.
+constexpr size_t kGpuContext = size_t{1} << 30;
+constexpr size_t kGpuCommunication = size_t{512} << 20;
+
+size_t sum(const RankMemory& memory, Place place) {
+  size_t bytes = 0;
+  for (const MemoryRow& row : kRows) {
+    if (row.place == place) bytes += memory.*row.bytes;
+  }
+  return bytes;
+}
+
+}  // namespace
+
+std::span<const MemoryRow> memory_rows() { return kRows; }
+
+size_t RankMemory::device() const { return sum(*this, Place::kDevice); }
+
+size_t RankMemory::peak() const {
+  return std::max(device() + host(), base + outer + host_base + loading);
+}
+
+MemoryModel::MemoryModel(PlanInput input)
+    : input_(std::move(input)),
+      ctx_(Device::cpu(), 1, 0),
+      base_(input_.model, input_.format),
+      adapters_(lora::AdapterSet::shapes(input_.model, input_.adapter)),
+      scheduler_(ctx_, base_.store()),
+      decoder_(ctx_, base_, scheduler_, &adapters_),
+      elements_(adapters_.size()),
+      segments_(state_segments(adapters_, input_.optimizer.is_8bit)) {
+  TESSERA_CHECK(input_.ranks() >= 1 && input_.tokens >= 1 && input_.micro_batches >= 1);
+  const int64_t total = input_.micro_batches;
+  const size_t buffers = size_t(std::max<int64_t>(
+      1, parallel::peak_buffers(parallel::micro_batches_of(0, input_.ranks(), total))));
+  const size_t buffer =
+      parallel::slice_elements(elements_, input_.ranks()) * size_t(input_.ranks()) * sizeof(float);
+  const size_t all = parallel::GradientTree::planned_bytes(elements_, 0, input_.ranks(), total);
+  exchange_ = input_.invariant ? all - buffers * buffer : 0;
+}
+
+MemoryModel::Activity MemoryModel::activity(std::vector<parallel::LayerGroup> groups) {
+  scheduler_.set_groups(std::move(groups));
+  return {decoder_.plan(input_.tokens, true), scheduler_.visits(true)};
+}
+
+MemoryModel::Group MemoryModel::group_of(int rank, parallel::Sharding sharding) const {
+  const auto colour_of = [&](int r) {
+    return parallel::sharding_colour(sharding, r, input_.nodes[size_t(r)]);
+  };
+  if (sharding.mode == parallel::Sharding::Mode::kHybrid && sharding.group > 0 &&
+      input_.ranks() % sharding.group != 0) {
+    fail_usage("sharding_group: {} ranks cannot be dealt into groups of {}; use a divisor",
+               input_.ranks(), sharding.group);
+  }
+  Group group{0, 0};
+  for (int r = 0; r < input_.ranks(); ++r) {
+    if (colour_of(r) != colour_of(rank)) continue;
+    if (r < rank) ++group.member;
+    ++group.members;
+  }
+  return group;
+}
+
+optim::PageMemory MemoryModel::optimizer(int rank, std::optional<size_t> budget) const {
+  optim::PageOptions options = input_.optimizer.pages;
+  options.budget = budget;
+  const optim::ElementRange range = input_.optimizer.sharded
+                                        ? state_slice(elements_, rank, input_.ranks())
+                                        : optim::ElementRange{0, elements_};
+  return optim::AdamW::memory(segments_, range, options);
+}
+
+RankMemory MemoryModel::rank(int rank, parallel::Sharding sharding,
+                             const lora::Decoder::Memory& memory) const {
+  const Group group = group_of(rank, sharding);
+  const parallel::Sharding outer = lora::outer_sharding(sharding);
+  const Group outer_group = group_of(rank, outer);
+  const size_t blob = base_.layout().bytes;
+  const bool in_place = group.members == 1 || sharding.mode == parallel::Sharding::Mode::kHost;
+  const int64_t buffers = parallel::peak_buffers(
+      parallel::micro_batches_of(rank, input_.ranks(), input_.micro_batches));
+
+  RankMemory m;
+  m.base = size_t(input_.model.layers) *
+           parallel::shard_range(sharding.mode, group.member, group.members, blob).bytes();
+  if (!in_place) {
+    m.slots = parallel::LayerScheduler::kSlots * parallel::padded_layer_bytes(blob, group.members);
+  }
+  m.outer = parallel::shard_range(outer.mode, outer_group.member, outer_group.members,
+                                  base_.outer_layout().bytes)
+                .bytes();
+  m.adapters = elements_ * sizeof(float);
+  m.gradients = size_t(std::max<int64_t>(1, buffers)) *
+                parallel::slice_elements(elements_, input_.ranks()) * size_t(input_.ranks()) *
+                sizeof(float);
+  m.exchange = exchange_;
+  const optim::PageMemory state = optimizer(rank, input_.optimizer.pages.budget);
+  m.optimizer = state.resident + state.staging;
+  m.pages = state.host;
+  m.page_file = state.file;
+  m.activations = memory.activations;
+  m.workspace = memory.scratch;
+  m.tables = memory.tables;
+  m.offloaded = memory.offloaded;
+  m.loading = loading_bytes();
+  if (input_.gpu) place_on_gpu(m, group, sharding);
+  return m;
+}
+
+size_t MemoryModel::loading_bytes() const {
+  const auto matrix = [](const quant::FrozenSpec& spec) {
+    const size_t scales = spec.is_4bit() && spec.double_quant ? size_t(spec.blocks()) : 0;
+    return size_t(spec.numel()) * sizeof(float) + scales * sizeof(float) + spec.bytes();
+  };
+  size_t largest =
+      size_t(input_.model.vocab * input_.model.hidden) *
+      std::max(size_of(input_.format.embedding),
+               input_.model.tied_head ? size_t{0} : size_t(size_of(input_.format.head)));
+  for (const quant::FrozenSpec& spec : base_.layout().spec) {
+    largest = std::max(largest, matrix(spec));
+  }
+  return largest;
+}
+
+void MemoryModel::place_on_gpu(RankMemory& m, Group group, parallel::Sharding sharding) const {
+  const lora::DecoderConfig& c = input_.model;
+  if (sharding.mode ==
+      parallel::Sharding::Mode::kHost) {  // read from the node's copy, layer by layer
+    m.host_base = m.base;
+    m.base = 0;
+    m.slots = parallel::LayerScheduler::kSlots *
+              parallel::padded_layer_bytes(base_.layout().bytes, group.members);
+  }
+  m.outer = parallel::padded_layer_bytes(base_.outer_layout().bytes, 1);
+  // Statistics of a row (two norms, one number a head) stay float32, whatever the policy; their
+  // share is the same in what one layer keeps.
+  const double row = double(2 + c.heads);
+  const double layer = double(2 * c.q_size() + 2 * c.kv_size() + 2 * c.hidden + 2 * c.ffn) + row;
+  const auto narrowed = [](size_t bytes, double kept) {
+    return size_t(double(bytes) * (0.5 + 0.5 * kept));
+  };
+  m.activations = narrowed(m.activations, row / layer);
+  m.offloaded = narrowed(m.offloaded, 0.0);
+  size_t largest = 0;  // a matrix, dequantized for its product
+  for (const quant::FrozenSpec& spec : base_.layout().spec) {
+    if (spec.is_4bit()) largest = std::max(largest, size_t(spec.numel()) * size_of(DType::kBF16));
+  }
+  m.workspace = narrowed(m.workspace, 0.0) + largest;
+  m.libraries = kGpuContext + (input_.ranks() > 1 ? kGpuCommunication : 0);
+}
+
+}  // namespace tessera::launch

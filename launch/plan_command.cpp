@@ -1,0 +1,236 @@
+#include "launch/plan_command.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "launch/metrics.h"
+#include "launch/model.h"
+#include "launch/progress.h"
+#include "lora/decoder/checkpoint.h"
+#include "lora/decoder/loader.h"
+#include "runtime/core/error.h"
+#include "runtime/io/file.h"
+
+namespace tessera::launch {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+/// A model as its config tells it, without its weights.
+struct ModelShape {
+  lora::DecoderConfig config;
+  lora::BaseFormat stored;
+};
+
+ModelShape read_shape(const std::string& path) {
+  std::error_code error;
+  const fs::path file = fs::path(path) / "config.json";
+  if (!fs::exists(file, error)) {  // GGUF: its header has all
+    const lora::Checkpoint checkpoint = lora::Checkpoint::open(path);
+    return {checkpoint.config(), lora::checkpoint_format(checkpoint)};
+  }
+  ModelShape shape;
+  shape.config = lora::parse_config(io::read_file(file.string(), 1 << 20), file.string());
+  const DType dtype = shape.config.dtype;
+  shape.stored = {
+      .linear = lora::format_of(dtype), .norm = dtype, .embedding = dtype, .head = dtype};
+  return shape;
+}
+
+/// The config, with `device: cuda` taken as said where a GPU is only modelled.
+Config read_config(const PlanOptions& options, bool gpu) {
+  std::vector<std::string> overrides = options.overrides;
+  if (gpu) {
+    std::erase(overrides, "device=cuda");
+    overrides.push_back("device=auto");
+  }
+  Config config = load_config(options.config, overrides);
+  if (config.base_model.empty()) fail_usage("{}: base_model is missing", config.source);
+  return config;
+}
+
+std::vector<int> nodes_of(const PlanOptions& options, bool gpu) {
+  const int per_node =
+      options.ranks_per_node.value_or(gpu ? std::min(options.ranks, 8) : options.ranks);
+  std::vector<int> nodes;
+  for (int r = 0; r < options.ranks; ++r) nodes.push_back(r / per_node * per_node);
+  return nodes;
+}
+
+std::string describe_sharding(const parallel::Sharding& sharding) {
+  using Mode = parallel::Sharding::Mode;
+  switch (sharding.mode) {
+    case Mode::kReplicate:
+      return "replicate";
+    case Mode::kFull:
+      return "full";
+    case Mode::kHybrid:
+      return "hybrid";
+    case Mode::kHost:
+      break;
+  }
+  return "host";
+}
+
+/// What is planned with, and what it found.
+struct Planned {
+  Config config;
+  PlanInput input;
+  std::optional<DeviceProfile> profile;  // as named
+  Plan plan;
+  std::string warning;  // why it would not run here
+};
+
+Planned make_plan(const PlanOptions& options) {
+  Planned planned;
+  if (options.profile) planned.profile = find_profile(*options.profile);
+  const bool gpu = planned.profile && planned.profile->gpu;
+  planned.config = read_config(options, gpu);
+  const Config& config = planned.config;
+  const ModelShape shape = read_shape(config.base_model);
+  planned.input = plan_input(config, shape.config, shape.stored, nodes_of(options, gpu));
+  planned.input.gpu = gpu;
+  const DeviceProfile device = planned.profile.value_or(nominal_cpu());
+  MemoryLimit limit;
+  if (config.memory_budget) {
+    limit.rank = size_t(*config.memory_budget);
+  } else if (gpu) {
+    limit.rank = size_t(double(device.memory) * kUsableShare);
+  } else {
+    limit.node = size_t(double(available_bytes()) * kUsableShare);
+  }
+  try {
+    planned.plan = choose_plan(config, planned.input, device, limit);
+  } catch (const Error& error) {
+    if (limit.rank) throw;
+    // For another machine than this, then.
+    planned.warning = error.what();
+    planned.plan = choose_plan(config, planned.input, device, {});
+  }
+  return planned;
+}
+
+std::string say_seconds(double s) {
+  return s >= 10    ? fmt::format("{:.0f} s", s)
+         : s >= 0.1 ? fmt::format("{:.2f} s", s)
+                    : fmt::format("{:.1f} ms", s * 1e3);
+}
+
+std::string as_text(const Planned& p) {
+  const PlanInput& in = p.input;
+  const StepTime& time = p.plan.time;
+  std::string text = fmt::format(
+      "model    {}: {} layers, hidden {}, vocab {}; {}\n"
+      "ranks    {}, base {}; {} micro-batches of at most {} tokens a step\n",
+      p.config.base_model, in.model.layers, in.model.hidden, format_count(in.model.vocab),
+      BaseChoice::of(p.config).describe(), in.ranks(), describe_sharding(p.plan.sharding),
+      in.micro_batches, format_count(in.tokens));
+  for (const std::string& line : plan_table(p.plan, in)) text += line + "\n";
+  if (p.profile) {
+    text += fmt::format(
+        "time     {} a step, {} tokens/s, bound by {} ({}{})\n"
+        "         compute {}, gather {}, host copy {}, exchange {}, optimizer {}\n",
+        say_seconds(time.seconds), format_count(int64_t(time.tokens_per_second)), time.bound(),
+        p.profile->gpu ? "modelled: " : "from the profile of ", p.profile->name,
+        say_seconds(time.compute), say_seconds(time.gather), say_seconds(time.host_copy),
+        say_seconds(time.exchange), say_seconds(time.optimizer));
+  } else {
+    text += "time     name a device: --profile H100, or a file from `tessera doctor --profile`\n";
+  }
+  if (!p.warning.empty()) text += "here     would not run: " + p.warning + "\n";
+  return text;
+}
+
+std::string as_json(const Planned& p) {
+  const Config chosen = p.plan.applied(p.config);
+  ordered_json device = ordered_json::object(), host = device, disk = device;
+  for (const MemoryRow& row : memory_rows()) {
+    ordered_json& place = row.place == MemoryRow::Place::kDevice ? device
+                          : row.place == MemoryRow::Place::kHost ? host
+                                                                 : disk;
+    place[row.key] = p.plan.memory.*row.bytes;
+  }
+  ordered_json root = {
+      {"base_model", p.config.base_model},
+      {"ranks", p.input.ranks()},
+      {"micro_batches_per_step", p.input.micro_batches},
+      {"tokens_per_micro_batch", p.input.tokens},
+      {"modelled", p.input.gpu},
+      {"sharding", describe_sharding(p.plan.sharding)},
+      {"activations", p.plan.describe_policies()},
+      {"gradient_checkpointing", p.plan.checkpointing == Checkpointing::kNo    ? "false"
+                                 : p.plan.checkpointing == Checkpointing::kYes ? "true"
+                                                                               : "offload"},
+      {"gradient_checkpointing_layers", chosen.gradient_checkpointing_layers},
+      {"gradient_checkpointing_kept_layers", chosen.gradient_checkpointing_kept_layers},
+      {"rank", p.plan.fullest},
+      {"device", device},
+      {"host", host},
+      {"disk", disk},
+      {"loading", p.plan.memory.loading},
+      {"device_total", p.plan.memory.device()},
+      {"host_total", p.plan.memory.host()},
+      {"peak", p.plan.memory.peak()},
+      {"node_total", p.plan.node}};
+  if (p.profile) {
+    const StepTime& t = p.plan.time;
+    root["profile"] = p.profile->name;
+    root["time"] = {{"seconds_per_step", t.seconds},
+                    {"tokens_per_second", t.tokens_per_second},
+                    {"bound", t.bound()},
+                    {"compute", t.compute},
+                    {"gather", t.gather},
+                    {"host_copy", t.host_copy},
+                    {"exchange", t.exchange},
+                    {"optimizer", t.optimizer}};
+  }
+  if (!p.warning.empty()) root["warning"] = p.warning;
+  return root.dump(2) + "\n";
+}
+
+}  // namespace
+
+std::vector<std::string> plan_table(const Plan& plan, const PlanInput& input) {
+  const RankMemory& m = plan.memory;
+  std::vector<std::pair<std::string, size_t>> cells;
+  for (const MemoryRow& row : memory_rows()) {
+    const size_t bytes = m.*row.bytes;
+    if (bytes == 0) continue;
+    std::string name(row.name);
+    if (row.place == MemoryRow::Place::kHost && input.gpu) name += " (host)";
+    if (row.place == MemoryRow::Place::kDisk) name += " (disk)";
+    cells.emplace_back(std::move(name), bytes);
+  }
+  std::vector<std::string> lines;
+  const std::string of_rank =
+      input.ranks() == 1 ? "" : fmt::format(" on rank {}, which holds most", plan.fullest);
+  std::string total = format_bytes(int64_t(m.budgeted(input.gpu)));
+  if (input.gpu)
+    total = fmt::format("{} on the GPU, {} in host memory", total, format_bytes(int64_t(m.host())));
+  else if (input.ranks() > 1)
+    total += fmt::format(", {} on its node", format_bytes(int64_t(plan.node)));
+  lines.push_back(
+      fmt::format("memory   {}{}; activations {}", total, of_rank, plan.describe_policies()));
+  const size_t half = (cells.size() + 1) / 2;
+  for (size_t i = 0; i < half; ++i) {
+    std::string line = "         ";
+    for (size_t c = i; c < cells.size(); c += half) {
+      line +=
+          fmt::format("{:<26} {:>9}    ", cells[c].first, format_bytes(int64_t(cells[c].second)));
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    lines.push_back(line);
+  }
+  lines.push_back(fmt::format("         {:<26} {:>9}", "while loading",
+                              format_bytes(int64_t(m.base + m.outer + m.host_base + m.loading))));
+  return lines;
+}
+
+std::string plan(const PlanOptions& options) {
+  const Planned planned = make_plan(options);
+  return options.json ? as_json(planned) : as_text(planned);
+}
+
+}  // namespace tessera::launch

@@ -1,0 +1,294 @@
+#include "launch/planner.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "launch/model.h"
+#include "launch/progress.h"
+#include "launch/run_data.h"
+#include "launch/training_options.h"
+#include "runtime/core/error.h"
+
+namespace tessera::launch {
+namespace {
+
+using parallel::LayerGroup;
+using parallel::Policy;
+
+constexpr int64_t kGroupSizes[] = {1, 2, 4};
+
+bool is_paged(OptimizerKind kind) {
+  return kind == OptimizerKind::kPagedAdamW || kind == OptimizerKind::kPagedAdamW8bit;
+}
+
+/// The integers that stand for the policies of all layers.
+struct Policies {
+  Checkpointing checkpointing;
+  int64_t group;
+  int64_t kept;
+};
+
+/// Every choice that the config allows; what is kept first, then what is recomputed.
+std::vector<Policies> allowed_policies(const Config& config, int64_t layers, bool gpu) {
+  const int64_t size = config.gradient_checkpointing_layers;
+  if (config.gradient_checkpointing != Checkpointing::kAuto) {
+    const int64_t kept = std::min(layers, config.gradient_checkpointing_kept_layers);
+    return {{config.gradient_checkpointing, size, kept}};
+  }
+  std::vector<Policies> all = {{Checkpointing::kNo, size, 0}};
+  for (Checkpointing how : {Checkpointing::kYes, Checkpointing::kOffload}) {
+    // In one memory with what it is moved from, an input that is offloaded saves nothing.
+    if (how == Checkpointing::kOffload && !gpu) continue;
+    for (int64_t group : kGroupSizes) {
+      if (size != 1 && group != 1) continue;  // it was set
+      const int64_t step = size == 1 ? group : size;
+      for (int64_t kept = 0; kept < layers; ++kept) {
+        if (kept == 0 || (layers - kept) % step == 0) all.push_back({how, step, kept});
+      }
+    }
+  }
+  return all;
+}
+
+std::vector<parallel::Sharding> allowed_shardings(const Config& config, const PlanInput& input,
+                                                  bool limited) {
+  using Mode = parallel::Sharding::Mode;
+  switch (config.sharding) {
+    case Sharding::kReplicate:
+      return {{Mode::kReplicate, 0}};
+    case Sharding::kFull:
+      return {{Mode::kFull, 0}};
+    case Sharding::kHybrid:
+      return {{Mode::kHybrid, int(config.sharding_group.value_or(0))}};
+    case Sharding::kHost:
+      return {{Mode::kHost, 0}};
+    case Sharding::kAuto:
+      break;
+  }
+  if (input.ranks() == 1 && !input.gpu) return {{Mode::kReplicate, 0}};
+  if (input.ranks() == 1) return {{Mode::kReplicate, 0}, {Mode::kHost, 0}};
+  if (!limited) return {{Mode::kFull, 0}};
+  return {{Mode::kFull, 0}, {Mode::kReplicate, 0}, {Mode::kHost, 0}};
+}
+
+/// The rank that holds most, and the bytes of the fullest node, before any activations.
+struct Fullest {
+  int rank = 0;
+  size_t ranks_of_node = 0;
+  size_t node_bytes = 0;
+};
+
+Fullest find_fullest(const MemoryModel& model, parallel::Sharding sharding) {
+  const PlanInput& input = model.input();
+  Fullest fullest;
+  size_t most = 0;
+  std::vector<std::pair<size_t, size_t>> nodes(size_t(input.ranks()));  // bytes and ranks
+  for (int r = 0; r < input.ranks(); ++r) {
+    const RankMemory memory = model.rank(r, sharding, {});
+    if (memory.budgeted(input.gpu) > most) {
+      most = memory.budgeted(input.gpu);
+      fullest.rank = r;
+    }
+    auto& [bytes, ranks] = nodes[size_t(input.nodes[size_t(r)])];
+    bytes += memory.device() + memory.host();
+    ++ranks;
+  }
+  std::tie(fullest.node_bytes, fullest.ranks_of_node) = *std::ranges::max_element(nodes);
+  return fullest;
+}
+
+class Search {
+ public:
+  Search(const Config& config, PlanInput input, const DeviceProfile& device,
+         const MemoryLimit& limit)
+      : config_(config), model_(std::move(input)), device_(device), limit_(limit) {}
+
+  /// Nothing where no plan fits; smallest() then says how much the smallest one takes.
+  std::optional<Plan> run();
+  size_t smallest() const { return smallest_; }
+
+ private:
+  Plan evaluate(const Policies& policies, const MemoryModel::Activity& activity,
+                std::vector<LayerGroup> groups, parallel::Sharding sharding,
+                const Fullest& fullest);
+  void page(Plan& plan) const;
+  bool fits(const Plan& plan) const {
+    return (!limit_.rank || plan.memory.budgeted(gpu()) <= *limit_.rank) &&
+           (!limit_.node || plan.node <= *limit_.node);
+  }
+  bool gpu() const { return model_.input().gpu; }
+  size_t size_of(const Plan& plan) const {
+    return limit_.rank || !limit_.node ? plan.memory.budgeted(gpu()) : plan.node;
+  }
+
+  const Config& config_;
+  MemoryModel model_;
+  const DeviceProfile& device_;
+  MemoryLimit limit_;
+  size_t smallest_ = SIZE_MAX;
+};
+
+std::optional<Plan> Search::run() {
+  const PlanInput& input = model_.input();
+  const int64_t layers = input.model.layers;
+  const std::vector<parallel::Sharding> shardings =
+      allowed_shardings(config_, input, limit_.rank.has_value());
+  std::vector<Fullest> fullest;
+  for (parallel::Sharding sharding : shardings) fullest.push_back(find_fullest(model_, sharding));
+  std::optional<Plan> best;
+  for (const Policies& policies : allowed_policies(config_, layers, gpu())) {
+    const Policy policy = policies.checkpointing == Checkpointing::kNo    ? Policy::kKeep
+                          : policies.checkpointing == Checkpointing::kYes ? Policy::kRecompute
+                                                                          : Policy::kOffload;
+    const auto groups = layer_groups(policy, policies.group, policies.kept, layers);
+    const MemoryModel::Activity activity = model_.activity(groups);
+    for (size_t s = 0; s < shardings.size(); ++s) {
+      const Plan plan = evaluate(policies, activity, groups, shardings[s], fullest[s]);
+      smallest_ = std::min(smallest_, size_of(plan));
+      if (!fits(plan)) continue;
+      const double gain = best ? 1.0 - plan.time.seconds / best->time.seconds : 1.0;
+      // Times within a thousandth are one.
+      if (gain > 1e-3 || (gain > -1e-3 && size_of(plan) < size_of(*best))) best = plan;
+    }
+  }
+  return best;
+}
+
+Plan Search::evaluate(const Policies& policies, const MemoryModel::Activity& activity,
+                      std::vector<LayerGroup> groups, parallel::Sharding sharding,
+                      const Fullest& fullest) {
+  Plan plan;
+  plan.sharding = sharding;
+  plan.groups = std::move(groups);
+  plan.checkpointing = policies.checkpointing;
+  plan.group_layers = policies.group;
+  plan.kept_layers = policies.kept;
+  plan.page_budget = model_.input().optimizer.pages.budget;
+  plan.ranks = model_.input().ranks();
+  plan.fullest = fullest.rank;
+  plan.memory = model_.rank(fullest.rank, sharding, activity.memory);
+  const RankMemory without = model_.rank(fullest.rank, sharding, {});
+  plan.node = fullest.node_bytes +
+              fullest.ranks_of_node *
+                  (plan.memory.device() + plan.memory.host() - without.device() - without.host());
+  if (is_paged(config_.optimizer) && !plan.page_budget) page(plan);
+  const DType compute = config_.bnb_4bit_compute_dtype.value_or(gpu() ? DType::kBF16 : DType::kF32);
+  plan.time = step_time(model_, device_,
+                        {.sharding = sharding,
+                         .groups = plan.groups,
+                         .compute = compute,
+                         .optimizer_pages = plan.memory.pages + plan.memory.page_file});
+  return plan;
+}
+
+/// What is left over holds as many pages of the optimizer as it can.
+void Search::page(Plan& plan) const {
+  if (!limit_.rank || plan.memory.budgeted(gpu()) <= *limit_.rank) return;
+  const auto with = [&](size_t budget) {
+    RankMemory memory = plan.memory;
+    const optim::PageMemory state = model_.optimizer(plan.fullest, budget);
+    memory.optimizer = state.resident + state.staging;
+    memory.pages = state.host;
+    memory.page_file = state.file;
+    return memory;
+  };
+  const size_t least = with(0).budgeted(gpu());
+  const size_t budget = *limit_.rank > least ? *limit_.rank - least : 0;
+  plan.memory = with(budget);
+  plan.page_budget = budget;
+}
+
+std::string what_would_fit(const Config& config, const PlanInput& input,
+                           const DeviceProfile& device, const MemoryLimit& limit) {
+  std::vector<std::string> cures;
+  const int64_t rows = config.micro_batch_size.value_or(1);
+  const auto fits = [&](PlanInput changed) {
+    return Search(config, std::move(changed), device, limit).run().has_value();
+  };
+  const auto with_tokens = [&](int64_t tokens) {
+    PlanInput changed = input;
+    changed.tokens = std::min(changed.tokens, tokens);
+    changed.sequence = std::min(changed.sequence, changed.tokens);
+    return changed;
+  };
+  if (rows > 1 && fits(with_tokens(config.sequence_len))) cures.push_back("micro_batch_size=1");
+  for (int64_t length = config.sequence_len / 2; cures.empty() && length >= 64; length /= 2) {
+    if (fits(with_tokens(length * rows))) cures.push_back(fmt::format("sequence_len={}", length));
+  }
+  const bool shards = config.sharding == Sharding::kAuto || config.sharding == Sharding::kFull;
+  for (int ranks = 2; shards && ranks <= 64; ranks *= 2) {
+    if (ranks <= input.ranks()) continue;
+    PlanInput changed = input;
+    changed.nodes.resize(size_t(ranks));
+    for (int r = 0; r < ranks; ++r) changed.nodes[size_t(r)] = limit.node ? r : r / 8 * 8;
+    if (!fits(changed)) continue;
+    cures.push_back(fmt::format("{} ranks{}", ranks, limit.node ? " on nodes of their own" : ""));
+    break;
+  }
+  if (cures.empty()) return "a smaller model, lora_r or sequence_len is needed";
+  return fmt::format("{} would fit", fmt::join(cures, " or "));
+}
+
+}  // namespace
+
+Plan choose_plan(const Config& config, const PlanInput& input, const DeviceProfile& device,
+                 const MemoryLimit& limit) {
+  Search search(config, input, device, limit);
+  if (std::optional<Plan> plan = search.run()) return *plan;
+  const bool by_rank = limit.rank.has_value();
+  fail_usage("memory: the smallest plan needs {} {}, but {} is {}; {}",
+             format_bytes(int64_t(search.smallest())), by_rank ? "a rank" : "on a node",
+             config.memory_budget ? "memory_budget"
+             : input.gpu          ? "what the GPU has"
+                                  : "what is free",
+             format_bytes(int64_t(by_rank ? *limit.rank : *limit.node)),
+             what_would_fit(config, input, device, limit));
+}
+
+Config Plan::applied(const Config& config) const {
+  Config chosen = config;
+  chosen.gradient_checkpointing = checkpointing;
+  chosen.gradient_checkpointing_layers = group_layers;
+  chosen.gradient_checkpointing_kept_layers = kept_layers;
+  if (is_paged(config.optimizer) && page_budget) chosen.optimizer_page_budget = *page_budget;
+  using Mode = parallel::Sharding::Mode;
+  if (config.sharding == Sharding::kAuto && ranks > 1) {
+    chosen.sharding = sharding.mode == Mode::kFull   ? Sharding::kFull
+                      : sharding.mode == Mode::kHost ? Sharding::kHost
+                                                     : Sharding::kReplicate;
+  }
+  return chosen;
+}
+
+std::string Plan::describe_policies() const {
+  int64_t layers = 0, kept = 0;
+  for (const LayerGroup& group : groups) layers += group.count;
+  for (const LayerGroup& group : groups) {
+    if (group.policy == Policy::kKeep) kept += group.count;
+  }
+  if (kept == layers) return "kept";
+  std::string text =
+      checkpointing == Checkpointing::kOffload ? "offloaded and recomputed" : "recomputed";
+  if (group_layers > 1) text += fmt::format(" in groups of {}", group_layers);
+  if (kept == 0) return text;
+  return fmt::format("of {} layers {}, of {} kept", layers - kept, text, kept);
+}
+
+PlanInput plan_input(const Config& config, const lora::DecoderConfig& model,
+                     const lora::BaseFormat& stored, std::vector<int> nodes) {
+  PlanInput input;
+  input.model = model;
+  input.format = BaseChoice::of(config).apply(stored);
+  input.adapter = adapter_options(config);
+  input.micro_batches = micro_batches_per_step(config, int(nodes.size()));
+  input.nodes = std::move(nodes);
+  input.tokens = config.sequence_len * config.micro_batch_size.value_or(1);
+  input.sequence = config.sequence_len;
+  input.invariant = config.reduction == Reduction::kInvariant;
+  input.optimizer = {.is_8bit = is_8bit(config.optimizer),
+                     .sharded = config.optimizer_sharding,
+                     .pages = page_options(config)};
+  return input;
+}
+
+}  // namespace tessera::launch
