@@ -34,7 +34,7 @@ class RandomNumbers {
 };
 
 /// Writes config.json and model.safetensors into `folder`.
-inline void write_random_model(const ScratchFolder& folder, const RandomModel& m) {
+inline void write_random_model(const Folder& folder, const RandomModel& m) {
   const int64_t dim = m.hidden / m.heads;
   const nlohmann::json config = {{"architectures", {"LlamaForCausalLM"}},
                                  {"model_type", "llama"},
@@ -84,7 +84,7 @@ inline void write_random_model(const ScratchFolder& folder, const RandomModel& m
 }
 
 /// Writes `rows` tokenized rows of `shortest` to `longest` tokens as rows.jsonl; gives its path.
-inline std::string write_random_rows(const ScratchFolder& folder, int rows, int shortest,
+inline std::string write_random_rows(const Folder& folder, int rows, int shortest,
                                      int longest, int64_t vocab) {
   RandomNumbers random(2);
   std::string text;

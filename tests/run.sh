@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs, builds, tests. `--all` adds the sanitizer build and the golden run of a real model.
+# Installs, builds, tests. `--all` adds the sanitizer build, the golden run of a real model, and the
+# long tests of many processes.
 # Ends with why tests were skipped and one line `N passed, N failed, N skipped`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,11 +14,11 @@ build() {
   cmake --build "$2"
 }
 
-# check FOLDER: runs the tests of a build and reports on them; fails when one fails.
+# check FOLDER [OPTION ...]: runs the tests of a build and reports on them; fails when one fails.
 check() {
   local status=0 junit="$1/tests.xml"
   ctest --test-dir "$1" --output-on-failure --no-tests=error -j"$(nproc)" \
-    --output-junit "$PWD/$junit" || status=$?
+    --output-junit "$PWD/$junit" "${@:2}" || status=$?
   # googletest prints the reason on the line after "Skipped".
   awk '/: Skipped$/ { getline; print "skipped: " $0 }' "$1/Testing/Temporary/LastTest.log" |
     sort | uniq -c
@@ -40,4 +41,6 @@ if [ "$all" = 1 ]; then
   fi
 fi
 build release build
-check build
+long=()
+[ "$all" = 0 ] || long=(-C all)
+check build "${long[@]}"

@@ -1,4 +1,4 @@
-// For tests: a folder of its own that goes away with the test.
+// For tests: a folder, and one of its own that goes away with the test.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -12,19 +12,9 @@
 
 namespace tessera::testing {
 
-class ScratchFolder {
+class Folder {
  public:
-  ScratchFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "tessera-XXXXXX").string();
-    if (!::mkdtemp(name.data())) throw std::runtime_error("cannot make a folder for the test");
-    path_ = name;
-  }
-  ~ScratchFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
+  explicit Folder(std::string path) : path_(std::move(path)) {}
 
   const std::string& path() const { return path_; }
   std::string file(std::string_view name) const { return path_ + "/" + std::string(name); }
@@ -36,6 +26,24 @@ class ScratchFolder {
 
  private:
   std::string path_;
+};
+
+class ScratchFolder : public Folder {
+ public:
+  ScratchFolder() : Folder(make()) {}
+  ~ScratchFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path(), ignored);
+  }
+  ScratchFolder(const ScratchFolder&) = delete;
+  ScratchFolder& operator=(const ScratchFolder&) = delete;
+
+ private:
+  static std::string make() {
+    std::string name = (std::filesystem::temp_directory_path() / "tessera-XXXXXX").string();
+    if (!::mkdtemp(name.data())) throw std::runtime_error("cannot make a folder for the test");
+    return name;
+  }
 };
 
 inline std::string bytes_of_file(const std::string& path) {

@@ -1,0 +1,66 @@
+// Writes what a training run needs into a folder that exists: a Llama with random weights, rows of
+// random tokens (rows.jsonl) and config.yml.
+// Usage: write_model FOLDER [layers=6] [hidden=64] [ffn=160] [vocab=256] [rows=19]
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cstdio>
+#include <filesystem>
+#include <map>
+
+#include "runtime/core/error.h"
+#include "tests/random_model.h"
+
+namespace tessera {
+namespace {
+
+void write(int argc, char** argv) {
+  if (argc < 2) fail_usage("usage: write_model FOLDER [name=number ...]");
+  const testing::Folder folder(std::filesystem::absolute(argv[1]).lexically_normal().string());
+  testing::RandomModel model;
+  int64_t rows = 19;
+  const std::map<std::string_view, int64_t*> numbers = {{"layers", &model.layers},
+                                                        {"hidden", &model.hidden},
+                                                        {"ffn", &model.ffn},
+                                                        {"vocab", &model.vocab},
+                                                        {"rows", &rows}};
+  for (int i = 2; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    const size_t equals = std::min(argument.find('='), argument.size());
+    const auto number = numbers.find(argument.substr(0, equals));
+    const char* end = argument.data() + argument.size();
+    if (number == numbers.end() || equals == argument.size() ||
+        std::from_chars(argument.data() + equals + 1, end, *number->second).ptr != end) {
+      fail_usage("{}: expected name=number, with a name of the usage line", argument);
+    }
+  }
+  testing::write_random_model(folder, model);
+  const std::string data = testing::write_random_rows(folder, int(rows), 8, 40, model.vocab);
+  folder.write("config.yml", fmt::format(R"(base_model: {}
+datasets:
+  - path: {}
+    type: tokenized
+sequence_len: 64
+micro_batch_size: 1
+global_batch_size: 5
+sample_packing: false
+max_steps: 4
+learning_rate: 1e-3
+lora_dropout: 0.1
+threads: 1
+)",
+                                         folder.path(), data));
+}
+
+}  // namespace
+}  // namespace tessera
+
+int main(int argc, char** argv) {
+  try {
+    tessera::write(argc, argv);
+    return 0;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "write_model: {}\n", error.what());
+    return 1;
+  }
+}
