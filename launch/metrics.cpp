@@ -53,7 +53,8 @@ void MetricsFile::write(const StepMetrics& m) {
               {"learning_rate", m.learning_rate},
               {"tokens", m.tokens},
               {"tokens_per_second", m.tokens_per_second},
-              {"memory", m.memory}});
+              {"memory", m.memory},
+              {"gather_wait", m.gather_wait}});
 }
 
 void MetricsFile::write_evaluation(int64_t step, double loss, int64_t tokens) {

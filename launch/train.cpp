@@ -12,11 +12,10 @@
 #include "launch/run_folder.h"
 #include "launch/signals.h"
 #include "launch/training_options.h"
+#include "launch/training_step.h"
 #include "lora/peft.h"
 #include "optim/adamw.h"
-#include "optim/grad_norm.h"
 #include "optim/schedule.h"
-#include "parallel/gradient_tree.h"
 #include "runtime/cpu/gemm_bf16.h"
 
 namespace tessera::launch {
@@ -33,19 +32,6 @@ class Run {
   void resume();
   void banner();
   StepMetrics run_step(int64_t step);
-  /// This rank's micro-batches; gradients go into the tree. The sum of the losses of all, on every
-  /// rank, added in global order.
-  double forward_backward(int64_t step, const std::vector<lora::Batch>& batches, float scale);
-  /// The sum of all micro-batches' gradients over this rank's range, and the norm of the whole.
-  struct Gradients {
-    std::span<const float> mine;
-    double norm;
-  };
-  std::vector<float> gather_chunk_sums(std::vector<float> mine);
-  Gradients reduce_gradients(int64_t step, int64_t micro_batches);
-  void update(const Gradients& gradients, double rate);
-  [[noreturn]] void fail_non_finite(int64_t step, const std::vector<lora::Batch>& batches,
-                                    const std::vector<double>& losses);
   /// True on every rank once a signal has come to one.
   bool asked_to_stop();
   bool leads() const { return world_.rank() == 0; }
@@ -70,7 +56,7 @@ class Run {
   optim::ElementRange range_;  // of the flat buffer: what this rank's optimizer updates
   optim::AdamW optimizer_;
   optim::LrSchedule schedule_;
-  parallel::GradientTree tree_;
+  TrainingStep step_;
   CheckpointStore checkpoints_;
   RunState state_;
   std::optional<MetricsFile> metrics_;
@@ -102,7 +88,7 @@ Run::Run(const Config& config, parallel::Communicator& world, DType compute)
                  {config.adam_beta1, config.adam_beta2, config.adam_epsilon, config.weight_decay},
                  page_options(config)),
       schedule_(make_schedule(config, plan_.steps())),
-      tree_(adapters_.size(), world.size()),
+      step_({ctx_, world, decoder_, adapters_, optimizer_}, config),
       checkpoints_(config.output_dir, config.save_total_limit) {
   ctx_.set_compute_dtype(compute);
   adapters_.init(uint64_t(config.seed));
@@ -123,8 +109,6 @@ Run::Run(const Config& config, parallel::Communicator& world, DType compute)
 }
 
 void Run::plan_memory() {
-  tree_.begin_step({0, 1});
-  adapters_.set_gradient_buffer(tree_.leaf());
   int64_t tokens = plan_.max_tokens();
   for (const lora::Batch& batch : evaluation_batches(data_.validation, data_.options)) {
     tokens = std::max(tokens, batch.tokens());
@@ -195,82 +179,6 @@ void Run::resume() {
   console_.line(fmt::format("resumed  {} (step {})", *path, state_.step));
 }
 
-double Run::forward_backward(int64_t step, const std::vector<lora::Batch>& batches, float scale) {
-  const auto total = int64_t(batches.size());
-  const auto mine = parallel::micro_batches_of(world_.rank(), world_.size(), total);
-  const int64_t most = parallel::micro_batches_of(0, world_.size(), total).count;
-  tree_.begin_step(mine);
-  std::vector<double> losses;
-  for (int64_t i = 0; i < most; ++i) {
-    if (i >= mine.count) {
-      decoder_.idle(true);
-      continue;
-    }
-    const lora::Batch& batch = batches[size_t(mine.first + i)];
-    adapters_.set_gradient_buffer(tree_.leaf());
-    losses.push_back(decoder_.forward(batch, {uint64_t(step), uint64_t(mine.first + i)}, scale));
-    decoder_.backward(batch);
-    tree_.push(ctx_);
-  }
-  world_.set_phase(fmt::format("step {}, exchange of losses", step + 1));
-  const std::vector<double> all = gather_dealt(world_, losses, total);
-  double sum = 0.0;
-  for (double loss : all) sum += loss;
-  if (!std::isfinite(sum)) fail_non_finite(step, batches, all);
-  return sum;
-}
-
-void Run::fail_non_finite(int64_t step, const std::vector<lora::Batch>& batches,
-                          const std::vector<double>& losses) {
-  const auto bad = std::ranges::find_if(losses, [](double x) { return !std::isfinite(x); });
-  const auto index = bad == losses.end() ? 0 : bad - losses.begin();
-  const auto mine =
-      parallel::micro_batches_of(world_.rank(), world_.size(), int64_t(batches.size()));
-  all_or_none(world_, [&] {
-    if (index < mine.first || index >= mine.first + mine.count) return decoder_.idle(false);
-    fail("step {}: the loss is {} ({}); lower learning_rate, or check the data and the base model",
-         step + 1, losses[size_t(index)], decoder_.describe_non_finite(batches[size_t(index)]));
-  });
-  fail("step {}: the loss is not finite; lower learning_rate", step + 1);
-}
-
-Run::Gradients Run::reduce_gradients(int64_t step, int64_t micro_batches) {
-  std::span<const float> mine;
-  if (config_.reduction == Reduction::kFast) {
-    mine = tree_.reduce_fast(ctx_, world_).subspan(range_.begin, range_.size());
-  } else if (config_.optimizer_sharding) {
-    mine = tree_.reduce_slice(ctx_, world_, micro_batches).first(range_.size());
-  } else {
-    mine = tree_.reduce(ctx_, world_, micro_batches);
-  }
-  std::vector<float> sums = optim::chunk_sums(ctx_, mine);
-  if (config_.optimizer_sharding) sums = gather_chunk_sums(std::move(sums));
-  const double norm = optim::norm_of(sums);
-  if (!std::isfinite(norm)) {
-    all_or_none(world_, [&] {
-      fail("step {}: the gradient is not finite ({}); lower learning_rate", step + 1,
-           first_non_finite(adapters_, range_, mine));
-    });
-  }
-  return {mine, norm};
-}
-
-std::vector<float> Run::gather_chunk_sums(std::vector<float> mine) {
-  const size_t each =
-      parallel::slice_elements(adapters_.size(), world_.size()) / parallel::kSliceUnit;
-  std::vector<float> all(each * size_t(world_.size()));
-  mine.resize(each);
-  world_.all_gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(all)));
-  return all;
-}
-
-void Run::update(const Gradients& gradients, double rate) {
-  const std::span<float> params = adapters_.params().subspan(range_.begin, range_.size());
-  optimizer_.step(ctx_, params, gradients.mine, rate,
-                  optim::clip_factor(gradients.norm, config_.max_grad_norm));
-  if (config_.optimizer_sharding) tree_.gather_slices(world_, params, adapters_.params());
-}
-
 bool Run::asked_to_stop() {
   const std::vector<double> all = gather_numbers(world_, StopSignals::received());
   return std::ranges::any_of(all, [](double signal) { return signal != 0.0; });
@@ -278,29 +186,23 @@ bool Run::asked_to_stop() {
 
 StepMetrics Run::run_step(int64_t step) {
   const Stopwatch watch;
+  const double waited = model_.scheduler().waited_seconds();
   const std::vector<lora::Batch> batches = plan_.micro_batches(step);
-  int64_t tokens = 0, supervised = 0;
-  for (const lora::Batch& batch : batches) {
-    tokens += batch.tokens();
-    supervised += batch.supervised();
-  }
-  world_.set_phase(fmt::format("step {}, forward and backward", step + 1));
-  const double sum = forward_backward(step, batches, float(1.0 / double(supervised)));
-  world_.set_phase(fmt::format("step {}, exchange of gradients", step + 1));
-  const Gradients gradients = reduce_gradients(step, int64_t(batches.size()));
-  world_.set_phase(fmt::format("step {}, optimizer", step + 1));
+  int64_t tokens = 0;
+  for (const lora::Batch& batch : batches) tokens += batch.tokens();
   const double rate = schedule_.rate(step);
-  update(gradients, rate);
+  const StepResult result = step_.run(step, batches, rate);
   state_.step = step + 1;
   state_.tokens += tokens;
   return {.step = step + 1,
           .epoch = plan_.epoch_after(step + 1),
-          .loss = sum / double(supervised),
-          .grad_norm = gradients.norm,
+          .loss = result.loss,
+          .grad_norm = result.grad_norm,
           .learning_rate = rate,
           .tokens = state_.tokens,
           .tokens_per_second = double(tokens) / watch.seconds(),
-          .memory = peak_resident_bytes()};
+          .memory = peak_resident_bytes(),
+          .gather_wait = model_.scheduler().waited_seconds() - waited};
 }
 
 void Run::report(const StepMetrics& m) {

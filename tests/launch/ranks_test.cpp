@@ -90,6 +90,7 @@ save_steps: 2
       json metrics = json::parse(line);
       metrics.erase("tokens_per_second");
       metrics.erase("memory");
+      metrics.erase("gather_wait");
       all.push_back(metrics.dump());
     }
     return all;
