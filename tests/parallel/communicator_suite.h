@@ -10,6 +10,7 @@
 #include <ostream>
 #include <span>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "parallel/communicator.h"
@@ -199,6 +200,26 @@ TEST_P(Communicators, SplitsAgainWithinAPart) {
     group.all_reduce(values);
     const float n = float(low->size()), others = float(group.size()) - n;
     EXPECT_EQ(values[0], n * n * n + others * others * others);
+  });
+}
+
+TEST_P(Communicators, ServesAThreadForEachGroup) {
+  // Ranks make the calls of the two groups in different orders; neither group waits for the other.
+  run([](Communicator& group) {
+    const auto first = group.split(0), second = group.split(0);
+    const auto work = [](Communicator& part) {
+      std::vector<int32_t> mine(300), all(mine.size() * size_t(part.size()));
+      for (int round = 0; round < 50; ++round) {
+        std::ranges::fill(mine, 100 * round + part.rank());
+        part.all_gather(bytes_of(mine), bytes_of(all));
+        for (size_t i = 0; i < all.size(); ++i) {
+          ASSERT_EQ(all[i], 100 * round + int32_t(i / mine.size()));
+        }
+      }
+    };
+    std::jthread other([&] { work(*second); });
+    if (group.rank() % 2 == 0) other.join();
+    work(*first);
   });
 }
 
