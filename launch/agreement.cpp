@@ -46,6 +46,14 @@ std::vector<double> gather_dealt(Communicator& world, const std::vector<double>&
   return items;
 }
 
+namespace {
+
+std::string plain(const json& value) {
+  return value.is_string() ? value.get<std::string>() : value.dump();
+}
+
+}  // namespace
+
 void require_agreement(Communicator& world, const json& mine) {
   const std::vector<std::string> all = gather_texts(world, mine.dump());
   const json first = json::parse(all[0]);
@@ -58,7 +66,7 @@ void require_agreement(Communicator& world, const json& mine) {
       throw SharedError(
           fmt::format("the ranks do not run the same thing: {} is {} on rank 0, but {} on rank {}; "
                       "start all with one config, program, base model and data set",
-                      key, value.dump(), theirs.dump(), r),
+                      key, plain(value), plain(theirs), r),
           Fault::kUsage);
     }
     throw SharedError(fmt::format("rank {} has settings that rank 0 has not", r), Fault::kUsage);

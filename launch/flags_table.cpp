@@ -287,7 +287,7 @@ std::vector<Flag> machine_flags() {
           "ranks, fast does not."),
       flag("watchdog_seconds", &Config::watchdog_seconds, OptionalType<IntType>{{1, kMostSteps}},
            "A rank that the others have waited for this long ends the run, with its name and what "
-           "it was at."),
+           "it was at. Left out, 1800."),
   };
 }
 

@@ -6,10 +6,12 @@
 #include "launch/agreement.h"
 #include "launch/checkpoint.h"
 #include "launch/evaluate.h"
+#include "launch/flags.h"
 #include "launch/metrics.h"
 #include "launch/model.h"
 #include "launch/run_data.h"
 #include "launch/run_folder.h"
+#include "launch/run_plan.h"
 #include "launch/signals.h"
 #include "launch/training_options.h"
 #include "launch/training_step.h"
@@ -17,9 +19,13 @@
 #include "optim/adamw.h"
 #include "optim/schedule.h"
 #include "runtime/cpu/gemm_bf16.h"
+#include "runtime/io/hash.h"
 
 namespace tessera::launch {
 namespace {
+
+/// As long as torch's process groups wait; loading or tokenizing may keep others waiting long.
+constexpr int64_t kWatchdogSeconds = 1800;
 
 /// One run: everything it holds, in the order in which it is made.
 class Run {
@@ -28,9 +34,11 @@ class Run {
   int loop();
 
  private:
-  void plan_memory();
+  /// Settles what the config leaves open, and says what will run. Before the model is loaded.
+  RunPlan plan_memory(DType compute);
+  /// All memory of the decoder, as planned.
+  void allocate();
   void resume();
-  void banner();
   StepMetrics run_step(int64_t step);
   /// True on every rank once a signal has come to one.
   bool asked_to_stop();
@@ -41,17 +49,17 @@ class Run {
   void save(int64_t step, bool last);
   void finish(int64_t step);
 
-  const Config& config_;
+  Config config_;  // with what the plan has chosen
   parallel::Communicator& world_;
   Console console_;
   RunFolder folder_;
   Context ctx_;
   RunData data_;  // before the model: a bad row must not cost the minutes of a large load
+  StepPlan steps_;
+  RunPlan memory_;
   LoadedModel model_;
-  StepPlan plan_;
   lora::AdapterSet adapters_;
   lora::Decoder decoder_;
-  lora::Decoder::Memory memory_;
   std::vector<optim::StateSegment> segments_;
   optim::ElementRange range_;  // of the flat buffer: what this rank's optimizer updates
   optim::AdamW optimizer_;
@@ -69,16 +77,17 @@ Run::Run(const Config& config, parallel::Communicator& world, DType compute)
     : config_(config),
       world_(world),
       console_(world.rank() == 0),
-      folder_(config, world),
+      folder_(config_, world),
       ctx_(Device::cpu(), thread_count(config.threads, world), uint64_t(config.seed)),
       data_(on_all(world,
                    [&] {
                      const auto checkpoint = lora::Checkpoint::open(config.base_model);
                      return RunData(config, checkpoint.config().vocab, world.size(), console_);
                    })),
-      model_(ctx_, config.base_model, BaseChoice::of(config),
-             {world, choose_sharding(config, world)}, console_),
-      plan_(data_.training, data_.options, config.num_epochs, config.max_steps.value_or(0)),
+      steps_(data_.training, data_.options, config.num_epochs, config.max_steps.value_or(0)),
+      memory_(plan_memory(compute)),
+      model_(ctx_, config.base_model, BaseChoice::of(config), {world, memory_.plan.sharding},
+             console_),
       adapters_(model_.config(), adapter_options(config)),
       decoder_(ctx_, model_.base(), model_.scheduler(), &adapters_),
       segments_(state_segments(adapters_, is_8bit(config.optimizer))),
@@ -86,11 +95,10 @@ Run::Run(const Config& config, parallel::Communicator& world, DType compute)
                                        : optim::ElementRange{0, adapters_.size()}),
       optimizer_(segments_, range_,
                  {config.adam_beta1, config.adam_beta2, config.adam_epsilon, config.weight_decay},
-                 page_options(config)),
-      schedule_(make_schedule(config, plan_.steps())),
-      step_({ctx_, world, decoder_, adapters_, optimizer_}, config),
+                 page_options(config_)),
+      schedule_(make_schedule(config, steps_.steps())),
+      step_({ctx_, world, decoder_, adapters_, optimizer_}, config_),
       checkpoints_(config.output_dir, config.save_total_limit) {
-  ctx_.set_compute_dtype(compute);
   adapters_.init(uint64_t(config.seed));
   if (config.lora_model_dir) {
     const std::string& folder = *config.lora_model_dir;
@@ -99,62 +107,28 @@ Run::Run(const Config& config, parallel::Communicator& world, DType compute)
   state_.identity = run_identity(config, {.base_hash = model_.fingerprint(),
                                           .data_hash = data_.fingerprint(),
                                           .micro_batches = data_.options.micro_batches,
-                                          .total_steps = plan_.steps()});
+                                          .total_steps = steps_.steps()});
   require_agreement(world, state_.identity);
-  plan_memory();
-  banner();
+  allocate();
   resume();
   folder_.begin(data_.tokenizer);
   if (leads()) metrics_.emplace(config.output_dir + "/metrics.jsonl", state_.step);
 }
 
-void Run::plan_memory() {
-  int64_t tokens = plan_.max_tokens();
-  for (const lora::Batch& batch : evaluation_batches(data_.validation, data_.options)) {
-    tokens = std::max(tokens, batch.tokens());
-  }
-  const auto choose = [&](parallel::Policy otherwise) {
-    model_.scheduler().set_groups(layer_groups(config_, model_.config().layers, otherwise));
-    memory_ = decoder_.plan(tokens, true);
-  };
-  choose(parallel::Policy::kKeep);
-  // Left to us: keep all activations as long as they fit into what the system can spare.
-  const bool fits = int64_t(memory_.activations + memory_.scratch) <= available_bytes() / 10 * 8;
-  if (std::ranges::count(gather_numbers(world_, fits), 0.0) > 0) {
-    choose(parallel::Policy::kRecompute);
-  }
-  decoder_.allocate();
+RunPlan Run::plan_memory(DType compute) {
+  ctx_.set_compute_dtype(compute);
+  RunPlan plan = plan_run(config_, data_, steps_, world_);
+  config_ = plan.plan.applied(config_);
+  print_banner(console_, config_, plan, data_, steps_, ctx_);
+  return plan;
 }
 
-void Run::banner() {
-  const lora::DecoderConfig& c = model_.config();
-  const parallel::Policy policy = model_.scheduler().groups().front().policy;
-  const char* kept = policy == parallel::Policy::kKeep        ? "kept"
-                     : policy == parallel::Policy::kRecompute ? "recomputed"
-                                                              : "offloaded and recomputed";
-  console_.line(fmt::format("model    {} ({} layers, hidden {}, {} heads / {} kv, vocab {})",
-                            config_.base_model, c.layers, c.hidden, c.heads, c.kv_heads,
-                            format_count(c.vocab)));
-  console_.line(fmt::format("base     {}: {}", BaseChoice::of(config_).describe(),
-                            format_bytes(int64_t(model_.base().bytes()))));
-  console_.line(fmt::format("compute  {}", describe_compute(ctx_.compute_dtype())));
-  console_.line(fmt::format("adapter  r {}, alpha {}, {} trainable parameters", config_.lora_r,
-                            config_.lora_alpha, format_count(adapters_.trainable())));
-  console_.line(
-      fmt::format("data     {} rows to train on ({} tokens, {} supervised), {} held out{}",
-                  format_count(int64_t(data_.training.size())), format_count(data_.counts.tokens),
-                  format_count(data_.counts.supervised), data_.validation.size(),
-                  describe_losses(data_.counts)));
-  console_.line(fmt::format(
-      "steps    {} of {} x {} rows{}", plan_.steps(), data_.options.micro_batches,
-      data_.options.micro_batch_size,
-      config_.sample_packing ? fmt::format(", packed to {:.0f} % of {} tokens",
-                                           100 * plan_.packing_efficiency(), config_.sequence_len)
-                             : std::string()));
-  console_.line(fmt::format(
-      "memory   activations {} ({}), scratch {}, adapter and optimizer {}; {} threads",
-      format_bytes(int64_t(memory_.activations)), kept, format_bytes(int64_t(memory_.scratch)),
-      format_bytes(int64_t(adapters_.size() * sizeof(float) * 4)), ctx_.threads()));
+void Run::allocate() {
+  model_.scheduler().set_groups(memory_.plan.groups);
+  const lora::Decoder::Memory needed = decoder_.plan(memory_.input.tokens, true);
+  TESSERA_CHECK(needed.activations == memory_.plan.memory.activations &&
+                needed.scratch == memory_.plan.memory.workspace);
+  decoder_.allocate();
 }
 
 void Run::resume() {
@@ -187,7 +161,7 @@ bool Run::asked_to_stop() {
 StepMetrics Run::run_step(int64_t step) {
   const Stopwatch watch;
   const double waited = model_.scheduler().waited_seconds();
-  const std::vector<lora::Batch> batches = plan_.micro_batches(step);
+  const std::vector<lora::Batch> batches = steps_.micro_batches(step);
   int64_t tokens = 0;
   for (const lora::Batch& batch : batches) tokens += batch.tokens();
   const double rate = schedule_.rate(step);
@@ -195,7 +169,7 @@ StepMetrics Run::run_step(int64_t step) {
   state_.step = step + 1;
   state_.tokens += tokens;
   return {.step = step + 1,
-          .epoch = plan_.epoch_after(step + 1),
+          .epoch = steps_.epoch_after(step + 1),
           .loss = result.loss,
           .grad_norm = result.grad_norm,
           .learning_rate = rate,
@@ -212,12 +186,12 @@ void Run::report(const StepMetrics& m) {
   const double per_step = clock_.seconds() / double(m.step - first_step_);
   const std::string text = fmt::format(
       "step {:>{}}/{}  epoch {:.2f}  loss {:.4f}  grad {:.3f}  lr {:.2e}  {:.0f} tok/s  {}  ETA {}",
-      m.step, std::to_string(plan_.steps()).size(), plan_.steps(), m.epoch, m.loss, m.grad_norm,
+      m.step, std::to_string(steps_.steps()).size(), steps_.steps(), m.epoch, m.loss, m.grad_norm,
       m.learning_rate, m.tokens_per_second, format_bytes(m.memory),
-      format_duration(per_step * double(plan_.steps() - m.step)));
+      format_duration(per_step * double(steps_.steps() - m.step)));
   if (console_.is_terminal()) {
     console_.live(text);
-  } else if (m.step % config_.logging_steps == 0 || m.step == plan_.steps()) {
+  } else if (m.step % config_.logging_steps == 0 || m.step == steps_.steps()) {
     console_.line(text);
   }
 }
@@ -259,24 +233,35 @@ void Run::finish(int64_t step) {
 int Run::loop() {
   const StopSignals signals;
   clock_ = Stopwatch();
-  for (int64_t step = state_.step; step < plan_.steps(); ++step) {
+  for (int64_t step = state_.step; step < steps_.steps(); ++step) {
     report(run_step(step));
     const int64_t done = step + 1;
-    const bool last = done == plan_.steps();
+    const bool last = done == steps_.steps();
     if (config_.eval_steps && done % *config_.eval_steps == 0 && !last) evaluate(done);
     if (asked_to_stop() && !last) {
       save(done, true);
       folder_.end(done, false);
       console_.line(fmt::format(
           "stopped after step {} of {}; go on with: tessera train {} resume_from_checkpoint=auto",
-          done, plan_.steps(), config_.source));
+          done, steps_.steps(), config_.source));
       return kStopped;
     }
     if (config_.save_steps && done % *config_.save_steps == 0 && !last) save(done, false);
   }
-  evaluate(plan_.steps());
-  finish(plan_.steps());
+  evaluate(steps_.steps());
+  finish(steps_.steps());
   return kFinished;
+}
+
+/// Every setting, and the program itself. Threads are a rank's own.
+nlohmann::json what_all_run(const Config& config) {
+  nlohmann::json all = {{"program", io::hash_file("/proc/self/exe")}};
+  for (const FlagGroup& group : flag_groups()) {
+    for (const Flag& flag : group.flags) {
+      if (flag.name != "threads") all[std::string(flag.name)] = flag.write(config);
+    }
+  }
+  return all;
 }
 
 }  // namespace
@@ -285,7 +270,8 @@ int train(const Config& config, parallel::Communicator& world) {
   validate_for_train(config);
   ignore_closed_pipes();
   world.set_phase("start");
-  world.set_watchdog(std::chrono::seconds(config.watchdog_seconds.value_or(0)));
+  world.set_watchdog(std::chrono::seconds(config.watchdog_seconds.value_or(kWatchdogSeconds)));
+  if (world.size() > 1) require_agreement(world, what_all_run(config));
   Run run(config, world, compute_dtype(config, cpu::has_gemm_bf16()));
   return run.loop();
 }
