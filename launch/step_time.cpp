@@ -123,11 +123,11 @@ StepTime step_time(const MemoryModel& model, const DeviceProfile& device,
   const double gather = gather_seconds(model, rates, choice.sharding);
   const double copy = double(input.tokens * c.hidden) * (input.gpu ? 2.0 : 4.0) / rates.host;
   const bool one_link = input.gpu && choice.sharding.mode == parallel::Sharding::Mode::kHost;
-  // On a GPU a layer is dequantized once a visit: read as it is, written and read as bfloat16.
+  // On a GPU a layer is dequantized once a visit: read as it is, written as bfloat16.
   const double dequantize =
-      input.gpu ? (double(model.layout().bytes) + 2.0 * flops.linear / double(input.tokens)) /
-                      rates.memory
-                : 0.0;
+      input.gpu
+          ? (double(model.layout().bytes) + flops.linear / double(input.tokens)) / rates.memory
+          : 0.0;
 
   StepTime pass;
   const std::vector<Visit> visits = visits_of(choice.groups);

@@ -1,0 +1,94 @@
+#include "launch/run_plan.h"
+
+#include <algorithm>
+
+#include "launch/agreement.h"
+#include "launch/metrics.h"
+#include "launch/model.h"
+#include "launch/plan_command.h"
+#include "launch/run_folder.h"
+#include "lora/decoder/loader.h"
+
+namespace tessera::launch {
+namespace {
+
+std::vector<int> nodes_of(parallel::Communicator& world) {
+  std::vector<int> nodes;
+  for (double node : gather_numbers(world, world.node())) nodes.push_back(int(node));
+  return nodes;
+}
+
+int64_t longest_sample(const RunData& data) {
+  size_t longest = 1;
+  for (const auto* set : {&data.training, &data.validation}) {
+    for (const Sample& sample : *set) longest = std::max(longest, sample.ids.size());
+  }
+  return int64_t(longest);
+}
+
+int64_t largest_batch(const RunData& data, const StepPlan& steps) {
+  int64_t tokens = steps.max_tokens();
+  for (const lora::Batch& batch : evaluation_batches(data.validation, data.options)) {
+    tokens = std::max(tokens, batch.tokens());
+  }
+  return tokens;
+}
+
+int64_t trainable(const PlanInput& input) {
+  int64_t elements = 0;
+  for (const lora::Segment& s : lora::adapter_segments(input.model, input.adapter)) {
+    elements += int64_t(s.elements());
+  }
+  return elements;
+}
+
+}  // namespace
+
+RunPlan plan_run(const Config& config, const RunData& data, const StepPlan& steps,
+                 parallel::Communicator& world) {
+  const auto checkpoint = lora::Checkpoint::open(config.base_model);
+  PlanInput input =
+      plan_input(config, checkpoint.config(), lora::checkpoint_format(checkpoint), nodes_of(world));
+  // Where ranks have read different data they will be told so; until then they must agree.
+  const auto most = [&](int64_t mine) {
+    return int64_t(std::ranges::max(gather_numbers(world, double(mine))));
+  };
+  input.tokens = most(largest_batch(data, steps));
+  input.sequence = most(longest_sample(data));
+  const std::vector<double> available = gather_numbers(world, double(available_bytes()));
+  MemoryLimit limit;
+  limit.node = size_t(std::ranges::min(available) * kUsableShare);
+  if (config.memory_budget) limit.rank = size_t(*config.memory_budget);
+  Plan plan = on_all(world, [&] { return choose_plan(config, input, nominal_cpu(), limit); });
+  return {std::move(input), std::move(plan)};
+}
+
+void print_banner(Console& console, const Config& config, const RunPlan& plan, const RunData& data,
+                  const StepPlan& steps, const Context& ctx) {
+  const lora::DecoderConfig& c = plan.input.model;
+  const lora::BaseFormat& format = plan.input.format;
+  const size_t base =
+      size_t(c.layers) * lora::BlockLayout(c, format).bytes + lora::OuterLayout(c, format).bytes;
+  console.line(fmt::format("model    {} ({} layers, hidden {}, {} heads / {} kv, vocab {})",
+                           config.base_model, c.layers, c.hidden, c.heads, c.kv_heads,
+                           format_count(c.vocab)));
+  console.line(fmt::format("base     {}: {}", BaseChoice::of(config).describe(),
+                           format_bytes(int64_t(base))));
+  console.line(
+      fmt::format("compute  {}; {} threads", describe_compute(ctx.compute_dtype()), ctx.threads()));
+  console.line(fmt::format("adapter  r {}, alpha {}, {} trainable parameters", config.lora_r,
+                           config.lora_alpha, format_count(trainable(plan.input))));
+  console.line(fmt::format("data     {} rows to train on ({} tokens, {} supervised), {} held out{}",
+                           format_count(int64_t(data.training.size())),
+                           format_count(data.counts.tokens), format_count(data.counts.supervised),
+                           data.validation.size(), describe_losses(data.counts)));
+  console.line(fmt::format("steps    {} of {} x {} rows{}", steps.steps(),
+                           data.options.micro_batches, data.options.micro_batch_size,
+                           config.sample_packing
+                               ? fmt::format(", packed to {:.0f} % of {} tokens",
+                                             100 * steps.packing_efficiency(), config.sequence_len)
+                               : std::string()));
+  for (const std::string& line : plan_table(plan.plan, plan.input)) console.line(line);
+}
+
+}  // namespace tessera::launch

@@ -1,0 +1,26 @@
+// The memory plan of a run: made when its data are known, before its model is loaded.
+#pragma once
+
+#include "launch/planner.h"
+#include "launch/progress.h"
+#include "launch/run_data.h"
+#include "parallel/communicator.h"
+
+namespace tessera::launch {
+
+struct RunPlan {
+  PlanInput input;
+  Plan plan;
+};
+
+/// The plan for the largest micro-batch of `steps` and of the validation, within memory_budget and
+/// within what the nodes have free. The same on every rank: collective. SharedError (usage) where
+/// nothing fits, saying what would.
+RunPlan plan_run(const Config& config, const RunData& data, const StepPlan& steps,
+                 parallel::Communicator& world);
+
+/// What a run says before it starts: model, base, adapter, data, steps and memory.
+void print_banner(Console& console, const Config& config, const RunPlan& plan, const RunData& data,
+                  const StepPlan& steps, const Context& ctx);
+
+}  // namespace tessera::launch

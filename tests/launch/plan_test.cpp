@@ -1,0 +1,386 @@
+// The plan against the objects it speaks of: for every row and every rank, the bytes that were
+// planned and the bytes that are held after a step with the largest batch. Then what is chosen
+// within a budget, and the errors.
+#include "launch/plan.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "launch/metrics.h"
+#include "launch/model.h"
+#include "launch/optimizer_parts.h"
+#include "launch/plan_command.h"
+#include "launch/training_options.h"
+#include "lora/decoder/loader.h"
+#include "parallel/gradient_tree.h"
+#include "parallel/thread_communicator.h"
+#include "tests/expect_error.h"
+#include "tests/random_model.h"
+
+namespace tessera::launch {
+namespace {
+
+using parallel::Communicator;
+using testing::expect_error;
+
+/// Tokens in samples of the given lengths, all of them supervised.
+lora::Batch batch_of(const std::vector<int32_t>& lengths) {
+  lora::Batch batch;
+  for (int32_t length : lengths) {
+    batch.starts.push_back(int32_t(batch.ids.size()));
+    for (int32_t i = 0; i < length; ++i) {
+      batch.ids.push_back((i * 7 + length) % 250);
+      batch.targets.push_back((i * 7 + length + 7) % 250);
+      batch.positions.push_back(i);
+    }
+  }
+  batch.starts.push_back(int32_t(batch.ids.size()));
+  return batch;
+}
+
+struct Case {
+  int model;
+  int ranks;
+  int per_node;
+  std::vector<int32_t> lengths;  // of the samples in a micro-batch
+  int64_t micro_batches;
+  std::string settings;
+};
+
+class PlanTest : public ::testing::Test {
+ protected:
+  static constexpr testing::RandomModel kModels[] = {
+      {.layers = 6, .hidden = 64, .ffn = 160, .heads = 4, .kv_heads = 2, .vocab = 256},
+      {.layers = 5,
+       .hidden = 48,
+       .ffn = 136,
+       .heads = 3,
+       .kv_heads = 3,
+       .vocab = 300,
+       .tied = true},
+      {.layers = 3, .hidden = 128, .ffn = 64, .heads = 2, .kv_heads = 1, .vocab = 1000},
+  };
+
+  static void SetUpTestSuite() {
+    for (const testing::RandomModel& model : kModels) {
+      folders_.push_back(std::make_unique<testing::ScratchFolder>());
+      testing::write_random_model(*folders_.back(), model);
+    }
+  }
+  static void TearDownTestSuite() { folders_.clear(); }
+
+  Config config(int model, const std::string& settings) {
+    const std::string path = folder_.write(
+        "run.yml", "base_model: " + folders_[size_t(model)]->path() + "\n" + settings);
+    return load_config(path, {});
+  }
+
+  /// What one rank holds after a step, by the objects themselves.
+  RankMemory held(const Config& config, Communicator& world, const Case& c, const Plan& plan);
+  void compare(const Case& c);
+
+  static std::vector<std::unique_ptr<testing::ScratchFolder>> folders_;
+  testing::ScratchFolder folder_;
+};
+std::vector<std::unique_ptr<testing::ScratchFolder>> PlanTest::folders_;
+
+RankMemory PlanTest::held(const Config& config, Communicator& world, const Case& c,
+                          const Plan& plan) {
+  Context ctx(Device::cpu(), 1, 7);
+  Console console(false);
+  LoadedModel model(ctx, config.base_model, BaseChoice::of(config), {world, plan.sharding},
+                    console);
+  lora::AdapterSet adapters(model.config(), adapter_options(config));
+  adapters.init(7);
+  lora::Decoder decoder(ctx, model.base(), model.scheduler(), &adapters);
+  const auto segments = state_segments(adapters, is_8bit(config.optimizer));
+  const optim::ElementRange range = config.optimizer_sharding
+                                        ? state_slice(adapters.size(), world.rank(), world.size())
+                                        : optim::ElementRange{0, adapters.size()};
+  optim::AdamW optimizer(segments, range, {}, page_options(config));
+  parallel::GradientTree tree(adapters.size(), world.size());
+  tree.begin_step({0, 1});
+  adapters.set_gradient_buffer(tree.leaf());
+  model.scheduler().set_groups(plan.groups);
+  const lora::Batch batch = batch_of(c.lengths);
+  decoder.plan(batch.tokens(), true);
+  decoder.allocate();
+
+  const auto mine = parallel::micro_batches_of(world.rank(), world.size(), c.micro_batches);
+  const int64_t most = parallel::micro_batches_of(0, world.size(), c.micro_batches).count;
+  tree.begin_step(mine);
+  for (int64_t i = 0; i < most; ++i) {
+    if (i >= mine.count) {
+      decoder.idle(true);
+      continue;
+    }
+    adapters.set_gradient_buffer(tree.leaf());
+    decoder.forward(batch, {0, uint64_t(mine.first + i)}, 1.0f);
+    decoder.backward(batch);
+    tree.push(ctx);
+  }
+  std::span<const float> gradients;
+  if (config.reduction == Reduction::kFast) {
+    gradients = tree.reduce_fast(ctx, world).subspan(range.begin, range.size());
+  } else {
+    tree.reduce_slice(ctx, world, c.micro_batches);
+    gradients = tree.gather(world).subspan(range.begin, range.size());
+  }
+  optimizer.step(ctx, adapters.params().subspan(range.begin, range.size()), gradients, 1e-3, 1.0f);
+
+  const lora::Decoder::Memory used = decoder.high_water();
+  const optim::PageMemory pages = optimizer.memory();
+  RankMemory m;
+  m.base = model.base().store().resident_bytes();
+  m.slots = model.scheduler().slot_bytes();
+  m.outer = model.base().outer().resident_bytes();
+  m.adapters = adapters.params().size_bytes();
+  m.gradients = tree.bytes();  // both rows of the plan
+  m.optimizer = pages.resident + pages.staging;
+  m.activations = used.activations;
+  m.workspace = used.scratch;
+  m.tables = used.tables;
+  m.offloaded = used.offloaded;
+  m.pages = pages.host;
+  m.page_file = pages.file;
+  world.barrier();
+  return m;
+}
+
+void PlanTest::compare(const Case& c) {
+  const Config config = this->config(c.model, c.settings);
+  std::vector<int> nodes;
+  for (int r = 0; r < c.ranks; ++r) nodes.push_back(r / c.per_node * c.per_node);
+  const lora::Checkpoint checkpoint = lora::Checkpoint::open(config.base_model);
+  PlanInput input =
+      plan_input(config, checkpoint.config(), lora::checkpoint_format(checkpoint), nodes);
+  input.tokens = std::accumulate(c.lengths.begin(), c.lengths.end(), int64_t{0});
+  input.micro_batches = c.micro_batches;
+  const Plan plan = choose_plan(config, input, nominal_cpu(), {});
+  MemoryModel model(input);
+  const MemoryModel::Activity activity = model.activity(plan.groups);
+
+  std::mutex mutex;
+  size_t planned_total = 0, held_total = 0;
+  parallel::run_ranks(c.ranks, c.per_node, [&](Communicator& world) {
+    const RankMemory is = held(config, world, c, plan);
+    RankMemory planned = model.rank(world.rank(), plan.sharding, activity.memory);
+    const std::scoped_lock lock(mutex);
+    planned_total += planned.device() + planned.host();
+    planned.gradients += std::exchange(planned.exchange, 0);
+    if (parallel::micro_batches_of(world.rank(), c.ranks, c.micro_batches).count == 0) {
+      // What a rank without a micro-batch reserves, it never touches.
+      planned.activations = planned.workspace = planned.offloaded = 0;
+    }
+    for (const MemoryRow& row : memory_rows()) {
+      EXPECT_EQ(planned.*row.bytes, is.*row.bytes)
+          << row.key << " of rank " << world.rank() << ": " << c.settings;
+    }
+    held_total += is.device() + is.host();
+    if (world.rank() == plan.fullest) {
+      EXPECT_EQ(plan.memory.peak(),
+                model.rank(plan.fullest, plan.sharding, activity.memory).peak());
+    }
+  });
+  std::string settings = c.settings;
+  std::ranges::replace(settings, '\n', ' ');
+  fmt::print("{:>5} {:>5} {:>8} {:>6}  {:>11} {:>11}  {}\n", c.model, c.ranks, c.per_node,
+             input.tokens, planned_total, held_total, settings);
+}
+
+TEST_F(PlanTest, EveryRowIsWhatIsHeld) {
+  fmt::print("\n{:>5} {:>5} {:>8} {:>6}  {:>11} {:>11}  settings\n", "model", "ranks", "per node",
+             "tokens", "planned", "held");
+  const std::vector<std::vector<int32_t>> packings = {{64}, {17, 1, 30, 16}, {48, 48}, {5}};
+  const std::vector<std::string> policies = {
+      "gradient_checkpointing: false",
+      "gradient_checkpointing: true",
+      "gradient_checkpointing: offload",
+      "gradient_checkpointing: true\ngradient_checkpointing_layers: 2",
+      "gradient_checkpointing: offload\ngradient_checkpointing_layers: 4",
+      "gradient_checkpointing: true\ngradient_checkpointing_kept_layers: 2",
+      "gradient_checkpointing: offload\ngradient_checkpointing_layers: 2\n"
+      "gradient_checkpointing_kept_layers: 1",
+  };
+  const std::vector<std::string> optimizers = {
+      "optimizer: adamw",
+      "optimizer: adamw_8bit\noptimizer_sharding: true",
+      "optimizer: paged_adamw_32bit\noptimizer_page_budget: 0B",
+      "optimizer: paged_adamw_8bit\noptimizer_page_budget: 1MiB\noptimizer_page_dir: " +
+          folder_.path(),
+      "optimizer: adamw\noptimizer_sharding: true",
+  };
+  struct Ranks {
+    int ranks, per_node;
+    const char* sharding;
+  };
+  const std::vector<Ranks> ranks = {
+      {1, 1, "auto"},      {2, 2, "full"},
+      {3, 3, "replicate"}, {4, 2, "hybrid"},
+      {8, 3, "host"},      {4, 1, "full"},
+      {2, 2, "host"},      {3, 2, "full"},
+      {8, 8, "full"},      {4, 4, "hybrid\nsharding_group: 2"},
+      {1, 1, "full"},
+  };
+  const std::vector<std::string> others = {
+      "lora_r: 8", "lora_r: 24\nlora_target_modules: [q_proj, v_proj]\nlora_dropout: 0.1",
+      "adapter: lora\nlora_r: 4", "lora_r: 16\nbnb_4bit_use_double_quant: false",
+      "lora_r: 3\nreduction: fast\nlora_dropout: 0.05"};
+  for (size_t i = 0; i < 44; ++i) {
+    const Ranks& r = ranks[i % ranks.size()];
+    compare({.model = int(i % 3),
+             .ranks = r.ranks,
+             .per_node = r.per_node,
+             .lengths = packings[(i / 2) % packings.size()],
+             .micro_batches = int64_t(1 + i * 5 % 13),
+             .settings = policies[i % policies.size()] + "\n" +
+                         optimizers[(i / 3 + i) % optimizers.size()] + "\nsharding: " + r.sharding +
+                         "\n" + others[(i / 5 + i) % others.size()]});
+  }
+}
+
+/// The shape of a published model, in bfloat16.
+std::string shape(int64_t hidden, int64_t ffn, int64_t layers, int64_t heads, int64_t kv,
+                  int64_t vocab) {
+  return nlohmann::json({{"architectures", {"LlamaForCausalLM"}},
+                         {"hidden_act", "silu"},
+                         {"hidden_size", hidden},
+                         {"intermediate_size", ffn},
+                         {"num_hidden_layers", layers},
+                         {"num_attention_heads", heads},
+                         {"num_key_value_heads", kv},
+                         {"vocab_size", vocab},
+                         {"torch_dtype", "bfloat16"}})
+      .dump();
+}
+
+class PlanCommand : public ::testing::Test {
+ protected:
+  PlanCommand() {
+    for (const auto& [name, text] : {std::pair("8b", shape(4096, 14336, 32, 32, 8, 128256)),
+                                     std::pair("405b", shape(16384, 53248, 126, 128, 8, 128256))}) {
+      std::filesystem::create_directory(folder_.file(name));
+      folder_.write(std::string(name) + "/config.json", text);
+    }
+    config_ = folder_.write("run.yml", "base_model: " + folder_.file("8b") + "\n");
+  }
+  nlohmann::json plan_of(std::vector<std::string> overrides, int ranks,
+                         std::optional<std::string> profile, std::optional<int> per_node = {}) {
+    return nlohmann::json::parse(plan({.config = config_,
+                                       .overrides = std::move(overrides),
+                                       .ranks = ranks,
+                                       .ranks_per_node = per_node,
+                                       .profile = std::move(profile),
+                                       .json = true}));
+  }
+  std::string base(const std::string& name) const { return "base_model=" + folder_.file(name); }
+
+  testing::ScratchFolder folder_;
+  std::string config_;
+};
+
+TEST_F(PlanCommand, ReadsOnlyTheShape) {
+  // Figures of an independent calculation: parameters times bits, and shapes times bytes.
+  const nlohmann::json p = plan_of({"gradient_checkpointing=true"}, 1, "4090");
+  EXPECT_NEAR(double(p["device"]["base"]) / 1073741824.0, 3.354, 0.004);
+  EXPECT_EQ(p["device"]["embeddings"], (2 * 128256 * 4096 + 4096) * 2);
+  EXPECT_EQ(p["device"]["adapters"], 41943040 * 4);
+  EXPECT_EQ(p["device"]["optimizer"], 41943040 * 8);
+  // Inputs of 32 layers in bfloat16, and one layer whole.
+  const double per_token = 32 * 2 * 4096 + 2 * (2 * 4096 + 2 * 1024 + 2 * 4096 + 2 * 14336);
+  EXPECT_NEAR(double(p["device"]["activations"]) / 2048 / per_token, 1.03, 0.03);
+  EXPECT_TRUE(p["modelled"]);
+  EXPECT_EQ(p["time"]["bound"], "compute");
+  // 34.0 GFLOP a token at a context of 4,096, and two passes of 2.516 bytes a weight.
+  const nlohmann::json kept = plan_of(
+      {"gradient_checkpointing=false", "sequence_len=4096", "memory_budget=80GiB"}, 1, "H100");
+  const double seconds = 34.0e9 * 4096 / (0.7 * 989.4e12) + 2 * 2.516 * 6.979e9 / (0.85 * 3350e9);
+  EXPECT_NEAR(double(kept["time"]["tokens_per_second"]) * seconds / 4096, 1.0, 0.01);
+}
+
+TEST_F(PlanCommand, ShardsDivideTheBase) {
+  const nlohmann::json one = plan_of({}, 1, "H100");
+  for (int n : {2, 3, 4, 5, 6, 7, 8}) {
+    const nlohmann::json p = plan_of({"sharding=full"}, n, "H100");
+    EXPECT_NEAR(double(p["device"]["base"]) * n / double(one["device"]["base"]), 1.0, 0.01) << n;
+    EXPECT_NEAR(double(p["device"]["gather_slots"]) * 16 / double(one["device"]["base"]), 1.0,
+                0.01);
+  }
+}
+
+TEST_F(PlanCommand, ManyRanksTakeNoMemoryHere) {
+  const int64_t before = peak_resident_bytes();
+  const nlohmann::json p =
+      plan_of({base("405b"), "global_batch_size=1024", "lora_r=64"}, 1024, "H100");
+  EXPECT_LT(peak_resident_bytes() - before, int64_t{64} << 20);
+  EXPECT_EQ(p["ranks"], 1024);
+  EXPECT_LE(p["device_total"].get<int64_t>(), int64_t{81559} << 20);
+}
+
+TEST_F(PlanCommand, MoreMemoryIsNeverSlower) {
+  double last = INFINITY;
+  for (int gib : {9, 10, 11, 12, 14, 18, 24}) {
+    const nlohmann::json p = plan_of({fmt::format("memory_budget={}GiB", gib)}, 1, "4090");
+    EXPECT_LE(p["device_total"].get<double>(), gib * 1073741824.0);
+    EXPECT_LE(p["time"]["seconds_per_step"].get<double>(), last) << gib;
+    last = p["time"]["seconds_per_step"];
+  }
+}
+
+TEST_F(PlanCommand, ABudgetPagesTheOptimizer) {
+  const nlohmann::json all =
+      plan_of({"lora_r=64", "optimizer=paged_adamw_32bit", "memory_budget=24GiB"}, 1, "4090");
+  EXPECT_EQ(all["host"]["optimizer_pages"], 0);
+  const int64_t room = int64_t{9400} << 20;
+  const nlohmann::json some = plan_of({"lora_r=64", "optimizer=paged_adamw_32bit",
+                                       fmt::format("memory_budget={}B", room), "sequence_len=512"},
+                                      1, "4090");
+  EXPECT_GT(some["host"]["optimizer_pages"], 0);
+  EXPECT_LE(some["device_total"].get<int64_t>(), room);
+}
+
+TEST_F(PlanCommand, SaysWhatWouldFit) {
+  const std::vector<std::string> settings = {"sharding=full", "memory_budget=8GiB",
+                                             "sequence_len=8192"};
+  expect_error([&] { plan_of(settings, 1, "4090"); }, "memory: the smallest plan needs 8.5 GiB",
+               " a rank, but memory_budget is 8.0 GiB; sequence_len=4096 or 2 ranks would fit");
+  // And so it is.
+  EXPECT_NO_THROW(plan_of(settings, 2, "4090"));
+  EXPECT_NO_THROW(plan_of({settings[0], settings[1], "sequence_len=4096"}, 1, "4090"));
+  expect_error([&] { plan_of({"memory_budget=100MiB"}, 1, "4090"); }, "a smaller model");
+  expect_error([&] { plan_of({"micro_batch_size=64"}, 1, "4090"); }, "but what the GPU has is",
+               "micro_batch_size=1");
+}
+
+TEST_F(PlanCommand, RefusesWhatItDoesNotKnow) {
+  expect_error([&] { plan_of({}, 1, "GTX 480"); }, "--profile GTX 480", "RTX 4090", "H100");
+  const std::string broken = folder_.write("p.json", R"({"name": "x", "gpu": false, "memory": 1})");
+  expect_error([&] { plan_of({}, 1, broken); }, broken, "flops_f32");
+  expect_error(
+      [&] {
+        plan_of({"sharding=hybrid", "sharding_group=3"}, 8, "H100");
+      },
+      "8 ranks cannot be dealt into groups of 3");
+  expect_error([&] { plan_of({"base_model=" + folder_.file("none")}, 1, {}); }, "none");
+  EXPECT_NO_THROW(plan_of({"device=cuda"}, 1, "RTX-3090"));
+}
+
+TEST_F(PlanCommand, AProfileIsReadAsItIsWritten) {
+  DeviceProfile profile = nominal_cpu();
+  profile.name = "mine";
+  profile.flops_bf16 = 3e11;
+  const std::string path = folder_.write("p.json", profile_json(profile));
+  const DeviceProfile read = find_profile(path);
+  EXPECT_EQ(profile_json(read), profile_json(profile));
+  const nlohmann::json p = plan_of({}, 2, path);
+  EXPECT_FALSE(p["modelled"]);
+  EXPECT_EQ(p["profile"], "mine");
+}
+
+}  // namespace
+}  // namespace tessera::launch
