@@ -20,6 +20,7 @@ constexpr size_t kMaxStateBytes = size_t{16} << 20;
 constexpr const char* kStateFile = "state.json";
 constexpr const char* kManifestFile = "manifest.json";
 constexpr const char* kPrefix = "checkpoint-";
+constexpr const char* kUnfinished = ".tmp";
 
 void write_text(const fs::path& path, const std::string& text) {
   io::AtomicFile file(path.string());
@@ -90,15 +91,25 @@ std::vector<int64_t> CheckpointStore::steps() const {
   return found;
 }
 
+void CheckpointStore::remove_unfinished() const {
+  if (!fs::is_directory(dir_)) return;
+  std::vector<fs::path> found;
+  for (const fs::directory_entry& entry : fs::directory_iterator(dir_)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(kPrefix) && name.ends_with(kUnfinished)) found.push_back(entry.path());
+  }
+  for (const fs::path& path : found) fs::remove_all(path);
+}
+
 std::string CheckpointStore::save(parallel::Communicator& world, const RunState& state,
                                   const TrainedState& trained) const {
   const std::string final_path = path_of(state.step);
-  const std::string temporary = final_path + ".tmp";
+  const std::string temporary = final_path + kUnfinished;
   const bool leads = world.rank() == 0;
   try {
     all_or_none(world, [&] {
       if (!leads) return;
-      fs::remove_all(temporary);  // a killed run's leftover
+      remove_unfinished();
       fs::create_directories(temporary);
       lora::save_peft(temporary, trained.adapters, trained.base_model);
       const json stored = {
@@ -135,8 +146,7 @@ void CheckpointStore::publish(const std::string& temporary, const std::string& f
   }
   const json manifest = {{"format", 2}, {"files", files}};
   write_text(fs::path(temporary) / kManifestFile, manifest.dump(2) + "\n");
-  fs::remove_all(final_path);  // the same step, saved again after a resume
-  fs::rename(temporary, final_path);
+  io::replace_folder(temporary, final_path);  // the same step may be saved again after a resume
   io::sync_folder(dir_);
   write_text(fs::path(dir_) / "latest", fs::path(final_path).filename().string() + "\n");
   const std::vector<int64_t> present = steps();

@@ -59,6 +59,8 @@ class CheckpointStore {
 
  private:
   std::string path_of(int64_t step) const;
+  /// What a killed run left half-written, of any step.
+  void remove_unfinished() const;
   void publish(const std::string& temporary, const std::string& final_path,
                const std::vector<std::string>& part_seals) const;
 

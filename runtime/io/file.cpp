@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <utility>
@@ -99,6 +100,19 @@ void AtomicFile::commit() {
   temporary_.clear();
   const auto folder = std::filesystem::path(path_).parent_path();
   sync_folder(folder.empty() ? "." : folder.string());
+}
+
+void replace_folder(const std::string& from, const std::string& to) {
+  if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0) {
+    std::filesystem::remove_all(from);
+    return;
+  }
+  if (::rename(from.c_str(), to.c_str()) == 0) return;  // there was no `to`
+  if (errno == ENOTEMPTY || errno == EEXIST) {          // no swapping here
+    std::filesystem::remove_all(to);
+    if (::rename(from.c_str(), to.c_str()) == 0) return;
+  }
+  fail("cannot rename {} into place: {}", from, std::strerror(errno));
 }
 
 void sync_folder(const std::string& path) {

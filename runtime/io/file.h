@@ -51,6 +51,10 @@ class AtomicFile {
   int fd_ = -1;
 };
 
+/// Gives the folder `from` the name `to`. A folder that has that name is removed, in one step where
+/// the file system can swap two names, so that there is always a whole folder of that name.
+void replace_folder(const std::string& from, const std::string& to);
+
 /// fsync of a folder, so that a rename inside it survives a power loss.
 void sync_folder(const std::string& path);
 

@@ -44,9 +44,14 @@ mkdir "$work/model"
 "$write_model" "$work/model"
 config=$work/model/config.yml
 
-# launcher RANKS: the words before `tessera`; none for one process.
-launcher() {
-  [ "$1" = 1 ] || echo mpirun --oversubscribe --bind-to none -np "$1"
+# launch RANKS COMMAND...: mpirun, or for one process a shell, whose children are the ranks.
+launch() {
+  local ranks=$1
+  shift
+  if [ "$ranks" = 1 ]; then
+    exec bash -c '"$@"; exit $?' bash "$@"
+  fi
+  exec mpirun --oversubscribe --bind-to none -np "$ranks" "$@"
 }
 
 # train RANKS OUT [KEY=VALUE ...]: runs to its end; the log is OUT.log. Gives the exit code.
@@ -54,7 +59,7 @@ train() {
   local ranks=$1 out=$2
   shift 2
   log=$out.log
-  $(launcher "$ranks") timeout 120 "$tessera" train "$config" output_dir="$out" "$@" \
+  (launch "$ranks" timeout 120 "$tessera" train "$config" output_dir="$out" "$@") \
     >"$log" 2>&1 </dev/null
 }
 
@@ -63,7 +68,7 @@ start() {
   local ranks=$1 out=$2
   shift 2
   log=$out.log
-  $(launcher "$ranks") "$tessera" train "$config" output_dir="$out" "$@" >"$log" 2>&1 </dev/null &
+  launch "$ranks" "$tessera" train "$config" output_dir="$out" "$@" >"$log" 2>&1 </dev/null &
   job=$!
 }
 
@@ -91,6 +96,7 @@ ended() {
 # process_of RANK: of the job.
 process_of() {
   local pid
+  within 20 pgrep -P "$job" >/dev/null || die "the job has no ranks"
   for pid in $(pgrep -P "$job"); do
     if tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | grep -qx "OMPI_COMM_WORLD_RANK=$1"; then
       echo "$pid"
@@ -101,10 +107,10 @@ process_of() {
 }
 
 # metrics OUT: every line without what depends on the machine.
-metrics() { sed -E 's/,"(tokens_per_second|memory)":[^,}]*//g' "$1/metrics.jsonl"; }
+metrics() { sed -E 's/,"(tokens_per_second|memory|gather_wait)":[^,}]*//g' "$1/metrics.jsonl"; }
 
 # same_run EXPECTED OUT WHAT: adapters and metrics are byte for byte the same.
 same_run() {
   cmp "$1/adapter_model.safetensors" "$2/adapter_model.safetensors" || die "$3: another adapter"
-  cmp <(metrics "$1") <(metrics "$2") || die "$3: other metrics"
+  diff <(metrics "$1") <(metrics "$2") >&2 || die "$3: other metrics"
 }

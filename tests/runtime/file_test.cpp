@@ -114,6 +114,23 @@ TEST(AtomicFile, DoesNotWriteThroughAPlantedLink) {
   EXPECT_FALSE(fs::is_symlink(folder.file("f")));
 }
 
+TEST(ReplaceFolder, LeavesTheNewOneAlone) {
+  const ScratchFolder folder;
+  const auto make = [&](const char* name, const char* file) {
+    std::filesystem::create_directory(folder.file(name));
+    folder.write(std::string(name) + "/" + file, "");
+    return folder.file(name);
+  };
+  const std::string to = folder.file("to");
+  replace_folder(make("from", "first"), to);
+  EXPECT_TRUE(std::filesystem::exists(to + "/first"));
+  replace_folder(make("from", "second"), to);
+  EXPECT_TRUE(std::filesystem::exists(to + "/second"));
+  EXPECT_FALSE(std::filesystem::exists(to + "/first"));
+  EXPECT_FALSE(std::filesystem::exists(folder.file("from")));
+  expect_error([&] { replace_folder(folder.file("none"), folder.file("to2")); }, "none");
+}
+
 TEST(AtomicFile, NamesThePathItCannotWrite) {
   const ScratchFolder folder;
   expect_error([&] { AtomicFile file(folder.file("no/such/folder")); }, "no/such/folder",
