@@ -273,8 +273,7 @@ std::vector<Flag> machine_flags() {
                                 {Sharding::kHost, "host"}}},
           "How ranks share the frozen base: every rank has it all (replicate), a part each (full), "
           "a part each inside a group (hybrid), or one copy a node (host). auto is full where "
-          "there "
-          "is more than one rank."),
+          "there is more than one rank; with memory_budget, the fastest that fits."),
       flag("sharding_group", &Config::sharding_group, OptionalType<IntType>{{1, 1 << 20}, "auto"},
            "Ranks in a group of hybrid sharding; auto is the node.")
           .ruled_out_by(

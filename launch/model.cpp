@@ -87,21 +87,4 @@ int thread_count(const std::optional<int64_t>& configured, parallel::Communicato
   return configured ? int(*configured) : std::max(1, CPU_COUNT(&set) / int(sharers));
 }
 
-parallel::Sharding choose_sharding(const Config& config, parallel::Communicator& world) {
-  using Mode = parallel::Sharding::Mode;
-  switch (config.sharding) {
-    case Sharding::kReplicate:
-      return {Mode::kReplicate, 0};
-    case Sharding::kHybrid:
-      return {Mode::kHybrid, int(config.sharding_group.value_or(0))};
-    case Sharding::kHost:
-      return {Mode::kHost, 0};
-    case Sharding::kFull:
-      return {Mode::kFull, 0};
-    case Sharding::kAuto:
-      break;
-  }
-  return {world.size() > 1 ? Mode::kFull : Mode::kReplicate, 0};
-}
-
 }  // namespace tessera::launch

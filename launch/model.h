@@ -66,7 +66,4 @@ int thread_count(const std::optional<int64_t>& configured);
 /// The same, the cores shared out among the ranks of this node that have the same mask. Collective.
 int thread_count(const std::optional<int64_t>& configured, parallel::Communicator& world);
 
-/// How the ranks share the base: as configured; auto is one shard a rank. Collective.
-parallel::Sharding choose_sharding(const Config& config, parallel::Communicator& world);
-
 }  // namespace tessera::launch

@@ -203,16 +203,20 @@ std::vector<std::string> plan_table(const Plan& plan, const PlanInput& input) {
     if (row.place == MemoryRow::Place::kDisk) name += " (disk)";
     cells.emplace_back(std::move(name), bytes);
   }
-  std::vector<std::string> lines;
-  const std::string of_rank =
-      input.ranks() == 1 ? "" : fmt::format(" on rank {}, which holds most", plan.fullest);
-  std::string total = format_bytes(int64_t(m.budgeted(input.gpu)));
-  if (input.gpu)
-    total = fmt::format("{} on the GPU, {} in host memory", total, format_bytes(int64_t(m.host())));
-  else if (input.ranks() > 1)
-    total += fmt::format(", {} on its node", format_bytes(int64_t(plan.node)));
-  lines.push_back(
-      fmt::format("memory   {}{}; activations {}", total, of_rank, plan.describe_policies()));
+  const std::string total = format_bytes(int64_t(m.budgeted(input.gpu)));
+  std::vector<std::string> lines = {"memory   " + total};
+  if (input.gpu) lines[0] += " on the GPU";
+  if (input.ranks() > 1) {
+    lines[0] +=
+        fmt::format("{} rank {}, which holds most", input.gpu ? " of" : " on", plan.fullest);
+  }
+  if (input.gpu && m.host() > 0) {
+    lines[0] += fmt::format("; {} of host memory", format_bytes(int64_t(m.host())));
+  }
+  if (!input.gpu && input.ranks() > 1) {
+    lines[0] += fmt::format("; {} on its node", format_bytes(int64_t(plan.node)));
+  }
+  lines.push_back("         activations " + plan.describe_policies());
   const size_t half = (cells.size() + 1) / 2;
   for (size_t i = 0; i < half; ++i) {
     std::string line = "         ";
@@ -223,6 +227,7 @@ std::vector<std::string> plan_table(const Plan& plan, const PlanInput& input) {
     line.erase(line.find_last_not_of(' ') + 1);
     lines.push_back(line);
   }
+  if (input.gpu) return lines;
   lines.push_back(fmt::format("         {:<26} {:>9}", "while loading",
                               format_bytes(int64_t(m.base + m.outer + m.host_base + m.loading))));
   return lines;

@@ -52,7 +52,9 @@ std::string format_duration(double seconds) {
 
 std::string format_bytes(int64_t bytes) {
   const double mib = double(bytes) / (1 << 20);
-  return mib >= 1024 ? fmt::format("{:.1f} GiB", mib / 1024) : fmt::format("{:.0f} MiB", mib);
+  if (mib >= 1024) return fmt::format("{:.1f} GiB", mib / 1024);
+  if (mib >= 10) return fmt::format("{:.0f} MiB", mib);
+  return mib >= 1 ? fmt::format("{:.1f} MiB", mib) : fmt::format("{:.0f} KiB", mib * 1024);
 }
 
 std::string format_count(int64_t n) {

@@ -44,7 +44,7 @@ void write_stdout(std::string_view text);
 
 /// "1h05m", "3m20s", "12s".
 std::string format_duration(double seconds);
-/// "412 MiB", "1.3 GiB".
+/// "96 KiB", "4.1 MiB", "412 MiB", "1.3 GiB".
 std::string format_bytes(int64_t bytes);
 /// "4,884,480"
 std::string format_count(int64_t n);

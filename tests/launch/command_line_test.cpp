@@ -68,11 +68,12 @@ TEST_F(CommandLine, HelpGoesToStdout) {
     const Outcome o = run_program(args);
     EXPECT_EQ(o.code, 0);
     EXPECT_EQ(o.err, "");
-    for (const char* command : {"train", "eval", "generate", "merge", "tokenize", "doctor"}) {
+    for (const char* command :
+         {"train", "plan", "eval", "generate", "merge", "tokenize", "doctor"}) {
       EXPECT_NE(o.out.find(std::string("\n  ") + command + " "), std::string::npos) << command;
     }
   }
-  for (const char* command : {"train", "eval", "generate", "merge", "tokenize", "doctor"}) {
+  for (const char* command : {"train", "plan", "eval", "generate", "merge", "tokenize", "doctor"}) {
     const Outcome o = run_program({command, "--help"});
     EXPECT_EQ(o.code, 0) << command;
     EXPECT_NE(o.out.find("Usage: tessera " + std::string(command)), std::string::npos) << o.out;
@@ -189,6 +190,25 @@ TEST_F(CommandLine, TokenizeReadsStandardInput) {
   const Outcome o = run_program({"tokenize", "--tokenizer", base_, "-"}, "Hi\n");
   EXPECT_EQ(o.out, "[72,105,10]\n");
   EXPECT_EQ(o.err, "");
+}
+
+TEST_F(CommandLine, PlansWithAProfileOfThisMachine) {
+  const Outcome measured = run_program({"doctor", "--profile"});
+  ASSERT_EQ(measured.code, 0) << measured.err;
+  const std::string profile = folder_.write("here.json", measured.out);
+  const Outcome o = run_program({"plan", config_, "--profile", profile, "--json", "--ranks", "2"});
+  EXPECT_EQ(o.code, 0) << o.err;
+  EXPECT_EQ(o.err, "");
+  const json plan = json::parse(o.out);
+  EXPECT_EQ(plan["ranks"], 2);
+  EXPECT_GT(plan["time"]["tokens_per_second"], 0);
+  const Outcome text = run_program({"plan", config_});
+  EXPECT_EQ(text.code, 0) << text.err;
+  EXPECT_NE(text.out.find("\nmemory   "), std::string::npos) << text.out;
+  EXPECT_FALSE(fs::exists(folder_.file("run")));
+  expect_failure({"plan", config_, "memory_budget=1KiB"}, 2, {"the smallest plan needs"});
+  expect_failure({"plan", config_, "--profile", "B2000"}, 2, {"--profile B2000", "H100"});
+  expect_failure({"plan", config_, "--ranks", "0"}, 2, {"--ranks"});
 }
 
 TEST_F(CommandLine, DoctorSaysWhatIsThere) {
