@@ -62,11 +62,14 @@ std::vector<GradientPiece> pieces_of(MicroBatchRange range) {
 }
 
 int64_t peak_buffers(MicroBatchRange range) {
-  size_t peak = 0;
-  for (int64_t pushed = 0; pushed < range.count; ++pushed) {
-    peak = std::max(peak, pieces_of({range.first, pushed}).size() + 1);
+  // A subtree of 2^s micro-batches holds s smaller ones and the leaf just before it is whole; those
+  // before it are whole already.
+  int64_t peak = 0, whole = 0;
+  for (const GradientPiece& piece : pieces_of(range)) {
+    peak = std::max(peak, whole + int64_t(std::bit_width(uint64_t(piece.size))));
+    ++whole;
   }
-  return int64_t(peak);
+  return peak;
 }
 
 std::span<float> combine_pieces(Context& ctx, std::span<const GradientPiece> pieces,
