@@ -59,21 +59,6 @@ std::vector<int> nodes_of(const PlanOptions& options, bool gpu) {
   return nodes;
 }
 
-std::string describe_sharding(const parallel::Sharding& sharding) {
-  using Mode = parallel::Sharding::Mode;
-  switch (sharding.mode) {
-    case Mode::kReplicate:
-      return "replicate";
-    case Mode::kFull:
-      return "full";
-    case Mode::kHybrid:
-      return "hybrid";
-    case Mode::kHost:
-      break;
-  }
-  return "host";
-}
-
 /// What is planned with, and what it found.
 struct Planned {
   Config config;
@@ -191,6 +176,21 @@ std::string as_json(const Planned& p) {
 }
 
 }  // namespace
+
+std::string describe_sharding(const parallel::Sharding& sharding) {
+  using Mode = parallel::Sharding::Mode;
+  switch (sharding.mode) {
+    case Mode::kReplicate:
+      return "replicate";
+    case Mode::kFull:
+      return "full";
+    case Mode::kHybrid:
+      return "hybrid";
+    case Mode::kHost:
+      break;
+  }
+  return "host";
+}
 
 std::vector<std::string> plan_table(const Plan& plan, const PlanInput& input) {
   const RankMemory& m = plan.memory;

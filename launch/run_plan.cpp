@@ -1,6 +1,7 @@
 #include "launch/run_plan.h"
 
 #include <algorithm>
+#include <set>
 
 #include "launch/agreement.h"
 #include "launch/metrics.h"
@@ -88,6 +89,11 @@ void print_banner(Console& console, const Config& config, const RunPlan& plan, c
                                ? fmt::format(", packed to {:.0f} % of {} tokens",
                                              100 * steps.packing_efficiency(), config.sequence_len)
                                : std::string()));
+  if (const int ranks = plan.input.ranks(); ranks > 1) {
+    const std::set<int> nodes(plan.input.nodes.begin(), plan.input.nodes.end());
+    console.line(fmt::format("ranks    {} on {} node{}, base {}", ranks, nodes.size(),
+                             nodes.size() == 1 ? "" : "s", describe_sharding(plan.plan.sharding)));
+  }
   for (const std::string& line : plan_table(plan.plan, plan.input)) console.line(line);
 }
 

@@ -225,9 +225,13 @@ void Run::finish(int64_t step) {
     if (leads()) lora::save_peft(config_.output_dir, adapters_, config_.base_model);
   });
   folder_.end(step, true);
-  console_.line(fmt::format("done     {} steps in {}; loss {:.4f} -> {:.4f}; adapter in {}", step,
-                            format_duration(clock_.seconds()), first_loss_.value_or(0.0),
-                            last_loss_.value_or(0.0), config_.output_dir));
+  const double seconds = clock_.seconds(), waited = model_.scheduler().waited_seconds();
+  console_.line(fmt::format(
+      "done     {} steps in {}{}; loss {:.4f} -> {:.4f}; adapter in {}", step,
+      format_duration(seconds),
+      waited > 0 ? fmt::format(", {:.1f} % of it waiting for layers", 100 * waited / seconds)
+                 : std::string(),
+      first_loss_.value_or(0.0), last_loss_.value_or(0.0), config_.output_dir));
 }
 
 int Run::loop() {
