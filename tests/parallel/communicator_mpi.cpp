@@ -21,17 +21,20 @@ namespace {
 std::unique_ptr<Communicator> world;
 
 std::vector<Kind> kinds() {
-  return {{"Mpi", world->size(), world->size(), [](const Body& body) { body(*world); }}};
+  return {{"Mpi", world->size(), world->size(), [](const Body& body) {
+             world->set_watchdog(std::chrono::seconds(20));
+             body(*world);
+           }}};
 }
 INSTANTIATE_TEST_SUITE_P(All, Communicators, ::testing::ValuesIn(kinds()),
                          [](const auto& info) { return info.param.name; });
 
 /// Ranks print into one terminal: a line for each failure, and one at the end.
 class Printer final : public ::testing::EmptyTestEventListener {
+  void OnTestStart(const ::testing::TestInfo& test) override { test_ = test.name(); }
   void OnTestPartResult(const ::testing::TestPartResult& result) override {
     if (!result.failed()) return;
-    const auto* test = ::testing::UnitTest::GetInstance()->current_test_info();
-    fmt::print(stderr, "rank {}: {}: {}:{}: {}\n", world->rank(), test ? test->name() : "",
+    fmt::print(stderr, "rank {}: {}: {}:{}: {}\n", world->rank(), test_,
                result.file_name() ? result.file_name() : "", result.line_number(),
                result.message());
   }
@@ -39,6 +42,7 @@ class Printer final : public ::testing::EmptyTestEventListener {
     fmt::print("rank {} of {}: {} tests passed, {} failed\n", world->rank(), world->size(),
                all.successful_test_count(), all.failed_test_count());
   }
+  std::string test_;  // gtest holds its lock while it reports, so it cannot be asked then
 };
 
 int run_suite(int argc, char** argv) {
@@ -46,7 +50,6 @@ int run_suite(int argc, char** argv) {
   auto& listeners = ::testing::UnitTest::GetInstance()->listeners();
   delete listeners.Release(listeners.default_result_printer());
   listeners.Append(std::make_unique<Printer>().release());
-  world->set_watchdog(std::chrono::seconds(60));
   const int failed = RUN_ALL_TESTS();
   world.reset();
   return failed;

@@ -267,13 +267,11 @@ TEST_P(Communicators, SharesMemoryWithinANode) {
 
 TEST_P(Communicators, StaysQuietUnderAWatchdog) {
   run([](Communicator& group) {
-    group.set_watchdog(std::chrono::seconds(60));
+    group.set_watchdog(std::chrono::seconds(20));
     for (int step = 0; step < 100; ++step) {
       group.set_phase("step " + std::to_string(step));
       group.barrier();
     }
-    group.set_watchdog(std::chrono::seconds(0));
-    group.barrier();
   });
 }
 
