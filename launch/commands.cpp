@@ -57,7 +57,10 @@ void add_train(CLI::App& app, int& exit_code) {
   command->callback([arguments, &exit_code] {
     require_cpu();
     exit_code = run_on_ranks([&](parallel::Communicator& world) {
-      return train(on_all(world, [&] { return arguments->load(); }), world);
+      const Config config = on_all(world, [&] { return arguments->load(); });
+      Console console(world.rank() == 0);
+      note_on_stopping(console);
+      return train(config, world);
     });
   });
 }

@@ -14,6 +14,8 @@ namespace {
 
 const auto environment = [](const char* name) -> const char* { return std::getenv(name); };
 
+constexpr int kEnoughToStop = 30;  // seconds: for a step and its checkpoint
+
 int say_and_fail(int rank, std::string_view message) {
   fmt::print(stderr, "tessera: rank {}: {}\n", rank, message);
   return int(Fault::kFailure);
@@ -33,6 +35,15 @@ int run_on_ranks(FunctionRef<int(parallel::Communicator&)> body) {
     world->abort(error.what());
     return int(Fault::kFailure);
   }
+}
+
+void note_on_stopping(Console& console) {
+  if (!environment("OMPI_COMM_WORLD_SIZE") || !environment("OMPI_MCA_orte_launch")) return;
+  const char* seconds = environment("OMPI_MCA_odls_base_sigkill_timeout");
+  if (std::atoi(seconds ? seconds : "1") >= kEnoughToStop) return;
+  console.line(
+      "note     to stop with a checkpoint, send mpirun SIGUSR1: a while after SIGTERM or SIGINT it "
+      "kills ranks that are not through with their step (docs/ranks.md)");
 }
 
 void require_alone(const char* command) {

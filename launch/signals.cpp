@@ -1,12 +1,14 @@
 #include "launch/signals.h"
 
+#include <atomic>
 #include <csignal>
-#include <cstdlib>
 
 namespace tessera::launch {
 namespace {
 
-volatile std::sig_atomic_t stop_signal = 0;
+std::atomic<int> stop_signal = 0;
+static_assert(std::atomic<int>::is_always_lock_free);  // so that a handler may use it
+std::atomic<int> listeners = 0;
 constexpr int kSignals[] = {SIGINT, SIGTERM, SIGUSR1};
 
 void on_signal(int number) {
@@ -28,11 +30,14 @@ void set_handlers(void (*handler)(int)) {
 }  // namespace
 
 StopSignals::StopSignals() {
+  if (listeners++ > 0) return;
   stop_signal = 0;
   set_handlers(on_signal);
 }
 
-StopSignals::~StopSignals() { set_handlers(SIG_DFL); }
+StopSignals::~StopSignals() {
+  if (--listeners == 0) set_handlers(SIG_DFL);
+}
 
 int StopSignals::received() { return stop_signal; }
 

@@ -3,7 +3,8 @@
 
 namespace tessera::launch {
 
-/// While one lives, the three signals only raise a flag. A second SIGINT ends the process at once.
+/// While one lives, the three signals only raise a flag, which the first of several clears. A
+/// second SIGINT ends the process at once.
 class StopSignals {
  public:
   StopSignals();

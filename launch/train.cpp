@@ -246,8 +246,9 @@ int Run::loop() {
       save(done, true);
       folder_.end(done, false);
       console_.line(fmt::format(
-          "stopped after step {} of {}; go on with: tessera train {} resume_from_checkpoint=auto",
-          done, steps_.steps(), config_.source));
+          "stopped after step {} of {}; to go on, add to the same command: "
+          "resume_from_checkpoint=auto{}",
+          done, steps_.steps(), config_.overwrite_output_dir ? " overwrite_output_dir=null" : ""));
       return kStopped;
     }
     if (config_.save_steps && done % *config_.save_steps == 0 && !last) save(done, false);

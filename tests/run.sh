@@ -34,7 +34,6 @@ check() {
 
 launch/setup.sh
 if [ "$all" = 1 ]; then
-  export TESSERA_ALL=1
   # Without OpenMP, of whose barriers TSan knows nothing. GTest's test names are all that is run.
   build tsan build-tsan parallel_communicator_test parallel_sharded_store_test \
     lora_sharded_decoder_test optim_paged_adamw_test launch_ranks_test
@@ -48,5 +47,8 @@ if [ "$all" = 1 ]; then
 fi
 build release build all
 long=()
-[ "$all" = 0 ] || long=(-C all)
+if [ "$all" = 1 ]; then
+  long=(-C all)
+  export TESSERA_ALL=1
+fi
 check build "${long[@]}"
