@@ -17,6 +17,7 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr size_t kMaxStateBytes = size_t{16} << 20;
+constexpr int kFormat = 2;
 constexpr const char* kStateFile = "state.json";
 constexpr const char* kManifestFile = "manifest.json";
 constexpr const char* kPrefix = "checkpoint-";
@@ -144,7 +145,7 @@ void CheckpointStore::publish(const std::string& temporary, const std::string& f
     const std::string name = entry.path().filename().string();
     if (!is_optimizer_part(name)) files[name] = sealed(entry.path());
   }
-  const json manifest = {{"format", 2}, {"files", files}};
+  const json manifest = {{"format", kFormat}, {"files", files}};
   write_text(fs::path(temporary) / kManifestFile, manifest.dump(2) + "\n");
   io::replace_folder(temporary, final_path);  // the same step may be saved again after a resume
   io::sync_folder(dir_);
@@ -160,6 +161,10 @@ void CheckpointStore::verify(const std::string& path) {
   const json manifest = io::read_json_file((folder / kManifestFile).string(), kMaxStateBytes);
   if (!manifest.is_object() || !manifest.contains("files") || !manifest["files"].is_object()) {
     fail("{}/{} is no manifest", path, kManifestFile);
+  }
+  if (manifest.value("format", json()) != kFormat) {
+    fail("{}/{}: format {} expected, found {}", path, kManifestFile, kFormat,
+         manifest.value("format", json()).dump());
   }
   const json& files = manifest["files"];
   for (const char* needed : {kStateFile, "adapter_model.safetensors", "adapter_config.json"}) {

@@ -102,9 +102,6 @@ AdamW::AdamW(std::span<const StateSegment> segments, ElementRange range, AdamWOp
              const PageOptions& paging)
     : options_(checked(options)), moments_(segments, range, paging) {}
 
-AdamW::AdamW(size_t elements, AdamWOptions options)
-    : AdamW(std::vector<StateSegment>{{0, elements, StateBits::k32}}, {0, elements}, options, {}) {}
-
 PageMemory AdamW::memory(std::span<const StateSegment> segments, ElementRange range,
                          const PageOptions& paging) {
   return Moments::memory(segments, range, paging);
@@ -113,13 +110,6 @@ PageMemory AdamW::memory(std::span<const StateSegment> segments, ElementRange ra
 void AdamW::set_steps_taken(int64_t steps) {
   if (steps < 0) fail("optimizer state: a step count of {} is not possible", steps);
   steps_taken_ = steps;
-}
-
-std::span<float> AdamW::resident(StateField field) const {
-  if (size() == 0) return {};
-  const StateRun run{0, size(), StateBits::k32};
-  TESSERA_CHECK(moments_.pages().count() == 1 && moments_.pages().page_bytes(0) == run.bytes());
-  return {state_at<float>(field, run, moments_.pages().resident(0), 0), size()};
 }
 
 void AdamW::step(Context& ctx, std::span<float> params, std::span<const float> grads, double lr,

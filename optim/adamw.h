@@ -29,8 +29,6 @@ class AdamW {
   /// 0 <= beta < 1, eps >= 0 and weight_decay >= 0, all finite; Error as PageFile.
   AdamW(std::span<const StateSegment> segments, ElementRange range, AdamWOptions options,
         const PageOptions& paging);
-  /// All of `elements`, with 32 bits, resident.
-  AdamW(size_t elements, AdamWOptions options);
 
   /// The memory that such an optimizer takes. Allocates nothing.
   static PageMemory memory(std::span<const StateSegment> segments, ElementRange range,
@@ -64,15 +62,7 @@ class AdamW {
   /// The step count of a checkpoint whose moments were written. Error if negative.
   void set_steps_taken(int64_t steps);
 
-  /// The moments in memory; only for a resident optimizer with 32 bits.
-  std::span<float> m() { return resident(StateField::kM); }
-  std::span<float> v() { return resident(StateField::kV); }
-  std::span<const float> m() const { return resident(StateField::kM); }
-  std::span<const float> v() const { return resident(StateField::kV); }
-
  private:
-  std::span<float> resident(StateField field) const;
-
   AdamWOptions options_;
   Moments moments_;
   int64_t steps_taken_ = 0;
