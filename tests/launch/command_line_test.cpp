@@ -302,7 +302,7 @@ TEST_P(StoppingBySignal, CheckpointsAndResumesToTheSameBytes) {
   program.send(GetParam());
   const Outcome o = program.wait();
   EXPECT_EQ(o.code, 3) << o.err;
-  EXPECT_NE(o.err.find("tessera train " + yml + " resume_from_checkpoint=auto"), std::string::npos)
+  EXPECT_NE(o.err.find("add to the same command: resume_from_checkpoint=auto\n"), std::string::npos)
       << o.err;
   EXPECT_FALSE(fs::exists(folder_.file("run/adapter_model.safetensors")));
   const json state = json::parse(bytes_of_file(folder_.file("run/state.json")));
