@@ -1,0 +1,124 @@
+#!/usr/bin/env bash
+# Two network namespaces joined by a slow link are two hosts to mpirun. The same bytes as from one
+# process; hybrid sharding sends only gradients across; a link that is cut in mid-step ends the job,
+# which goes on once there is a link again.  Usage: two_hosts.sh TESSERA WRITE_MODEL
+if [ "$(id -u)" = 0 ] && [ -z "${TESSERA_OWN_MOUNTS:-}" ]; then
+  # Names of namespaces and hosts are mounts, which go away with the script.
+  TESSERA_OWN_MOUNTS=1 exec unshare --mount "$0" "$@"
+fi
+. "$(dirname "$0")/jobs.sh"
+[ "$(id -u)" = 0 ] || skip "only root can make network namespaces"
+command -v ip >/dev/null && command -v tc >/dev/null || skip "iproute2 is not installed"
+
+a=tessera-a b=tessera-b
+remove_hosts() {
+  local host
+  for host in $a $b; do
+    ip netns pids $host 2>/dev/null | xargs -r kill -KILL 2>/dev/null || true
+    ip netns del $host 2>/dev/null || true
+  done
+}
+trap 'remove_hosts; clean_up' EXIT
+mkdir -p /run/netns
+mount -t tmpfs tmpfs /run/netns 2>/dev/null || skip "cannot mount"
+{ ip netns add $a && ip netns add $b &&
+  ip link add eth0 netns $a type veth peer name eth0 netns $b; } 2>/dev/null ||
+  skip "network namespaces cannot be made here"
+printf '127.0.0.1 localhost\n10.77.0.1 %s\n10.77.0.2 %s\n' $a $b >"$work/hosts"
+mount --bind "$work/hosts" /etc/hosts
+number=0
+for host in $a $b; do
+  ip -n $host addr add 10.77.0.$((number += 1))/24 dev eth0
+  ip -n $host link set lo up
+  ip -n $host link set eth0 up
+  tc -n $host qdisc add dev eth0 root tbf rate 1gbit burst 1mb latency 50ms ||
+    skip "the rate of a link cannot be limited here"
+done
+
+cat >"$work/agent" <<'SH'
+#!/usr/bin/env bash
+host=$1
+shift
+exec ip netns exec "$host" unshare --uts bash -c "hostname $host; $*"
+SH
+chmod +x "$work/agent"
+
+mpirun_options=()
+# Half of the ranks on each host, instead of all on this one.
+launch() {
+  local ranks=$1
+  shift
+  [ "$ranks" != 1 ] || exec bash -c '"$@"; exit $?' bash "$@"
+  printf '%s slots=%d\n' $a $((ranks / 2)) $b $((ranks / 2)) >"$work/hostfile"
+  exec ip netns exec $a unshare --uts bash -c 'hostname "$0"; exec "$@"' $a \
+    mpirun --mca plm_rsh_agent "$work/agent" --mca btl tcp,self \
+    --mca btl_tcp_if_include 10.77.0.0/24 --mca oob_tcp_if_include 10.77.0.0/24 \
+    --hostfile "$work/hostfile" --bind-to none "${mpirun_options[@]}" -np "$ranks" "$@"
+}
+# Bytes that have left host $a and come to it.
+crossed() {
+  ip netns exec $a cat /sys/class/net/eth0/statistics/{t,r}x_bytes | paste -sd' '
+}
+
+"$write_model" "$work/model" rows=24 # three whole steps of 8 an epoch
+run=(max_steps=6)
+train 1 "$work/straight" "${run[@]}" || die "one process failed"
+for how in "2 full" "4 full" "4 hybrid" "4 host"; do
+  read -r ranks sharding <<<"$how"
+  out=$work/$ranks-$sharding
+  train "$ranks" "$out" "${run[@]}" sharding="$sharding" || die "$how: failed"
+  same_run "$work/straight" "$out" "$how, two hosts"
+done
+
+# What a step of 8 micro-batches sends: every rank one finished subtree, a slice to each rank, and
+# then its slice of the sum to each. Two ranks a host: 4 slices each way, twice. A slice is a
+# multiple of 4,096 elements.
+bytes_of_run() { # STEPS SHARDING: "sent received" by host $a
+  local before after
+  before=$(crossed)
+  train 4 "$work/bytes-$1-$2" max_steps="$1" global_batch_size=8 sharding="$2" || die "failed"
+  after=$(crossed)
+  echo "$before $after" | awk '{ print $3 - $1, $4 - $2 }'
+}
+few=4 many=24
+for sharding in hybrid full; do
+  measured=$(echo "$(bytes_of_run $few $sharding) $(bytes_of_run $many $sharding)" |
+    awk -v steps=$((many - few)) '{ printf "%d %d", ($3 - $1) / steps, ($4 - $2) / steps }')
+  elements=$(sed -nE 's/^adapter .* ([0-9,]+) trainable.*/\1/p' "$work/bytes-$few-$sharding.log" | tr -d ,)
+  planned=$(((elements + 4 * 4096 - 1) / (4 * 4096) * 4096 * 4 * 8))
+  echo "$sharding: bytes a step across the link, each way: $measured; gradients: $planned"
+  echo "$measured $planned" | awk -v only="$([ $sharding = hybrid ] && echo 1 || echo 0)" '{
+    if (only) exit !($1 > 0.95 * $3 && $1 < 1.05 * $3 && $2 > 0.95 * $3 && $2 < 1.05 * $3)
+    exit !($1 > 1.05 * $3)
+  }' || die "$sharding: not the bytes that were planned"
+done
+
+# The link is cut. The watchdogs end the ranks; mpirun itself hears of the other host only by what
+# these options ask for, and would wait for it for a quarter of an hour.
+run=(max_steps=150 warmup_steps=4)
+train 1 "$work/long" "${run[@]}" || die "one process failed"
+out=$work/cut
+mpirun_options=(--mca oob_tcp_keepalive_time 1 --mca oob_tcp_keepalive_intvl 1
+  --mca oob_tcp_keepalive_probes 6)
+start 4 "$out" "${run[@]}" save_steps=10 watchdog_seconds=5
+within 60 has_line '^step *30/' || die "step 30 has not come within 60 s"
+begin=$(date +%s%3N)
+ip -n $a link set eth0 down
+ended 30
+nobody_on_b() { [ -z "$(ip netns pids $b)" ]; }
+within 30 nobody_on_b || die "ranks are left on the other host"
+took=$(($(date +%s%3N) - begin))
+echo "both hosts had ended the job $took ms after the link was cut, watchdog_seconds 5"
+[ $code != 0 ] || die "the link is cut, but the exit code is 0"
+[ $took -lt 10000 ] || die "the job ended late"
+has_line "^tessera: rank [01]: rank 2 on $b .* did not come to an\? [a-z_]* that rank [01] on $a \
+(.*step [0-9]*.*) has waited in for 5 s" || die "nobody says which rank is lost"
+
+ip -n $a link set eth0 up
+# Nobody listens there; that the other host says so is an answer.
+answers() {
+  [[ $(ip netns exec $b timeout 2 bash -c ': </dev/tcp/10.77.0.1/1' 2>&1 || true) = *refused* ]]
+}
+within 20 answers || die "the link does not come up"
+train 2 "$out" "${run[@]}" resume_from_checkpoint=auto || die "does not go on"
+same_run "$work/long" "$out" "a link that was cut"
