@@ -84,7 +84,8 @@ TEST_F(PlanProcess, ResidentMemoryIsAsPlanned) {
   };
   if (std::getenv("TESSERA_ALL")) {
     for (const char* policy : {"false", "true", "offload"}) {
-      for (const char* rank : {"8", "96", "192"}) {
+      cases.push_back({fmt::format("gradient_checkpointing={}", policy), "global_batch_size=7"});
+      for (const char* rank : {"8", "32", "96", "192"}) {
         for (const char* base : {"qlora", "lora"}) {
           cases.push_back({fmt::format("gradient_checkpointing={}", policy),
                            fmt::format("lora_r={}", rank), fmt::format("adapter={}", base),
