@@ -1,7 +1,6 @@
 #include "launch/agreement.h"
 
 #include <algorithm>
-#include <optional>
 
 #include "parallel/gradient_tree.h"
 #include "runtime/core/error.h"
@@ -13,32 +12,26 @@ using parallel::Communicator;
 
 std::vector<std::string> gather_texts(Communicator& world, const std::string& mine) {
   const auto ranks = size_t(world.size());
-  const uint64_t length = mine.size();
-  std::vector<uint64_t> lengths(ranks);
-  world.all_gather(std::as_bytes(std::span(&length, 1)),
-                   std::as_writable_bytes(std::span(lengths)));
+  const std::vector<uint64_t> lengths = parallel::gather_values(world, uint64_t(mine.size()));
   const size_t longest = size_t(*std::ranges::max_element(lengths));
-  std::string padded = mine, all(longest * ranks, '\0');
+  std::string padded = mine;
   padded.resize(longest);
-  world.all_gather(std::as_bytes(std::span(padded)), std::as_writable_bytes(std::span(all)));
+  const auto all = parallel::gather_values(world, std::span<const char>(padded));
   std::vector<std::string> texts;
-  for (size_t r = 0; r < ranks; ++r) texts.push_back(all.substr(r * longest, size_t(lengths[r])));
+  for (size_t r = 0; r < ranks; ++r) {
+    const auto text = all.begin() + ptrdiff_t(r * longest);
+    texts.emplace_back(text, text + ptrdiff_t(lengths[r]));
+  }
   return texts;
-}
-
-std::vector<double> gather_numbers(Communicator& world, double mine) {
-  std::vector<double> all(size_t(world.size()));
-  world.all_gather(std::as_bytes(std::span(&mine, 1)), std::as_writable_bytes(std::span(all)));
-  return all;
 }
 
 std::vector<double> gather_dealt(Communicator& world, const std::vector<double>& mine,
                                  int64_t total) {
   const int ranks = world.size();
   const auto most = size_t(parallel::micro_batches_of(0, ranks, total).count);
-  std::vector<double> padded = mine, all(most * size_t(ranks)), items;
+  std::vector<double> padded = mine, items;
   padded.resize(most);
-  world.all_gather(std::as_bytes(std::span(padded)), std::as_writable_bytes(std::span(all)));
+  const auto all = parallel::gather_values(world, std::span<const double>(padded));
   for (int r = 0; r < ranks; ++r) {
     const auto begin = all.begin() + ptrdiff_t(most) * r;
     items.insert(items.end(), begin, begin + parallel::micro_batches_of(r, ranks, total).count);

@@ -22,9 +22,6 @@ class SharedError : public Error {
 /// One text of every rank, in rank order.
 std::vector<std::string> gather_texts(parallel::Communicator& world, const std::string& mine);
 
-/// One number of every rank, in rank order.
-std::vector<double> gather_numbers(parallel::Communicator& world, double mine);
-
 /// Values of items that were dealt to the ranks as micro_batches_of() deals `total` of them, in the
 /// items' order. `mine` are those of this rank.
 std::vector<double> gather_dealt(parallel::Communicator& world, const std::vector<double>& mine,

@@ -23,12 +23,6 @@ constexpr const char* kManifestFile = "manifest.json";
 constexpr const char* kPrefix = "checkpoint-";
 constexpr const char* kUnfinished = ".tmp";
 
-void write_text(const fs::path& path, const std::string& text) {
-  io::AtomicFile file(path.string());
-  file.write(std::string_view(text));
-  file.commit();
-}
-
 /// {"bytes": n, "xxh3": hash}
 json sealed(const fs::path& file) {
   return {{"bytes", fs::file_size(file)}, {"xxh3", io::hash_file(file.string())}};
@@ -115,7 +109,7 @@ std::string CheckpointStore::save(parallel::Communicator& world, const RunState&
       lora::save_peft(temporary, trained.adapters, trained.base_model);
       const json stored = {
           {"step", state.step}, {"tokens", state.tokens}, {"identity", state.identity}};
-      write_text(fs::path(temporary) / kStateFile, stored.dump(2) + "\n");
+      io::write_file(fs::path(temporary) / kStateFile, stored.dump(2) + "\n");
     });
     const std::string part = optimizer_part_name(world.rank(), world.size());
     json seal;
@@ -146,10 +140,10 @@ void CheckpointStore::publish(const std::string& temporary, const std::string& f
     if (!is_optimizer_part(name)) files[name] = sealed(entry.path());
   }
   const json manifest = {{"format", kFormat}, {"files", files}};
-  write_text(fs::path(temporary) / kManifestFile, manifest.dump(2) + "\n");
+  io::write_file(fs::path(temporary) / kManifestFile, manifest.dump(2) + "\n");
   io::replace_folder(temporary, final_path);  // the same step may be saved again after a resume
   io::sync_folder(dir_);
-  write_text(fs::path(dir_) / "latest", fs::path(final_path).filename().string() + "\n");
+  io::write_file(fs::path(dir_) / "latest", fs::path(final_path).filename().string() + "\n");
   const std::vector<int64_t> present = steps();
   for (size_t i = size_t(std::max<int64_t>(keep_, 1)); i < present.size(); ++i) {
     fs::remove_all(path_of(present[i]));

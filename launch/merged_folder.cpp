@@ -27,12 +27,6 @@ const char* safetensors_name(DType dtype) {
   return dtype == DType::kBF16 ? "BF16" : dtype == DType::kF16 ? "F16" : "F32";
 }
 
-void write_text(const std::string& path, const std::string& text) {
-  io::AtomicFile out(path);
-  out.write(std::string_view(text));
-  out.commit();
-}
-
 /// A new folder beside `path`, which must not exist.
 std::string make_temporary(const fs::path& path) {
   if (fs::exists(fs::symlink_status(path))) {
@@ -156,7 +150,7 @@ void MergedFolder::write_index() const {
     for (const auto& info : shard.tensors) map[info.name] = shard.file;
   }
   const json index = {{"metadata", {{"total_size", tensor_bytes_}}}, {"weight_map", map}};
-  write_text(file("model.safetensors.index.json"), index.dump(2) + "\n");
+  io::write_file(file("model.safetensors.index.json"), index.dump(2) + "\n");
 }
 
 void MergedFolder::write_config() const {
@@ -164,20 +158,20 @@ void MergedFolder::write_config() const {
   const fs::path original = folder / "config.json";
   lora::DecoderConfig shape = base_.config();
   shape.dtype = dtype_;
-  if (!fs::exists(original)) return write_text(file("config.json"), config_json(shape));
+  if (!fs::exists(original)) return io::write_file(file("config.json"), config_json(shape));
   json config = io::read_json_file(original.string(), kMaxConfig);
   config[config.contains("dtype") ? "dtype" : "torch_dtype"] = name_of(dtype_);
-  write_text(file("config.json"), config.dump(2) + "\n");
+  io::write_file(file("config.json"), config.dump(2) + "\n");
   if (fs::exists(folder / kGenerationConfig)) {
-    write_text(file(kGenerationConfig),
-               io::read_file((folder / kGenerationConfig).string(), kMaxConfig));
+    io::write_file(file(kGenerationConfig),
+                   io::read_file((folder / kGenerationConfig).string(), kMaxConfig));
   }
 }
 
 void MergedFolder::write_tokenizer(std::vector<std::string>& notes) const {
   try {
     for (const auto& [name, content] : Tokenizer::load(base_.path()).files()) {
-      write_text(file(name), content);
+      io::write_file(file(name), content);
     }
   } catch (const Error& error) {
     // The weights are no worse for it, and a model may come without.

@@ -66,6 +66,10 @@ ElementRange state_slice(size_t elements, int rank, int ranks) {
   return {std::min(elements, slice * size_t(rank)), std::min(elements, slice * size_t(rank + 1))};
 }
 
+ElementRange owned_state(size_t elements, bool dealt, int rank, int ranks) {
+  return dealt ? state_slice(elements, rank, ranks) : ElementRange{0, elements};
+}
+
 std::string optimizer_part_name(int part, int parts) {
   return fmt::format("optimizer-{:05}-of-{:05}.safetensors", part + 1, parts);
 }

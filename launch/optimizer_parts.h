@@ -21,6 +21,9 @@ std::vector<optim::StateSegment> state_segments(const lora::AdapterSet& adapters
 /// deals its slices. May be empty.
 optim::ElementRange state_slice(size_t elements, int rank, int ranks);
 
+/// What a rank's optimizer updates: its slice where the state is dealt, else all.
+optim::ElementRange owned_state(size_t elements, bool dealt, int rank, int ranks);
+
 std::string optimizer_part_name(int part, int parts);
 bool is_optimizer_part(std::string_view file_name);
 

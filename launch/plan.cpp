@@ -62,13 +62,9 @@ MemoryModel::MemoryModel(PlanInput input)
       elements_(adapters_.size()),
       segments_(state_segments(adapters_, input_.optimizer.is_8bit)) {
   TESSERA_CHECK(input_.ranks() >= 1 && input_.tokens >= 1 && input_.micro_batches >= 1);
-  const int64_t total = input_.micro_batches;
-  const size_t buffers = size_t(std::max<int64_t>(
-      1, parallel::peak_buffers(parallel::micro_batches_of(0, input_.ranks(), total))));
-  const size_t buffer =
-      parallel::slice_elements(elements_, input_.ranks()) * size_t(input_.ranks()) * sizeof(float);
-  const size_t all = parallel::GradientTree::planned_bytes(elements_, 0, input_.ranks(), total);
-  exchange_ = input_.invariant ? all - buffers * buffer : 0;
+  exchange_ = input_.invariant ? parallel::GradientTree::exchange_bytes(elements_, input_.ranks(),
+                                                                        input_.micro_batches)
+                               : 0;
 }
 
 MemoryModel::Activity MemoryModel::activity(std::vector<parallel::LayerGroup> groups) {
@@ -80,11 +76,7 @@ MemoryModel::Group MemoryModel::group_of(int rank, parallel::Sharding sharding) 
   const auto colour_of = [&](int r) {
     return parallel::sharding_colour(sharding, r, input_.nodes[size_t(r)]);
   };
-  if (sharding.mode == parallel::Sharding::Mode::kHybrid && sharding.group > 0 &&
-      input_.ranks() % sharding.group != 0) {
-    fail_usage("sharding_group: {} ranks cannot be dealt into groups of {}; use a divisor",
-               input_.ranks(), sharding.group);
-  }
+  parallel::check_sharding(sharding, input_.ranks());
   Group group{0, 0};
   for (int r = 0; r < input_.ranks(); ++r) {
     if (colour_of(r) != colour_of(rank)) continue;
@@ -97,10 +89,8 @@ MemoryModel::Group MemoryModel::group_of(int rank, parallel::Sharding sharding) 
 optim::PageMemory MemoryModel::optimizer(int rank, std::optional<size_t> budget) const {
   optim::PageOptions options = input_.optimizer.pages;
   options.budget = budget;
-  const optim::ElementRange range = input_.optimizer.sharded
-                                        ? state_slice(elements_, rank, input_.ranks())
-                                        : optim::ElementRange{0, elements_};
-  return optim::AdamW::memory(segments_, range, options);
+  return optim::AdamW::memory(
+      segments_, owned_state(elements_, input_.optimizer.sharded, rank, input_.ranks()), options);
 }
 
 RankMemory MemoryModel::rank(int rank, parallel::Sharding sharding,
@@ -110,8 +100,6 @@ RankMemory MemoryModel::rank(int rank, parallel::Sharding sharding,
   const Group outer_group = group_of(rank, outer);
   const size_t blob = base_.layout().bytes;
   const bool in_place = group.members == 1 || sharding.mode == parallel::Sharding::Mode::kHost;
-  const int64_t buffers = parallel::peak_buffers(
-      parallel::micro_batches_of(rank, input_.ranks(), input_.micro_batches));
 
   RankMemory m;
   m.base = size_t(input_.model.layers) *
@@ -123,9 +111,8 @@ RankMemory MemoryModel::rank(int rank, parallel::Sharding sharding,
                                   base_.outer_layout().bytes)
                 .bytes();
   m.adapters = elements_ * sizeof(float);
-  m.gradients = size_t(std::max<int64_t>(1, buffers)) *
-                parallel::slice_elements(elements_, input_.ranks()) * size_t(input_.ranks()) *
-                sizeof(float);
+  m.gradients =
+      parallel::GradientTree::buffer_bytes(elements_, rank, input_.ranks(), input_.micro_batches);
   m.exchange = exchange_;
   const optim::PageMemory state = optimizer(rank, input_.optimizer.pages.budget);
   m.optimizer = state.resident + state.staging;

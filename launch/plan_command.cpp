@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "launch/flags.h"
 #include "launch/metrics.h"
 #include "launch/model.h"
 #include "launch/progress.h"
@@ -145,9 +146,7 @@ std::string as_json(const Planned& p) {
       {"modelled", p.input.gpu},
       {"sharding", describe_sharding(p.plan.sharding)},
       {"activations", p.plan.describe_policies()},
-      {"gradient_checkpointing", p.plan.checkpointing == Checkpointing::kNo    ? "false"
-                                 : p.plan.checkpointing == Checkpointing::kYes ? "true"
-                                                                               : "offload"},
+      {"gradient_checkpointing", find_flag("gradient_checkpointing")->write(chosen)},
       {"gradient_checkpointing_layers", chosen.gradient_checkpointing_layers},
       {"gradient_checkpointing_kept_layers", chosen.gradient_checkpointing_kept_layers},
       {"rank", p.plan.fullest},

@@ -17,12 +17,6 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-void write_text(const std::string& path, const std::string& text) {
-  io::AtomicFile file(path);
-  file.write(std::string_view(text));
-  file.commit();
-}
-
 bool holds_run(const fs::path& dir) {
   return fs::exists(dir / "adapter_model.safetensors") || fs::exists(dir / "metrics.jsonl") ||
          !CheckpointStore(dir.string(), 1).steps().empty();
@@ -56,7 +50,7 @@ void RunFolder::prepare() const {
   fs::create_directories(dir, error);
   if (error) fail("cannot create output_dir {}: {}", dir, error.message());
   const std::string probe = dir + "/.writable";
-  write_text(probe, "");  // fails now rather than after an hour
+  io::write_file(probe, "");  // fails now rather than after an hour
   fs::remove(probe, error);
 }
 
@@ -75,10 +69,10 @@ void RunFolder::write_start(const std::optional<Tokenizer>& tokenizer) const {
       fs::remove(dir / name);
     }
   }
-  write_text((dir / "config.resolved.yml").string(), dump_config(config_));
+  io::write_file((dir / "config.resolved.yml").string(), dump_config(config_));
   if (tokenizer) {
     for (const auto& [name, content] : tokenizer->files()) {
-      write_text((dir / name).string(), content);
+      io::write_file((dir / name).string(), content);
     }
   }
   write_state(0, false);
@@ -90,7 +84,7 @@ void RunFolder::end(int64_t step, bool finished) const {
 
 void RunFolder::write_state(int64_t step, bool finished) const {
   const json state = {{"step", step}, {"finished", finished}};
-  write_text(config_.output_dir + "/state.json", state.dump(2) + "\n");
+  io::write_file(config_.output_dir + "/state.json", state.dump(2) + "\n");
 }
 
 json run_identity(const Config& c, const RunMadeFrom& from) {

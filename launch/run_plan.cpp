@@ -13,12 +13,6 @@
 namespace tessera::launch {
 namespace {
 
-std::vector<int> nodes_of(parallel::Communicator& world) {
-  std::vector<int> nodes;
-  for (double node : gather_numbers(world, world.node())) nodes.push_back(int(node));
-  return nodes;
-}
-
 int64_t longest_sample(const RunData& data) {
   size_t longest = 1;
   for (const auto* set : {&data.training, &data.validation}) {
@@ -35,30 +29,22 @@ int64_t largest_batch(const RunData& data, const StepPlan& steps) {
   return tokens;
 }
 
-int64_t trainable(const PlanInput& input) {
-  int64_t elements = 0;
-  for (const lora::Segment& s : lora::adapter_segments(input.model, input.adapter)) {
-    elements += int64_t(s.elements());
-  }
-  return elements;
-}
-
 }  // namespace
 
 RunPlan plan_run(const Config& config, const RunData& data, const StepPlan& steps,
                  parallel::Communicator& world) {
   const auto checkpoint = lora::Checkpoint::open(config.base_model);
-  PlanInput input =
-      plan_input(config, checkpoint.config(), lora::checkpoint_format(checkpoint), nodes_of(world));
+  PlanInput input = plan_input(config, checkpoint.config(), lora::checkpoint_format(checkpoint),
+                               parallel::gather_values(world, world.node()));
   // Where ranks have read different data they will be told so; until then they must agree.
   const auto most = [&](int64_t mine) {
-    return int64_t(std::ranges::max(gather_numbers(world, double(mine))));
+    return std::ranges::max(parallel::gather_values(world, mine));
   };
   input.tokens = most(largest_batch(data, steps));
   input.sequence = most(longest_sample(data));
-  const std::vector<double> available = gather_numbers(world, double(available_bytes()));
+  const std::vector<int64_t> available = parallel::gather_values(world, available_bytes());
   MemoryLimit limit;
-  limit.node = size_t(std::ranges::min(available) * kUsableShare);
+  limit.node = size_t(double(std::ranges::min(available)) * kUsableShare);
   if (config.memory_budget) limit.rank = size_t(*config.memory_budget);
   Plan plan = on_all(world, [&] { return choose_plan(config, input, nominal_cpu(), limit); });
   return {std::move(input), std::move(plan)};
@@ -77,8 +63,9 @@ void print_banner(Console& console, const Config& config, const RunPlan& plan, c
                            format_bytes(int64_t(base))));
   console.line(
       fmt::format("compute  {}; {} threads", describe_compute(ctx.compute_dtype()), ctx.threads()));
-  console.line(fmt::format("adapter  r {}, alpha {}, {} trainable parameters", config.lora_r,
-                           config.lora_alpha, format_count(trainable(plan.input))));
+  console.line(fmt::format(
+      "adapter  r {}, alpha {}, {} trainable parameters", config.lora_r, config.lora_alpha,
+      format_count(lora::AdapterSet::shapes(c, plan.input.adapter).trainable())));
   console.line(fmt::format("data     {} rows to train on ({} tokens, {} supervised), {} held out{}",
                            format_count(int64_t(data.training.size())),
                            format_count(data.counts.tokens), format_count(data.counts.supervised),

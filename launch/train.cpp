@@ -61,7 +61,6 @@ class Run {
   lora::AdapterSet adapters_;
   lora::Decoder decoder_;
   std::vector<optim::StateSegment> segments_;
-  optim::ElementRange range_;  // of the flat buffer: what this rank's optimizer updates
   optim::AdamW optimizer_;
   optim::LrSchedule schedule_;
   TrainingStep step_;
@@ -91,11 +90,11 @@ Run::Run(const Config& config, parallel::Communicator& world, DType compute)
       adapters_(model_.config(), adapter_options(config)),
       decoder_(ctx_, model_.base(), model_.scheduler(), &adapters_),
       segments_(state_segments(adapters_, is_8bit(config.optimizer))),
-      range_(config.optimizer_sharding ? state_slice(adapters_.size(), world.rank(), world.size())
-                                       : optim::ElementRange{0, adapters_.size()}),
-      optimizer_(segments_, range_,
-                 {config.adam_beta1, config.adam_beta2, config.adam_epsilon, config.weight_decay},
-                 page_options(config_)),
+      optimizer_(
+          segments_,
+          owned_state(adapters_.size(), config.optimizer_sharding, world.rank(), world.size()),
+          {config.adam_beta1, config.adam_beta2, config.adam_epsilon, config.weight_decay},
+          page_options(config_)),
       schedule_(make_schedule(config, steps_.steps())),
       step_({ctx_, world, decoder_, adapters_, optimizer_}, config_),
       checkpoints_(config.output_dir, config.save_total_limit) {
@@ -154,8 +153,8 @@ void Run::resume() {
 }
 
 bool Run::asked_to_stop() {
-  const std::vector<double> all = gather_numbers(world_, StopSignals::received());
-  return std::ranges::any_of(all, [](double signal) { return signal != 0.0; });
+  const std::vector<int> all = parallel::gather_values(world_, StopSignals::received());
+  return std::ranges::any_of(all, [](int signal) { return signal != 0; });
 }
 
 StepMetrics Run::run_step(int64_t step) {

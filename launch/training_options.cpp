@@ -68,24 +68,4 @@ std::vector<parallel::LayerGroup> layer_groups(parallel::Policy policy, int64_t 
   return groups;
 }
 
-std::vector<parallel::LayerGroup> layer_groups(const Config& config, int64_t layers,
-                                               parallel::Policy otherwise) {
-  parallel::Policy policy = otherwise;
-  switch (config.gradient_checkpointing) {
-    case Checkpointing::kAuto:
-      break;
-    case Checkpointing::kNo:
-      policy = parallel::Policy::kKeep;
-      break;
-    case Checkpointing::kYes:
-      policy = parallel::Policy::kRecompute;
-      break;
-    case Checkpointing::kOffload:
-      policy = parallel::Policy::kOffload;
-      break;
-  }
-  return layer_groups(policy, config.gradient_checkpointing_layers,
-                      config.gradient_checkpointing_kept_layers, layers);
-}
-
 }  // namespace tessera::launch

@@ -20,9 +20,5 @@ optim::PageOptions page_options(const Config& config);
 /// Groups of `size` layers under `policy`, and the last `kept` layers kept.
 std::vector<parallel::LayerGroup> layer_groups(parallel::Policy policy, int64_t size, int64_t kept,
                                                int64_t layers);
-/// The groups of layers and their policy that gradient_checkpointing asks for; `otherwise` where it
-/// leaves the choice to the program.
-std::vector<parallel::LayerGroup> layer_groups(const Config& config, int64_t layers,
-                                               parallel::Policy otherwise);
 
 }  // namespace tessera::launch

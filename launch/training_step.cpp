@@ -95,10 +95,8 @@ TrainingStep::Gradients TrainingStep::reduce(int64_t step, int64_t micro_batches
 std::vector<float> TrainingStep::gather_chunk_sums(std::vector<float> mine) {
   const size_t each =
       parallel::slice_elements(parts_.adapters.size(), parts_.world.size()) / parallel::kSliceUnit;
-  std::vector<float> all(each * size_t(parts_.world.size()));
   mine.resize(each);
-  parts_.world.all_gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(all)));
-  return all;
+  return parallel::gather_values(parts_.world, std::span<const float>(mine));
 }
 
 void TrainingStep::update(const Gradients& gradients, double rate) {

@@ -11,6 +11,7 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <vector>
 
 namespace tessera::parallel {
 
@@ -26,9 +27,7 @@ class SharedMemory {
   virtual std::optional<std::span<const std::byte>> of(int rank) const = 0;
   /// This rank has done with a part of another's region for now: what it read no longer counts as
   /// its own resident memory, and may be read again.
-  virtual void let_go(int rank, size_t begin, size_t bytes) const {
-    (void)rank, (void)begin, (void)bytes;
-  }
+  virtual void let_go(int rank, size_t begin, size_t bytes) const {}
 };
 
 class Communicator {
@@ -94,5 +93,18 @@ class Communicator {
   /// message stays. Returns, or ends the process where the library can do no less (MPI).
   virtual void abort(std::string_view message) = 0;
 };
+
+/// The values of every rank, in rank order; as many on each. Collective.
+template <class T>
+std::vector<T> gather_values(Communicator& group, std::span<const T> mine) {
+  std::vector<T> all(mine.size() * size_t(group.size()));
+  group.all_gather(std::as_bytes(mine), std::as_writable_bytes(std::span(all)));
+  return all;
+}
+/// One value of every rank.
+template <class T>
+std::vector<T> gather_values(Communicator& group, const T& mine) {
+  return gather_values(group, std::span<const T>(&mine, 1));
+}
 
 }  // namespace tessera::parallel

@@ -226,9 +226,13 @@ size_t GradientTree::bytes() const {
   return buffers_.size() * slice_ * size_t(ranks_) * sizeof(float) + received_.size();
 }
 
-size_t GradientTree::planned_bytes(size_t elements, int rank, int ranks, int64_t total) {
+size_t GradientTree::buffer_bytes(size_t elements, int rank, int ranks, int64_t total) {
   const int64_t buffers = std::max<int64_t>(1, peak_buffers(micro_batches_of(rank, ranks, total)));
-  size_t slices = size_t(buffers) * size_t(ranks);
+  return size_t(buffers) * size_t(ranks) * slice_elements(elements, ranks) * sizeof(float);
+}
+
+size_t GradientTree::exchange_bytes(size_t elements, int ranks, int64_t total) {
+  size_t slices = 0;
   if (ranks > 1) {
     for (const auto& pieces : pieces_of_ranks(ranks, total)) slices += pieces.size();
   }

@@ -88,8 +88,10 @@ class GradientTree {
 
   /// Host memory that the tree holds, in bytes.
   size_t bytes() const;
-  /// What it will hold for steps of at most `total` micro-batches, on rank `rank`.
-  static size_t planned_bytes(size_t elements, int rank, int ranks, int64_t total);
+  /// What it will hold for steps of at most `total` micro-batches: the gradients of rank `rank`'s
+  /// own, and what it receives of the others'.
+  static size_t buffer_bytes(size_t elements, int rank, int ranks, int64_t total);
+  static size_t exchange_bytes(size_t elements, int ranks, int64_t total);
 
  private:
   std::span<float> take_buffer();

@@ -1,23 +1,11 @@
 #include "parallel/sharded_store.h"
 
 #include <algorithm>
-#include <cstring>
-#include <numeric>
 
 #include "runtime/core/arena.h"
 #include "runtime/core/error.h"
 
 namespace tessera::parallel {
-namespace {
-
-/// One number of every rank.
-std::vector<int> numbers_of_all(Communicator& world, int mine) {
-  std::vector<int> all(size_t(world.size()));
-  world.all_gather(std::as_bytes(std::span(&mine, 1)), std::as_writable_bytes(std::span(all)));
-  return all;
-}
-
-}  // namespace
 
 size_t padded_layer_bytes(size_t bytes, int ranks) {
   const size_t unit = Arena::kAlignment * size_t(ranks);
@@ -38,6 +26,13 @@ int sharding_colour(Sharding sharding, int rank, int node) {
   return 0;
 }
 
+void check_sharding(Sharding sharding, int ranks) {
+  if (sharding.mode != Sharding::Mode::kHybrid || sharding.group == 0) return;
+  if (ranks % sharding.group == 0) return;
+  fail_usage("sharding_group: {} ranks cannot be dealt into groups of {}; use a divisor", ranks,
+             sharding.group);
+}
+
 ShardRange shard_range(Sharding::Mode mode, int member, int members, size_t layer_bytes) {
   const size_t padded = padded_layer_bytes(layer_bytes, members);
   if (mode == Sharding::Mode::kHost) return {0, member == 0 ? padded : 0};
@@ -52,23 +47,19 @@ ShardedStore::ShardedStore(std::span<const size_t> layer_bytes)
 
 ShardedStore::ShardedStore(Communicator& world, Sharding sharding,
                            std::span<const size_t> layer_bytes)
-    : world_(&world),
-      mode_(sharding.mode),
-      layer_bytes_(layer_bytes.begin(), layer_bytes.end()),
-      group_(world.split(sharding_colour(sharding, world.rank(), world.node()))) {
-  if (mode_ == Sharding::Mode::kHybrid && sharding.group > 0 &&
-      world.size() % sharding.group != 0) {
-    fail_usage("sharding_group: {} ranks cannot be dealt into groups of {}; use a divisor",
-               world.size(), sharding.group);
+    : world_(&world), mode_(sharding.mode), layer_bytes_(layer_bytes.begin(), layer_bytes.end()) {
+  check_sharding(sharding, world.size());
+  group_ = world.split(sharding_colour(sharding, world.rank(), world.node()));
+  member_ = gather_values(world, group_->rank());
+  members_ = gather_values(world, group_->size());
+  size_t end = 0, mine = 0;
+  for (int64_t layer = 0; layer < layers(); ++layer) {
+    padded_bytes_.push_back(padded_layer_bytes(this->layer_bytes(layer), group_->size()));
+    begin_.push_back(end);
+    end += range_of(0, group_->size(), layer).bytes();  // member 0 holds no less than any other
+    mine += my_range(layer).bytes();
   }
-  member_ = numbers_of_all(world, group_->rank());
-  members_ = numbers_of_all(world, group_->size());
-  size_t total = 0;
-  for (size_t layer = 0; layer < layer_bytes_.size(); ++layer) {
-    padded_bytes_.push_back(padded_layer_bytes(layer_bytes_[layer], group_->size()));
-    total += range_of(group_->rank(), group_->size(), int64_t(layer)).bytes();
-  }
-  memory_ = group_->share(total);
+  memory_ = group_->share(mine);
   in_place_ = group_->size() == 1 || mode_ == Sharding::Mode::kHost;
   readable_ = true;
   for (int member = 0; member < group_->size(); ++member) {
@@ -79,19 +70,9 @@ ShardedStore::ShardedStore(Communicator& world, Sharding sharding,
   }
 }
 
-size_t ShardedStore::begin_in_memory(int member, int64_t layer) const {
-  size_t begin = 0;
-  for (int64_t l = 0; l < layer; ++l) {
-    begin += range_of(member, group_->size(), l).bytes();
-  }
-  return begin;
-}
-
-void ShardedStore::put(const BlobPart& part, std::span<const std::byte> bytes) {
-  const ShardRange range = range_of(group_->rank(), group_->size(), part.layer);
-  std::memcpy(memory_->mine().data() + begin_in_memory(group_->rank(), part.layer) +
-                  (part.offset - range.begin),
-              bytes.data(), bytes.size());
+std::span<std::byte> ShardedStore::place_of(const BlobPart& part) {
+  const size_t in_shard = part.offset - my_range(part.layer).begin;
+  return memory_->mine().subspan(begin_[size_t(part.layer)] + in_shard, part.bytes);
 }
 
 void ShardedStore::distribute(std::span<const BlobPart> parts, std::span<const std::byte> mine) {
@@ -110,13 +91,15 @@ void ShardedStore::distribute(std::span<const BlobPart> parts, std::span<const s
       const size_t end = std::min(range.end, part.offset + part.bytes);
       if (begin >= end) continue;
       const BlobPart cut{part.layer, begin, end - begin};
-      if (from == to) {
-        put(cut, mine.subspan(begin - part.offset, cut.bytes));
-      } else if (from == world_->rank()) {
-        world_->send(mine.subspan(begin - part.offset, cut.bytes), to);
+      if (from != world_->rank()) {
+        world_->receive(place_of(cut), from);
+        continue;
+      }
+      const std::span<const std::byte> bytes = mine.subspan(begin - part.offset, cut.bytes);
+      if (to == from) {
+        std::ranges::copy(bytes, place_of(cut).begin());
       } else {
-        const size_t place = begin_in_memory(group_->rank(), part.layer) + (begin - range.begin);
-        world_->receive(memory_->mine().subspan(place, cut.bytes), from);
+        world_->send(bytes, to);
       }
     }
   }
@@ -125,21 +108,21 @@ void ShardedStore::distribute(std::span<const BlobPart> parts, std::span<const s
 void ShardedStore::finish_loading() { world_->barrier(); }
 
 std::span<const std::byte> ShardedStore::shard(int64_t layer) const {
-  const ShardRange range = range_of(group_->rank(), group_->size(), layer);
-  return std::span<const std::byte>(memory_->mine())
-      .subspan(begin_in_memory(group_->rank(), layer), range.end - range.begin);
+  const size_t bytes = my_range(layer).bytes();
+  if (bytes == 0) return {};
+  return std::span<const std::byte>(memory_->mine()).subspan(begin_[size_t(layer)], bytes);
 }
 
 std::span<const std::byte> ShardedStore::whole(int64_t layer) const {
   TESSERA_CHECK(in_place_);
-  return memory_->of(0)->subspan(begin_in_memory(0, layer), padded_bytes(layer));
+  return memory_->of(0)->subspan(begin_[size_t(layer)], padded_bytes(layer));
 }
 
 void ShardedStore::gather(int64_t layer, std::span<std::byte> slot) {
   TESSERA_CHECK(!in_place_ && slot.size() == padded_bytes(layer));
   gathered_ += slot.size() - shard(layer).size();
   if (!readable_) return group_->all_gather(shard(layer), slot);
-  const size_t begin = begin_in_memory(0, layer);  // equal shards: the same in every rank's memory
+  const size_t begin = begin_[size_t(layer)];
   const size_t bytes = slot.size() / size_t(group_->size());
   for (int member = 0; member < group_->size(); ++member) {
     std::ranges::copy(memory_->of(member)->subspan(begin, bytes),

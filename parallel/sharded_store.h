@@ -41,6 +41,9 @@ size_t padded_layer_bytes(size_t bytes, int ranks);
 /// Communicator::node().
 int sharding_colour(Sharding sharding, int rank, int node);
 
+/// Error (usage) where so many ranks cannot be dealt into the groups asked for.
+void check_sharding(Sharding sharding, int ranks);
+
 /// What a member of a sharding group of `members` holds of a layer's padded blob.
 struct ShardRange {
   size_t begin, end;
@@ -61,8 +64,6 @@ class ShardedStore {
   size_t padded_bytes(int64_t layer) const { return padded_bytes_[size_t(layer)]; }
   /// Bytes that this rank holds in all.
   size_t resident_bytes() const { return memory_ ? memory_->mine().size() : 0; }
-  /// The ranks that hold the layers together.
-  int group_size() const { return group_ ? group_->size() : 1; }
 
   /// Collective over the world: parts[r] is what rank r has in `mine` (nothing if bytes is 0), and
   /// every rank keeps what falls into its shards. All ranks pass the same parts.
@@ -87,15 +88,20 @@ class ShardedStore {
   ShardRange range_of(int member, int members, int64_t layer) const {
     return shard_range(mode_, member, members, layer_bytes(layer));
   }
-  size_t begin_in_memory(int member, int64_t layer) const;
-  void put(const BlobPart& part, std::span<const std::byte> bytes);
+  /// What this rank holds of a layer.
+  ShardRange my_range(int64_t layer) const {
+    return range_of(group_->rank(), group_->size(), layer);
+  }
+  /// Where a part of this rank's shard lies.
+  std::span<std::byte> place_of(const BlobPart& part);
 
   Communicator* world_ = nullptr;
   Sharding::Mode mode_ = Sharding::Mode::kReplicate;
   std::vector<size_t> layer_bytes_;
   std::vector<size_t> padded_bytes_;
-  std::vector<int> member_;   // of each world rank: its rank in its group ...
-  std::vector<int> members_;  // ... and that group's size
+  std::vector<size_t> begin_;  // of each layer in the memory of every rank that holds some of it
+  std::vector<int> member_;    // of each world rank: its rank in its group ...
+  std::vector<int> members_;   // ... and that group's size
   std::unique_ptr<Communicator> group_;
   std::unique_ptr<SharedMemory> memory_;  // the shards, layer after layer
   bool in_place_ = false;

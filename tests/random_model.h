@@ -84,8 +84,8 @@ inline void write_random_model(const Folder& folder, const RandomModel& m) {
 }
 
 /// Writes `rows` tokenized rows of `shortest` to `longest` tokens as rows.jsonl; gives its path.
-inline std::string write_random_rows(const Folder& folder, int rows, int shortest,
-                                     int longest, int64_t vocab) {
+inline std::string write_random_rows(const Folder& folder, int rows, int shortest, int longest,
+                                     int64_t vocab) {
   RandomNumbers random(2);
   std::string text;
   for (int r = 0; r < rows; ++r) {
@@ -98,6 +98,25 @@ inline std::string write_random_rows(const Folder& folder, int rows, int shortes
     text += nlohmann::json({{"input_ids", ids}, {"labels", labels}}).dump() + "\n";
   }
   return folder.write("rows.jsonl", text);
+}
+
+/// The config of a short run on the model in `folder` and the rows in the file `rows`: five
+/// micro-batches a step, which no number of ranks from 2 to 4 divides.
+inline std::string random_run(const Folder& folder, const std::string& rows) {
+  return fmt::format(R"(base_model: {}
+datasets:
+  - path: {}
+    type: tokenized
+sequence_len: 64
+micro_batch_size: 1
+global_batch_size: 5
+sample_packing: false
+max_steps: 4
+learning_rate: 1e-3
+lora_dropout: 0.1
+threads: 1
+)",
+                     folder.path(), rows);
 }
 
 }  // namespace tessera::testing

@@ -151,8 +151,7 @@ std::vector<uint64_t> load_items(Context& ctx, const Checkpoint& checkpoint,
       hash = io::hash_bytes(mine, 0);
     }
     store.distribute(parts, mine);
-    std::vector<uint64_t> all(ranks);
-    world.all_gather(std::as_bytes(std::span(&hash, 1)), std::as_writable_bytes(std::span(all)));
+    const std::vector<uint64_t> all = parallel::gather_values(world, hash);
     for (size_t r = 0; r < count; ++r) hashes[order[first + r]] = all[r];
     advance(int64_t(count));
   }

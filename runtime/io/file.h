@@ -51,6 +51,9 @@ class AtomicFile {
   int fd_ = -1;
 };
 
+/// A whole file through AtomicFile.
+void write_file(const std::string& path, std::string_view content);
+
 /// Gives the folder `from` the name `to`. A folder that has that name is removed, in one step where
 /// the file system can swap two names, so that there is always a whole folder of that name.
 void replace_folder(const std::string& from, const std::string& to);

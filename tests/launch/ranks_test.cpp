@@ -31,22 +31,8 @@ class Ranks : public ::testing::Test {
   void SetUp() override {
     testing::write_random_model(folder_, {});
     const std::string rows = testing::write_random_rows(folder_, 19, 8, 40, 256);
-    folder_.write("config.yml", "base_model: " + folder_.path() + R"(
-datasets:
-  - path: )" + rows + R"(
-    type: tokenized
-sequence_len: 64
-micro_batch_size: 1
-global_batch_size: 5
-sample_packing: false
-max_steps: 4
-threads: 1
-learning_rate: 1e-3
-lora_dropout: 0.1
-val_set_size: 3
-eval_steps: 2
-save_steps: 2
-)");
+    folder_.write("config.yml", testing::random_run(folder_, rows) +
+                                    "val_set_size: 3\neval_steps: 2\nsave_steps: 2\n");
   }
 
   Config config(std::vector<std::string> overrides, const std::string& out) {

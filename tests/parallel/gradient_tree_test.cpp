@@ -144,7 +144,7 @@ TEST(GradientTree, ReusesItsBuffersAndForgetsTheLastStep) {
     push_all(ctx, tree, {0, 13});
     EXPECT_EQ(to_vector(tree.reduce(ctx, self, 13)), naive(13));
   }
-  EXPECT_EQ(tree.bytes(), GradientTree::planned_bytes(kElements, 0, 1, 13));
+  EXPECT_EQ(tree.bytes(), GradientTree::buffer_bytes(kElements, 0, 1, 13));
   // A step given up half-way, then a shorter one.
   tree.begin_step({0, 13});
   push_all(ctx, tree, {0, 3});
@@ -152,7 +152,7 @@ TEST(GradientTree, ReusesItsBuffersAndForgetsTheLastStep) {
   tree.begin_step({0, 5});
   push_all(ctx, tree, {0, 5});
   EXPECT_EQ(to_vector(tree.reduce(ctx, self, 5)), naive(5));
-  EXPECT_EQ(tree.bytes(), GradientTree::planned_bytes(kElements, 0, 1, 13));
+  EXPECT_EQ(tree.bytes(), GradientTree::buffer_bytes(kElements, 0, 1, 13));
 }
 
 TEST(GradientTree, HoldsTheMaximalSubtreesInFewBuffers) {

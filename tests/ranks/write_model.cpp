@@ -36,20 +36,7 @@ void write(int argc, char** argv) {
   }
   testing::write_random_model(folder, model);
   const std::string data = testing::write_random_rows(folder, int(rows), 8, 40, model.vocab);
-  folder.write("config.yml", fmt::format(R"(base_model: {}
-datasets:
-  - path: {}
-    type: tokenized
-sequence_len: 64
-micro_batch_size: 1
-global_batch_size: 5
-sample_packing: false
-max_steps: 4
-learning_rate: 1e-3
-lora_dropout: 0.1
-threads: 1
-)",
-                                         folder.path(), data));
+  folder.write("config.yml", testing::random_run(folder, data));
 }
 
 }  // namespace
