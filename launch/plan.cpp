@@ -62,9 +62,6 @@ MemoryModel::MemoryModel(PlanInput input)
       elements_(adapters_.size()),
       segments_(state_segments(adapters_, input_.optimizer.is_8bit)) {
   TESSERA_CHECK(input_.ranks() >= 1 && input_.tokens >= 1 && input_.micro_batches >= 1);
-  exchange_ = input_.invariant ? parallel::GradientTree::exchange_bytes(elements_, input_.ranks(),
-                                                                        input_.micro_batches)
-                               : 0;
 }
 
 MemoryModel::Activity MemoryModel::activity(std::vector<parallel::LayerGroup> groups) {
@@ -93,6 +90,16 @@ optim::PageMemory MemoryModel::optimizer(int rank, std::optional<size_t> budget)
       segments_, owned_state(elements_, input_.optimizer.sharded, rank, input_.ranks()), options);
 }
 
+parallel::GradientTree::ExchangeBytes MemoryModel::exchange(int rank) const {
+  using parallel::GradientTree;
+  const parallel::NodeGrid grid = parallel::node_grid(input_.nodes);
+  if (input_.invariant) {
+    return GradientTree::exchange_bytes(elements_, grid, rank / grid.members, input_.micro_batches);
+  }
+  if (input_.optimizer.sharded) return GradientTree::gather_bytes(elements_, grid);
+  return {};
+}
+
 RankMemory MemoryModel::rank(int rank, parallel::Sharding sharding,
                              const lora::Decoder::Memory& memory) const {
   const Group group = group_of(rank, sharding);
@@ -113,7 +120,7 @@ RankMemory MemoryModel::rank(int rank, parallel::Sharding sharding,
   m.adapters = elements_ * sizeof(float);
   m.gradients =
       parallel::GradientTree::buffer_bytes(elements_, rank, input_.ranks(), input_.micro_batches);
-  m.exchange = exchange_;
+  m.exchange = exchange(rank).all();
   const optim::PageMemory state = optimizer(rank, input_.optimizer.pages.budget);
   m.optimizer = state.resident + state.staging;
   m.pages = state.host;

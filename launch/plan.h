@@ -13,6 +13,7 @@
 
 #include "lora/decoder/decoder.h"
 #include "optim/adamw.h"
+#include "parallel/gradient_tree.h"
 #include "parallel/layer_scheduler.h"
 #include "parallel/sharded_store.h"
 
@@ -99,6 +100,9 @@ class MemoryModel {
   /// What a rank's optimizer holds if `budget` bytes of it stay; nothing: all.
   optim::PageMemory optimizer(int rank, std::optional<size_t> budget) const;
 
+  /// What a rank receives of other ranks' gradients.
+  parallel::GradientTree::ExchangeBytes exchange(int rank) const;
+
   /// With the optimizer's pages as the input says. Error (usage) where the ranks cannot be dealt as
   /// asked.
   RankMemory rank(int rank, parallel::Sharding sharding, const lora::Decoder::Memory& memory) const;
@@ -122,7 +126,6 @@ class MemoryModel {
   lora::Decoder decoder_;
   size_t elements_;
   std::vector<optim::StateSegment> segments_;
-  size_t exchange_;
 };
 
 }  // namespace tessera::launch

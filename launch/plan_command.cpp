@@ -114,6 +114,10 @@ std::string as_text(const Planned& p) {
       BaseChoice::of(p.config).describe(), in.ranks(), describe_sharding(p.plan.sharding),
       in.micro_batches, format_count(in.tokens));
   for (const std::string& line : plan_table(p.plan, in)) text += line + "\n";
+  if (time.between_nodes > 0) {
+    text += fmt::format("network  {} a step come to each node\n",
+                        format_bytes(int64_t(time.between_nodes)));
+  }
   if (p.profile) {
     text += fmt::format(
         "time     {} a step, {} tokens/s, bound by {} ({}{})\n"
@@ -157,7 +161,8 @@ std::string as_json(const Planned& p) {
       {"device_total", p.plan.memory.device()},
       {"host_total", p.plan.memory.host()},
       {"peak", p.plan.memory.peak()},
-      {"node_total", p.plan.node}};
+      {"node_total", p.plan.node},
+      {"bytes_between_nodes", p.plan.time.between_nodes}};
   if (p.profile) {
     const StepTime& t = p.plan.time;
     root["profile"] = p.profile->name;

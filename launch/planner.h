@@ -44,8 +44,8 @@ struct Plan {
   std::string describe_policies() const;
 };
 
-/// The fastest plan that fits, of equally fast ones the smallest. Error (usage) where none fits,
-/// saying what one needs and what would fit.
+/// The fastest plan that fits; of equally fast ones, that which moves less, then the smallest.
+/// Error (usage) where none fits, saying what one needs and what would fit.
 Plan choose_plan(const Config& config, const PlanInput& input, const DeviceProfile& device,
                  const MemoryLimit& limit);
 

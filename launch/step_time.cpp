@@ -93,18 +93,27 @@ struct Rates {
   }
 };
 
+/// What comes to rank 0 from other ranks when a layer is gathered.
+struct GatherBytes {
+  double in_node = 0, between = 0;
+};
+GatherBytes gather_bytes(const MemoryModel& model, parallel::Sharding sharding) {
+  using Mode = parallel::Sharding::Mode;
+  const MemoryModel::Group group = model.group_of(0, sharding);
+  if (sharding.mode == Mode::kHost || group.members == 1) return {};
+  const int on_node = std::min(model.group_of(0, {Mode::kHost, 0}).members, group.members);
+  const auto padded = double(parallel::padded_layer_bytes(model.layout().bytes, group.members));
+  const double shard = padded / group.members;
+  return {shard * (on_node - 1), shard * (group.members - on_node)};
+}
+
 /// Seconds to bring one layer to rank 0.
 double gather_seconds(const MemoryModel& model, const Rates& rates, parallel::Sharding sharding) {
   const PlanInput& input = model.input();
-  const MemoryModel::Group group = model.group_of(0, sharding);
   const auto bytes = double(model.layout().bytes);
   if (sharding.mode == parallel::Sharding::Mode::kHost) return input.gpu ? bytes / rates.host : 0.0;
-  if (group.members == 1) return 0.0;
-  const int on_node =
-      std::min(model.group_of(0, {parallel::Sharding::Mode::kHost, 0}).members, group.members);
-  const double shard = bytes / group.members;
-  return std::max(shard * (on_node - 1) / rates.link,
-                  shard * (group.members - on_node) / rates.network);
+  const GatherBytes from = gather_bytes(model, sharding);
+  return std::max(from.in_node / rates.link, from.between / rates.network);
 }
 
 }  // namespace
@@ -130,8 +139,9 @@ StepTime step_time(const MemoryModel& model, const DeviceProfile& device,
           : 0.0;
 
   StepTime pass;
+  int64_t gathers = 0;
   const std::vector<Visit> visits = visits_of(choice.groups);
-  std::array<int64_t, 2> slots = {visits.front().layer, -1};
+  std::array<int64_t, 2> slots = {0, 1};  // where the backward before this one ended
   for (size_t i = 0; i < visits.size(); ++i) {
     const Visit& visit = visits[i];
     const bool dequantized = i > 0 && visits[i - 1].layer == visit.layer;
@@ -142,6 +152,7 @@ StepTime step_time(const MemoryModel& model, const DeviceProfile& device,
     if (ahead != visits.end() && std::ranges::count(slots, ahead->layer) == 0) {
       (slots[0] == visit.layer ? slots[1] : slots[0]) = ahead->layer;
       moved = gather;
+      ++gathers;
     }
     const double copied = visit.copies ? copy : 0.0;
     pass.compute += compute;
@@ -153,21 +164,31 @@ StepTime step_time(const MemoryModel& model, const DeviceProfile& device,
 
   const auto batches =
       double(parallel::micro_batches_of(0, input.ranks(), input.micro_batches).count);
-  const RankMemory first = model.rank(0, choice.sharding, {});
   StepTime step;
   step.compute = (pass.compute + head) * batches;
-  step.gather = (pass.gather + gather) * batches;
+  step.gather = pass.gather * batches;
   step.host_copy = pass.host_copy * batches;
   const auto parameters = double(model.adapter_elements()) * sizeof(float);
   if (input.ranks() > 1) {
-    const bool one_node =
-        model.group_of(0, {parallel::Sharding::Mode::kHost, 0}).members == input.ranks();
-    const auto received = double(first.exchange) + parameters;
-    step.exchange = received / (one_node ? rates.link : rates.network);
+    // The slices of the sum cross to each node once, and go on to all its ranks.
+    const parallel::NodeGrid grid = parallel::node_grid(input.nodes);
+    const auto exchange = model.exchange(0);
+    if (grid.members > 1) step.exchange += (double(exchange.in_node) + parameters) / rates.link;
+    if (grid.nodes > 1) {
+      const auto slice = double(parallel::slice_elements(model.adapter_elements(), input.ranks()));
+      const double share = double(grid.nodes - 1) / grid.nodes;  // the rest is the node's own
+      const double received =
+          (double(exchange.between) + slice * sizeof(float) * grid.nodes) * share;
+      step.exchange += received / rates.network;
+      step.between_nodes = received * grid.members;
+    }
   }
+  const int of_node = model.group_of(0, {parallel::Sharding::Mode::kHost, 0}).members;
+  step.between_nodes +=
+      gather_bytes(model, choice.sharding).between * double(gathers) * batches * of_node;
   // Parameters and both moments are read and written, gradients read.
   step.optimizer = 7.0 * parameters / rates.memory + double(choice.optimizer_pages) / rates.host;
-  step.seconds = (pass.seconds + head + gather) * batches + step.exchange + step.optimizer;
+  step.seconds = (pass.seconds + head) * batches + step.exchange + step.optimizer;
   step.tokens_per_second = double(input.micro_batches * input.tokens) / step.seconds;
   return step;
 }

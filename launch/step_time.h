@@ -19,6 +19,7 @@ struct StepTime {
   double optimizer = 0;
   double seconds = 0;            // all together
   double tokens_per_second = 0;  // over all ranks
+  double between_nodes = 0;      // bytes that come to the first node from others
 
   /// "compute", "gather" or "host copy": what the layers wait for longest.
   std::string_view bound() const;

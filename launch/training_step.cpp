@@ -10,7 +10,7 @@
 namespace tessera::launch {
 
 TrainingStep::TrainingStep(Parts parts, const Config& config)
-    : parts_(parts), config_(config), tree_(parts.adapters.size(), parts.world.size()) {
+    : parts_(parts), config_(config), tree_(parts.adapters.size(), parts.world) {
   // Backward's shapes are those of real gradients, also where memory is only measured.
   tree_.begin_step({0, 1});
   parts_.adapters.set_gradient_buffer(tree_.leaf());
@@ -74,11 +74,11 @@ TrainingStep::Gradients TrainingStep::reduce(int64_t step, int64_t micro_batches
   const optim::ElementRange range = parts_.optimizer.range();
   std::span<const float> mine;
   if (config_.reduction == Reduction::kFast) {
-    mine = tree_.reduce_fast(parts_.ctx, parts_.world).subspan(range.begin, range.size());
+    mine = tree_.reduce_fast(parts_.ctx).subspan(range.begin, range.size());
   } else if (config_.optimizer_sharding) {
-    mine = tree_.reduce_slice(parts_.ctx, parts_.world, micro_batches).first(range.size());
+    mine = tree_.reduce_slice(parts_.ctx, micro_batches).first(range.size());
   } else {
-    mine = tree_.reduce(parts_.ctx, parts_.world, micro_batches);
+    mine = tree_.reduce(parts_.ctx, micro_batches);
   }
   std::vector<float> sums = optim::chunk_sums(parts_.ctx, mine);
   if (config_.optimizer_sharding) sums = gather_chunk_sums(std::move(sums));
@@ -104,8 +104,7 @@ void TrainingStep::update(const Gradients& gradients, double rate) {
   const std::span<float> params = parts_.adapters.params().subspan(range.begin, range.size());
   parts_.optimizer.step(parts_.ctx, params, gradients.mine, rate,
                         optim::clip_factor(gradients.norm, config_.max_grad_norm));
-  if (config_.optimizer_sharding)
-    tree_.gather_slices(parts_.world, params, parts_.adapters.params());
+  if (config_.optimizer_sharding) tree_.gather_slices(params, parts_.adapters.params());
 }
 
 }  // namespace tessera::launch

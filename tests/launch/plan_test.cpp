@@ -104,7 +104,7 @@ RankMemory PlanTest::held(const Config& config, Communicator& world, const Case&
                                         ? state_slice(adapters.size(), world.rank(), world.size())
                                         : optim::ElementRange{0, adapters.size()};
   optim::AdamW optimizer(segments, range, {}, page_options(config));
-  parallel::GradientTree tree(adapters.size(), world.size());
+  parallel::GradientTree tree(adapters.size(), world);
   tree.begin_step({0, 1});
   adapters.set_gradient_buffer(tree.leaf());
   model.scheduler().set_groups(plan.groups);
@@ -127,10 +127,10 @@ RankMemory PlanTest::held(const Config& config, Communicator& world, const Case&
   }
   std::span<const float> gradients;
   if (config.reduction == Reduction::kFast) {
-    gradients = tree.reduce_fast(ctx, world).subspan(range.begin, range.size());
+    gradients = tree.reduce_fast(ctx).subspan(range.begin, range.size());
   } else {
-    tree.reduce_slice(ctx, world, c.micro_batches);
-    gradients = tree.gather(world).subspan(range.begin, range.size());
+    tree.reduce_slice(ctx, c.micro_batches);
+    gradients = tree.gather().subspan(range.begin, range.size());
   }
   optimizer.step(ctx, adapters.params().subspan(range.begin, range.size()), gradients, 1e-3, 1.0f);
 

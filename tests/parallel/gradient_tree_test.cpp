@@ -1,6 +1,7 @@
 // The canonical gradient sum: equal to a naive recursion, whatever the split over ranks.
 #include "parallel/gradient_tree.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "parallel/self_communicator.h"
+#include "parallel/thread_communicator.h"
 
 namespace tessera::parallel {
 namespace {
@@ -59,19 +61,20 @@ TEST(GradientTree, EqualsTheNaiveTree) {
   Context ctx(Device::cpu(), 2, 0);
   SelfCommunicator self;
   for (int64_t total = 1; total <= 33; ++total) {
-    GradientTree tree(kElements, 1);
+    GradientTree tree(kElements, self);
     tree.begin_step({0, total});
     push_all(ctx, tree, {0, total});
-    EXPECT_EQ(to_vector(tree.reduce(ctx, self, total)), naive(total)) << total;
+    EXPECT_EQ(to_vector(tree.reduce(ctx, total)), naive(total)) << total;
   }
 }
 
 /// Every range through a tree of its own, as its rank would; then all pieces in rank order.
 Vector combined_over(Context& ctx, const std::vector<MicroBatchRange>& ranges, int64_t total) {
+  SelfCommunicator self;
   std::vector<GradientTree> ranks;
   std::vector<GradientPiece> pieces;
   for (const MicroBatchRange& range : ranges) {
-    GradientTree& tree = ranks.emplace_back(kElements, 1);
+    GradientTree& tree = ranks.emplace_back(kElements, self);
     tree.begin_step(range);
     push_all(ctx, tree, range);
     std::ranges::copy(tree.pieces(), std::back_inserter(pieces));
@@ -99,6 +102,78 @@ TEST(GradientTree, SameBitsForAnyContiguousSplit) {
       EXPECT_EQ(combined_over(ctx, ranges, total), expected) << total << " trial " << trial;
     }
   }
+}
+
+TEST(GradientTree, NodesOfEquallyManyRanksThatFollowEachOtherAreAGrid) {
+  const auto grid = [](std::vector<int> nodes) {
+    const NodeGrid g = node_grid(nodes);
+    return std::pair(g.nodes, g.members);
+  };
+  EXPECT_EQ(grid({0}), std::pair(1, 1));
+  EXPECT_EQ(grid({0, 0, 0}), std::pair(1, 3));
+  EXPECT_EQ(grid({0, 1, 2}), std::pair(3, 1));
+  EXPECT_EQ(grid({0, 0, 2, 2, 4, 4}), std::pair(3, 2));
+  EXPECT_EQ(grid({0, 0, 2}), std::pair(3, 1));
+  EXPECT_EQ(grid({0, 1, 1, 1}), std::pair(4, 1));
+  EXPECT_EQ(grid({0, 1, 0, 1}), std::pair(4, 1));
+}
+
+struct RanksOnNodes {
+  int ranks;
+  int per_node;
+  int64_t total;
+};
+
+/// Every rank's step over its micro-batches: the whole sum by both ways, and what it holds.
+void expect_the_naive_sum(const RanksOnNodes& c, Communicator& world) {
+  SCOPED_TRACE(fmt::format("rank {} of {}, {} a node, {} micro-batches", world.rank(), c.ranks,
+                           c.per_node, c.total));
+  Context ctx(Device::cpu(), 1, 0);
+  const Vector expected = naive(c.total);
+  const NodeGrid grid = node_grid(gather_values(world, world.node()));
+  GradientTree tree(kElements, world);
+  for (int step = 0; step < 2; ++step) {
+    const MicroBatchRange mine = micro_batches_of(world.rank(), c.ranks, c.total);
+    tree.begin_step(mine);
+    push_all(ctx, tree, mine);
+    // Only the first slice holds anything: there are fewer elements than a slice has.
+    const Vector slice = to_vector(tree.reduce_slice(ctx, c.total).first(kElements));
+    EXPECT_EQ(slice, world.rank() == 0 ? expected : Vector(kElements, 0.0f));
+    if (step == 0) {
+      EXPECT_EQ(to_vector(tree.gather()), expected);
+      continue;
+    }
+    Vector all(kElements);
+    tree.gather_slices(std::span(slice).first(world.rank() == 0 ? kElements : 0), all);
+    EXPECT_EQ(all, expected);
+  }
+  EXPECT_EQ(tree.bytes(),
+            GradientTree::buffer_bytes(kElements, world.rank(), c.ranks, c.total) +
+                GradientTree::exchange_bytes(kElements, grid, world.rank() / grid.members, c.total)
+                    .all());
+}
+
+TEST(GradientTree, SameBitsOnAnyNodes) {
+  for (const auto& [ranks, per_node] :
+       {std::pair(2, 1), {2, 2}, {3, 1}, {3, 2}, {4, 2}, {6, 2}, {6, 3}, {8, 4}, {7, 4}}) {
+    for (int64_t total : {1, 2, 3, 5, 8, 13, 16, 21, 33}) {
+      run_ranks(ranks, per_node, [&](Communicator& world) {
+        expect_the_naive_sum({ranks, per_node, total}, world);
+      });
+    }
+  }
+}
+
+TEST(GradientTree, ANodeSendsItsSubtreesOnce) {
+  // 64 ranks in nodes of 8, one micro-batch each: a node's ranks give one subtree of 8, and each of
+  // its ranks gets the eighth that it passes on of 7 others. Alone, every rank would get 63 slices
+  // of a 64th from elsewhere, 8 times as much a node.
+  const size_t elements = 64 * kSliceUnit, slice_bytes = kSliceUnit * sizeof(float);
+  const auto together = GradientTree::exchange_bytes(elements, {8, 8}, 0, 64);
+  const auto alone = GradientTree::exchange_bytes(elements, {64, 1}, 0, 64);
+  EXPECT_EQ(together.between, 8 * slice_bytes);
+  EXPECT_EQ(alone.between, 64 * slice_bytes);
+  EXPECT_EQ(alone.in_node, 0u);
 }
 
 TEST(GradientTree, PiecesAreTheMaximalAlignedSubtrees) {
@@ -138,11 +213,11 @@ TEST(GradientTree, DealsContiguousRangesOfNearlyEqualSize) {
 TEST(GradientTree, ReusesItsBuffersAndForgetsTheLastStep) {
   Context ctx(Device::cpu(), 1, 0);
   SelfCommunicator self;
-  GradientTree tree(kElements, 1);
+  GradientTree tree(kElements, self);
   for (int step = 0; step < 3; ++step) {
     tree.begin_step({0, 13});
     push_all(ctx, tree, {0, 13});
-    EXPECT_EQ(to_vector(tree.reduce(ctx, self, 13)), naive(13));
+    EXPECT_EQ(to_vector(tree.reduce(ctx, 13)), naive(13));
   }
   EXPECT_EQ(tree.bytes(), GradientTree::buffer_bytes(kElements, 0, 1, 13));
   // A step given up half-way, then a shorter one.
@@ -151,11 +226,12 @@ TEST(GradientTree, ReusesItsBuffersAndForgetsTheLastStep) {
   tree.leaf()[0] = 1.0f;
   tree.begin_step({0, 5});
   push_all(ctx, tree, {0, 5});
-  EXPECT_EQ(to_vector(tree.reduce(ctx, self, 5)), naive(5));
+  EXPECT_EQ(to_vector(tree.reduce(ctx, 5)), naive(5));
   EXPECT_EQ(tree.bytes(), GradientTree::buffer_bytes(kElements, 0, 1, 13));
 }
 
 TEST(GradientTree, HoldsTheMaximalSubtreesInFewBuffers) {
+  SelfCommunicator self;
   EXPECT_EQ(peak_buffers({0, 0}), 0);
   EXPECT_EQ(peak_buffers({0, 1}), 1);
   EXPECT_EQ(peak_buffers({0, 2}), 2);
@@ -163,7 +239,7 @@ TEST(GradientTree, HoldsTheMaximalSubtreesInFewBuffers) {
   for (int64_t first = 0; first < 20; ++first) {
     for (int64_t count = 1; count < 40; ++count) {
       Context ctx(Device::cpu(), 1, 0);
-      GradientTree tree(1, 1);
+      GradientTree tree(1, self);
       tree.begin_step({first, count});
       for (int64_t i = 0; i < count; ++i) {
         tree.leaf();
@@ -186,14 +262,14 @@ TEST(GradientTree, SameBitsOnAnyThreadCount) {
   const size_t elements = 200001;
   const auto sum = [&](int threads) {
     Context ctx(Device::cpu(), threads, 0);
-    GradientTree tree(elements, 1);
+    GradientTree tree(elements, self);
     tree.begin_step({0, 5});
     for (int i = 0; i < 5; ++i) {
       const auto leaf = tree.leaf();
       for (size_t e = 0; e < elements; ++e) leaf[e] = float(e % 97) / float(3 + i);
       tree.push(ctx);
     }
-    return to_vector(tree.reduce(ctx, self, 5));
+    return to_vector(tree.reduce(ctx, 5));
   };
   EXPECT_EQ(sum(3), sum(1));
 }
@@ -201,13 +277,13 @@ TEST(GradientTree, SameBitsOnAnyThreadCount) {
 TEST(GradientTree, RefusesMisuse) {
   Context ctx(Device::cpu(), 1, 0);
   SelfCommunicator self;
-  GradientTree tree(kElements, 1);
+  GradientTree tree(kElements, self);
   tree.begin_step({0, 2});
-  EXPECT_THROW(tree.push(ctx), std::logic_error);             // no leaf
-  EXPECT_THROW(tree.reduce(ctx, self, 2), std::logic_error);  // not all pushed
+  EXPECT_THROW(tree.push(ctx), std::logic_error);       // no leaf
+  EXPECT_THROW(tree.reduce(ctx, 2), std::logic_error);  // not all pushed
   push_all(ctx, tree, {0, 2});
-  EXPECT_THROW(tree.leaf(), std::logic_error);                // one too many
-  EXPECT_THROW(tree.reduce(ctx, self, 3), std::logic_error);  // not this rank's to finish alone
+  EXPECT_THROW(tree.leaf(), std::logic_error);          // one too many
+  EXPECT_THROW(tree.reduce(ctx, 3), std::logic_error);  // not this rank's to finish alone
   Vector a(kElements), b(kElements);
   const std::vector<GradientPiece> hole = {{0, 1, a}, {2, 1, b}};
   EXPECT_THROW(combine_pieces(ctx, hole, 3), std::logic_error);

@@ -70,9 +70,9 @@ for how in "2 full" "4 full" "4 hybrid" "4 host"; do
   same_run "$work/straight" "$out" "$how, two hosts"
 done
 
-# What a step of 8 micro-batches sends: every rank one finished subtree, a slice to each rank, and
-# then its slice of the sum to each. Two ranks a host: 4 slices each way, twice. A slice is a
-# multiple of 4,096 elements.
+# Two ranks a host join their four micro-batches to one subtree there, of which each sends a quarter,
+# and then its slice of the sum to one rank, which passes it on: four slices each way. What else
+# crosses is parts of layers. The plan counts both.
 bytes_of_run() { # STEPS SHARDING: "sent received" by host $a
   local before after
   before=$(crossed)
@@ -84,13 +84,12 @@ few=4 many=24
 for sharding in hybrid full; do
   measured=$(echo "$(bytes_of_run $few $sharding) $(bytes_of_run $many $sharding)" |
     awk -v steps=$((many - few)) '{ printf "%d %d", ($3 - $1) / steps, ($4 - $2) / steps }')
-  elements=$(sed -nE 's/^adapter .* ([0-9,]+) trainable.*/\1/p' "$work/bytes-$few-$sharding.log" | tr -d ,)
-  planned=$(((elements + 4 * 4096 - 1) / (4 * 4096) * 4096 * 4 * 8))
-  echo "$sharding: bytes a step across the link, each way: $measured; gradients: $planned"
-  echo "$measured $planned" | awk -v only="$([ $sharding = hybrid ] && echo 1 || echo 0)" '{
-    if (only) exit !($1 > 0.95 * $3 && $1 < 1.05 * $3 && $2 > 0.95 * $3 && $2 < 1.05 * $3)
-    exit !($1 > 1.05 * $3)
-  }' || die "$sharding: not the bytes that were planned"
+  planned=$("$tessera" plan "$config" --ranks 4 --ranks_per_node 2 --json global_batch_size=8 \
+    sharding=$sharding | sed -nE 's/.*"bytes_between_nodes": ([0-9]+).*/\1/p')
+  echo "$sharding: bytes a step across the link, each way: $measured; planned: $planned"
+  echo "$measured $planned" |
+    awk '{ exit !($1 > 0.95 * $3 && $1 < 1.05 * $3 && $2 > 0.95 * $3 && $2 < 1.05 * $3) }' ||
+    die "$sharding: not the bytes that were planned"
 done
 
 # The link is cut. The watchdogs end the ranks; mpirun itself hears of the other host only by what
