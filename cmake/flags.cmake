@@ -2,17 +2,19 @@
 
 # Contraction would fuse a*b+c where the compiler likes; FMAs are written out instead, so that every
 # build computes the same bits.
-add_compile_options(-ffp-contract=off -Wall -Wextra -Wno-unused-parameter -fno-omit-frame-pointer)
+set(cxx_options -ffp-contract=off -Wall -Wextra -Wno-unused-parameter -fno-omit-frame-pointer)
 if(CMAKE_BUILD_TYPE STREQUAL "Release")
-  add_compile_options(-O3)
+  list(APPEND cxx_options -O3)
 endif()
 if(TESSERA_WERROR)
-  add_compile_options(-Werror)
+  list(APPEND cxx_options -Werror)
 endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # g++ 12 reports false positives inside Highway, fmt and std::string at -O3.
-  add_compile_options(-Wno-array-bounds -Wno-restrict -Wno-stringop-overflow -Wno-maybe-uninitialized -Wno-psabi)
+  list(APPEND cxx_options -Wno-array-bounds -Wno-restrict -Wno-stringop-overflow
+       -Wno-maybe-uninitialized -Wno-psabi)
 endif()
+add_compile_options("$<$<COMPILE_LANGUAGE:C,CXX>:${cxx_options}>")
 
 # libgomp is invisible to TSan and would be reported falsely; parallel_for uses std::thread there.
 if(TESSERA_SANITIZE MATCHES "thread")

@@ -17,7 +17,7 @@ void* Arena::allocate(size_t bytes) {
 
 Tensor Arena::tensor(DType dtype, std::initializer_list<int64_t> shape) {
   Tensor view(nullptr, dtype, shape);
-  return Tensor(allocate(view.bytes()), dtype, shape);
+  return Tensor(allocate(view.bytes()), dtype, shape, device_);
 }
 
 void Arena::release(size_t mark) {

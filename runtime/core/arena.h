@@ -5,6 +5,7 @@
 #pragma once
 
 #include <initializer_list>
+#include <utility>
 
 #include "runtime/core/buffer.h"
 #include "runtime/core/tensor.h"
@@ -15,10 +16,15 @@ class Arena {
  public:
   static constexpr size_t kAlignment = 256;
 
-  /// Measure-only.
-  Arena() = default;
-  explicit Arena(size_t capacity) : buffer_(Buffer::host(capacity)), measuring_(false) {}
+  /// Measure-only, of memory of the device.
+  explicit Arena(Device device = {}) : device_(device) {}
+  explicit Arena(size_t capacity) : Arena(Device::cpu(), capacity) {}
+  Arena(Device device, size_t capacity) : Arena(device, Buffer::on(device, capacity)) {}
+  /// Over memory that the device can reach; its tensors count as the device's.
+  Arena(Device device, Buffer buffer)
+      : device_(device), buffer_(std::move(buffer)), measuring_(false) {}
 
+  Device device() const { return device_; }
   bool measuring() const { return measuring_; }
   size_t used() const { return used_; }
   size_t high_water() const { return high_water_; }
@@ -34,6 +40,7 @@ class Arena {
   void release(size_t mark);
 
  private:
+  Device device_;
   Buffer buffer_;
   bool measuring_ = true;
   size_t used_ = 0;

@@ -13,8 +13,8 @@ namespace tessera {
 
 class Context {
  public:
-  Context(Device device, int threads, uint64_t seed)
-      : device_(device), threads_(threads), seed_(seed) {}
+  /// On a GPU, the device becomes the calling thread's.
+  Context(Device device, int threads, uint64_t seed);
 
   Device device() const { return device_; }
   int threads() const { return threads_; }
@@ -22,9 +22,11 @@ class Context {
 
   /// What products with frozen weights are computed in, and part of a result's bits: float32,
   /// bfloat16 (operands rounded, float32 sums) or float16 (on the CPU only the weights are
-  /// rounded). Activations are float32 in any case.
+  /// rounded).
   DType compute_dtype() const { return compute_dtype_; }
   void set_compute_dtype(DType type) { compute_dtype_ = type; }
+  /// What operators hand each other in: the compute dtype on a GPU, always float32 on the CPU.
+  DType activation_dtype() const { return device_.is_cuda() ? compute_dtype_ : DType::kF32; }
 
   /// Scratch for operators; each takes an ArenaScope. Starts measure-only; set before real work.
   Arena& scratch() { return scratch_; }
@@ -33,7 +35,8 @@ class Context {
   /// return before they touch any data.
   bool measuring() const { return scratch_.measuring(); }
 
-  /// On the CPU the calling thread is the compute stream: operators return when they are done.
+  /// Where operators run. On the CPU that is the calling thread: they return when they are done.
+  Stream& compute_stream() { return compute_; }
   Stream& copy_stream() { return copy_; }
   Stream& comm_stream() { return comm_; }
 
@@ -43,6 +46,7 @@ class Context {
   uint64_t seed_;
   DType compute_dtype_ = DType::kF32;
   Arena scratch_;
+  Stream compute_;
   Stream copy_;
   Stream comm_;
 };

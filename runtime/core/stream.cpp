@@ -1,10 +1,14 @@
 #include "runtime/core/stream.h"
 
 #include <condition_variable>
+#include <cstring>
 #include <deque>
 #include <exception>
 #include <mutex>
 #include <thread>
+
+#include "runtime/core/cuda_runtime.h"
+#include "runtime/core/error.h"
 
 namespace tessera {
 
@@ -23,6 +27,9 @@ struct Event::State {
 };
 
 void Event::wait() const {
+  if constexpr (kHasCuda) {
+    if (cuda_) return cuda::wait(cuda_.get());
+  }
   if (!state_) return;
   std::unique_lock lock(state_->mutex);
   state_->changed.wait(lock, [this] { return state_->reached; });
@@ -30,6 +37,9 @@ void Event::wait() const {
 }
 
 bool Event::reached() const {
+  if constexpr (kHasCuda) {
+    if (cuda_) return cuda::reached(cuda_.get());
+  }
   if (!state_) return true;
   std::lock_guard lock(state_->mutex);
   return state_->reached;
@@ -42,8 +52,16 @@ struct Stream::Queue {
   bool closing = false;
   std::exception_ptr error;  // this and the next are the serving thread's alone
   std::function<void()> delay;
-  std::thread server;
+  std::thread server{[this] { serve(); }};  // last: it uses what is above
 
+  ~Queue() {
+    {
+      std::lock_guard lock(mutex);
+      closing = true;
+      changed.notify_one();
+    }
+    server.join();
+  }
   void push(std::function<void()> item) {
     std::lock_guard lock(mutex);
     work.push_back(std::move(item));
@@ -64,20 +82,25 @@ struct Stream::Queue {
   }
 };
 
-Stream::Stream() : queue_(std::make_unique<Queue>()) {
-  queue_->server = std::thread([queue = queue_.get()] { queue->serve(); });
+Stream::Stream(std::unique_ptr<Queue> queue, std::shared_ptr<void> cuda)
+    : queue_(std::move(queue)), cuda_(std::move(cuda)) {}
+
+Stream::Stream(Device device) : Stream(of_operators(device)) {
+  if (!device.is_cuda()) queue_ = std::make_unique<Queue>();
 }
 
-Stream::~Stream() {
-  {
-    std::lock_guard lock(queue_->mutex);
-    queue_->closing = true;
-    queue_->changed.notify_one();
+Stream Stream::of_operators(Device device) {
+  std::shared_ptr<void> cuda;
+  if constexpr (kHasCuda) {
+    if (device.is_cuda()) cuda = cuda::make_stream(device);
   }
-  queue_->server.join();
+  return Stream(nullptr, std::move(cuda));
 }
+
+Stream::~Stream() = default;
 
 void Stream::enqueue(std::function<void()> work) {
+  if (!queue_) return work();
   // After a failure the rest of the queue is skipped; every later event carries the first error.
   queue_->push([queue = queue_.get(), work = std::move(work)] {
     if (queue->error) return;
@@ -90,18 +113,33 @@ void Stream::enqueue(std::function<void()> work) {
   });
 }
 
+void Stream::copy(void* to, const void* from, size_t bytes) {
+  if constexpr (kHasCuda) {
+    if (cuda_) return cuda::copy(cuda_.get(), to, from, bytes);
+  }
+  enqueue([=] { std::memcpy(to, from, bytes); });
+}
+
 void Stream::delay_work(std::function<void()> delay) {
+  TESSERA_CHECK(queue_);
   queue_->push([queue = queue_.get(), delay = std::move(delay)] { queue->delay = delay; });
 }
 
 Event Stream::record() {
   Event event;
+  if constexpr (kHasCuda) {
+    if (cuda_) event.cuda_ = cuda::record(cuda_.get());
+  }
+  if (!queue_) return event;
   event.state_ = std::make_shared<Event::State>();
   queue_->push([queue = queue_.get(), state = event.state_] { state->reach(queue->error); });
   return event;
 }
 
 void Stream::wait(Event event) {
+  if constexpr (kHasCuda) {
+    if (cuda_ && event.cuda_) return cuda::wait(cuda_.get(), event.cuda_.get());
+  }
   enqueue([event = std::move(event)] { event.wait(); });
 }
 

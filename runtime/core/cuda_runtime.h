@@ -1,0 +1,33 @@
+// What core/ needs of the CUDA runtime, without its types. Defined in runtime/cuda/runtime.cpp;
+// callers stand behind `if constexpr (kHasCuda)`. All throw Error naming the call and the device.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+
+#include "runtime/core/device.h"
+
+namespace tessera::cuda {
+
+/// Makes `device` the calling thread's.
+void use(Device device);
+
+/// Zero-filled memory.
+void* allocate(Device device, size_t bytes);
+void* allocate_pinned(size_t bytes);
+void release(Device device, void* memory) noexcept;
+void release_pinned(void* memory) noexcept;
+
+/// A stream of the calling thread's device; destroyed with its last owner, after its work.
+std::shared_ptr<void> make_stream(Device device);
+/// Any direction between host and device.
+void copy(void* stream, void* to, const void* from, size_t bytes);
+void fill_zero(void* stream, void* memory, size_t bytes);
+
+std::shared_ptr<void> record(void* stream);
+void wait(void* stream, void* event);
+/// The calling thread waits. Error where the device's work has failed.
+void wait(void* event);
+bool reached(void* event);
+
+}  // namespace tessera::cuda

@@ -1,0 +1,95 @@
+#include "runtime/core/cuda_runtime.h"
+
+#include "runtime/cuda/check.h"
+
+namespace tessera::cuda {
+namespace {
+
+cudaStream_t stream_of(void* stream) { return static_cast<cudaStream_t>(stream); }
+cudaEvent_t event_of(void* event) { return static_cast<cudaEvent_t>(event); }
+
+}  // namespace
+
+void use(Device device) {
+  const cudaError_t status = cudaSetDevice(device.index);
+  if (status != cudaSuccess) {
+    fail("device cuda:{} cannot be used: {}; `tessera doctor` shows what there is", device.index,
+         cudaGetErrorString(status));
+  }
+}
+
+void* allocate(Device device, size_t bytes) {
+  use(device);
+  void* memory = nullptr;
+  if (cudaMalloc(&memory, bytes) != cudaSuccess) {
+    cudaGetLastError();
+    size_t free = 0, total = 0;
+    cudaMemGetInfo(&free, &total);
+    fail("out of memory: cannot get {} MiB of cuda:{}, which has {} of {} MiB free", bytes >> 20,
+         device.index, free >> 20, total >> 20);
+  }
+  TESSERA_CUDA(cudaMemset(memory, 0, bytes));
+  TESSERA_CUDA(cudaDeviceSynchronize());  // no stream waits for the legacy one
+  return memory;
+}
+
+void* allocate_pinned(size_t bytes) {
+  void* memory = nullptr;
+  // Portable: ranks that are threads share it.
+  if (cudaHostAlloc(&memory, bytes, cudaHostAllocPortable) != cudaSuccess) {
+    cudaGetLastError();
+    fail("out of memory: cannot get {} MiB of pinned host memory; `ulimit -l` may limit it",
+         bytes >> 20);
+  }
+  return memory;
+}
+
+// What was given must be given back whatever is wrong by now, and there is nobody to tell.
+void release(Device device, void* memory) noexcept {
+  cudaSetDevice(device.index);
+  cudaFree(memory);
+}
+void release_pinned(void* memory) noexcept { cudaFreeHost(memory); }
+
+std::shared_ptr<void> make_stream(Device device) {
+  use(device);
+  cudaStream_t stream = nullptr;
+  TESSERA_CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  return {stream, [](void* s) {
+            cudaStreamSynchronize(stream_of(s));
+            cudaStreamDestroy(stream_of(s));
+          }};
+}
+
+void copy(void* stream, void* to, const void* from, size_t bytes) {
+  if (bytes == 0) return;
+  TESSERA_CUDA(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream_of(stream)));
+}
+
+void fill_zero(void* stream, void* memory, size_t bytes) {
+  if (bytes == 0) return;
+  TESSERA_CUDA(cudaMemsetAsync(memory, 0, bytes, stream_of(stream)));
+}
+
+std::shared_ptr<void> record(void* stream) {
+  cudaEvent_t event = nullptr;
+  TESSERA_CUDA(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+  std::shared_ptr<void> owner(event, [](void* e) { cudaEventDestroy(event_of(e)); });
+  TESSERA_CUDA(cudaEventRecord(event, stream_of(stream)));
+  return owner;
+}
+
+void wait(void* stream, void* event) {
+  TESSERA_CUDA(cudaStreamWaitEvent(stream_of(stream), event_of(event), 0));
+}
+
+void wait(void* event) { TESSERA_CUDA(cudaEventSynchronize(event_of(event))); }
+
+bool reached(void* event) {
+  const cudaError_t status = cudaEventQuery(event_of(event));
+  if (status == cudaErrorNotReady) return false;
+  TESSERA_CUDA(status);
+  return true;
+}
+
+}  // namespace tessera::cuda
