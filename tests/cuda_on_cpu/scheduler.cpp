@@ -1,0 +1,298 @@
+#include "scheduler.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <utility>
+
+#include "memory.h"
+
+namespace cuda_on_cpu {
+namespace {
+
+using std::chrono::steady_clock;
+
+// The host is taken to be silent after this: it waits for something the device should have done.
+constexpr auto kSilence = std::chrono::milliseconds(300);
+constexpr auto kPoll = std::chrono::milliseconds(1);
+
+}  // namespace
+
+Scheduler& scheduler() {
+  static Scheduler& scheduler = *new Scheduler;
+  return scheduler;
+}
+
+Scheduler::Scheduler()
+    : devices_(size_t(settings().devices)),
+      random_(settings().streams_seed * 0x9E3779B97F4A7C15u + 1),
+      start_(steady_clock::now()) {
+  for (int d = 0; d < int(devices_.size()); ++d) {
+    devices_[size_t(d)].default_stream = create_stream(d, cudaStreamDefault);
+  }
+  background_ = std::thread([this] { run_in_background(); });
+  std::atexit([] {
+    Scheduler& s = scheduler();
+    {
+      const Lock lock(s.mutex_);
+      s.ending_ = true;
+    }
+    s.end_.notify_all();
+    s.background_.join();
+  });
+}
+
+Scheduler::Lock Scheduler::enter() {
+  Lock lock(mutex_);
+  ++inside_;
+  return lock;
+}
+
+void Scheduler::leave() {
+  --inside_;
+  last_call_ = steady_clock::now();
+}
+
+double Scheduler::now() const {
+  return std::chrono::duration<double, std::milli>(steady_clock::now() - start_).count();
+}
+
+uint64_t Scheduler::random() {
+  random_ ^= random_ << 13;
+  random_ ^= random_ >> 7;
+  return random_ ^= random_ << 17;
+}
+
+cudaStream_t Scheduler::create_stream(int device, unsigned flags) {
+  all_streams_.push_back(std::make_unique<CUstream_st>());
+  CUstream_st* const stream = all_streams_.back().get();
+  stream->device = device;
+  stream->flags = flags;
+  if (!spare_fibers_.empty()) {
+    stream->fiber = spare_fibers_.back();
+    spare_fibers_.pop_back();
+  }
+  devices_[size_t(device)].streams.push_back(stream);
+  return stream;
+}
+
+CUstream_st* Scheduler::stream_of(cudaStream_t handle, int current_device) {
+  if (handle == nullptr || handle == cudaStreamLegacy) {
+    return devices_[size_t(current_device)].default_stream;
+  }
+  for (const auto& stream : all_streams_) {
+    if (stream.get() == handle) return stream->alive ? handle : nullptr;
+  }
+  return nullptr;
+}
+
+void Scheduler::retire(CUstream_st& stream) {
+  stream.alive = false;
+  forget_if_drained(stream);
+}
+
+void Scheduler::forget_if_drained(CUstream_st& stream) {
+  if (stream.alive || stream.busy || !stream.work.empty()) return;
+  std::erase(devices_[size_t(stream.device)].streams, &stream);
+  if (stream.fiber.stack != nullptr) spare_fibers_.push_back(std::exchange(stream.fiber, {}));
+}
+
+cudaEvent_t Scheduler::create_event(int device, unsigned flags) {
+  auto event = std::make_unique<CUevent_st>();
+  event->device = device;
+  event->flags = flags;
+  CUevent_st* const handle = event.get();
+  events_[handle] = std::move(event);
+  return handle;
+}
+
+CUevent_st* Scheduler::event_of(cudaEvent_t handle) {
+  return events_.contains(handle) ? handle : nullptr;
+}
+
+void Scheduler::destroy_event(CUevent_st* event) {
+  constexpr size_t kRemembered = 1000;
+  event->fence = nullptr;
+  dead_events_.push_back(std::move(events_.extract(event).mapped()));
+  if (dead_events_.size() > kRemembered) dead_events_.pop_front();
+}
+
+// The legacy default stream and the streams that block on it wait for each other.
+void Scheduler::add_implicit_waits(const CUstream_st& stream, std::vector<FencePtr>& waits) const {
+  if ((stream.flags & cudaStreamNonBlocking) != 0) return;
+  const Device& device = devices_[size_t(stream.device)];
+  const auto add = [&](const CUstream_st& other) {
+    if (&other != &stream && other.last != nullptr) waits.push_back(other.last);
+  };
+  if (&stream != device.default_stream) return add(*device.default_stream);
+  for (const CUstream_st* other : device.streams) {
+    if ((other->flags & cudaStreamNonBlocking) == 0) add(*other);
+  }
+}
+
+void Scheduler::push(Lock& lock, CUstream_st& stream, Work work) {
+  add_implicit_waits(stream, work.waits);
+  if (work.operation == nullptr) {
+    work.operation = std::make_unique<Operation>([] { return Outcome::kDone; });
+  }
+  tsan_release(work.operation.get());
+  work.fence = std::make_shared<Fence>();
+  work.fence->stream = &stream;
+  stream.last = work.fence;
+  stream.work.push_back(std::move(work));
+  progress(lock, stream.device);
+}
+
+void Scheduler::progress(Lock& lock, int device) {
+  switch (settings().streams) {
+    case Streams::kEager:
+      while (step_any(lock, device)) {
+      }
+      break;
+    case Streams::kRandom:
+      for (uint64_t steps = random() % 4; steps > 0; --steps) step_any(lock, device);
+      break;
+    case Streams::kLate:
+      break;
+  }
+}
+
+bool Scheduler::ready(const CUstream_st& stream) const {
+  return !stream.busy && !stream.work.empty() &&
+         std::all_of(stream.work.front().waits.begin(), stream.work.front().waits.end(),
+                     [](const FencePtr& fence) { return fence->done; });
+}
+
+bool Scheduler::step(Lock& lock, CUstream_st& stream) {
+  stream.busy = true;
+  Work& work = stream.work.front();  // stays where it is: only its back grows meanwhile
+  Outcome outcome = Outcome::kDone;
+  Operation* const operation = work.operation.release();
+  const std::function<void()> before = std::exchange(work.before, {});
+  if (before) before();
+  if (devices_[size_t(stream.device)].failure == cudaSuccess) {
+    const int opens = work.opens;
+    const std::vector<FencePtr> after = work.waits;
+    const FencePtr end = work.fence;
+    lock.unlock();
+    memory().open(opens);
+    outcome = run_as_stream(stream, operation, after, *end);
+    memory().close(opens);
+    lock.lock();
+  } else {
+    delete operation;  // what is left on a broken device is dropped
+  }
+  stream.busy = false;
+  Work& same = stream.work.front();
+  if (outcome == Outcome::kNotYet) {
+    same.operation.reset(operation);
+    return false;
+  }
+  same.fence->done = true;
+  same.fence->milliseconds = now();
+  const std::function<void()> finish = std::move(same.finish);
+  stream.work.pop_front();
+  if (finish) finish();
+  forget_if_drained(stream);
+  changed_.notify_all();
+  return true;
+}
+
+bool Scheduler::step_towards(Lock& lock, const FencePtr& fence) {
+  CUstream_st& stream = *fence->stream;
+  if (stream.busy || stream.work.empty()) return false;
+  if (ready(stream)) return step(lock, stream);
+  const std::vector<FencePtr> waits = stream.work.front().waits;
+  for (const FencePtr& wait : waits) {
+    if (!wait->done && step_towards(lock, wait)) return true;
+  }
+  return false;
+}
+
+bool Scheduler::step_any(Lock& lock, int device) {
+  const std::vector<CUstream_st*> streams = devices_[size_t(device)].streams;
+  const size_t first = settings().streams == Streams::kRandom ? random() % streams.size() : 0;
+  for (size_t i = 0; i < streams.size(); ++i) {
+    CUstream_st& stream = *streams[(first + i) % streams.size()];
+    if (ready(stream) && step(lock, stream)) return true;
+  }
+  return false;
+}
+
+bool Scheduler::step_anywhere(Lock& lock) {
+  for (int d = 0; d < int(devices_.size()); ++d) {
+    if (step_any(lock, d)) return true;
+  }
+  return false;
+}
+
+void Scheduler::wait(Lock& lock, const FencePtr& awaited) {
+  const FencePtr fence = awaited;
+  if (fence == nullptr) return;
+  while (!fence->done) {
+    const bool random_mode = settings().streams == Streams::kRandom;
+    if (random_mode && random() % 2 == 0 && step_any(lock, fence->stream->device)) continue;
+    if (step_towards(lock, fence)) continue;
+    // What the fence needs may need any other stream, of any device.
+    if (step_anywhere(lock)) continue;
+    changed_.wait_for(lock, kPoll);
+  }
+  tsan_acquire(fence.get());
+}
+
+void Scheduler::wait_for_device(Lock& lock, int device) {
+  const std::vector<CUstream_st*> streams = devices_[size_t(device)].streams;
+  for (CUstream_st* stream : streams) wait(lock, stream->last);
+}
+
+void Scheduler::nudge(Lock& lock, const FencePtr& fence) {
+  if (!fence->done) step_towards(lock, fence);
+  if (fence->done) tsan_acquire(fence.get());
+}
+
+void Scheduler::reset(int device) {
+  Device& d = devices_[size_t(device)];
+  for (const auto& stream : all_streams_) {
+    if (stream->device == device && stream.get() != d.default_stream && stream->alive) {
+      retire(*stream);
+    }
+  }
+  std::vector<CUevent_st*> events;
+  for (const auto& [event, owner] : events_) {
+    if (event->device == device) events.push_back(event);
+  }
+  for (CUevent_st* event : events) destroy_event(event);
+  d.failure = cudaSuccess;
+  d.message.clear();
+  d.shared_limits.clear();
+}
+
+void Scheduler::fail(int device, cudaError_t code, const std::string& message) {
+  Device& d = devices_[size_t(device)];
+  if (d.failure != cudaSuccess) return;
+  d.failure = code;
+  d.message = message;
+  std::fprintf(stderr, "cuda_on_cpu: device %d: %s\n", device, message.c_str());
+}
+
+std::string Scheduler::failure_message(int device) {
+  const Lock lock(mutex_);
+  return devices_[size_t(device)].message;
+}
+
+int& Scheduler::shared_limit(int device, const void* function) {
+  constexpr int kDefault = 48 * 1024;
+  return devices_[size_t(device)].shared_limits.try_emplace(function, kDefault).first->second;
+}
+
+void Scheduler::run_in_background() {
+  Lock lock(mutex_);
+  while (!ending_) {
+    end_.wait_for(lock, std::chrono::milliseconds(20));
+    while (!ending_ && inside_ == 0 && steady_clock::now() - last_call_ > kSilence &&
+           step_anywhere(lock)) {
+    }
+  }
+}
+
+}  // namespace cuda_on_cpu
