@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include "runtime/core/arena.h"
 #include "runtime/core/device.h"
@@ -40,6 +41,9 @@ class Context {
   Stream& copy_stream() { return copy_; }
   Stream& comm_stream() { return comm_; }
 
+  /// What the backend keeps between operators: on a GPU the handle and plans of gemm.
+  std::shared_ptr<void>& backend() { return backend_; }
+
  private:
   Device device_;
   int threads_;
@@ -49,6 +53,7 @@ class Context {
   Stream compute_;
   Stream copy_;
   Stream comm_;
+  std::shared_ptr<void> backend_;  // goes before the streams that its work is on
 };
 
 }  // namespace tessera

@@ -3,6 +3,9 @@
 namespace tessera {
 
 void matmul(Context& ctx, Tensor c, Tensor a, Tensor b, MatmulOptions options) {
+  for (const Tensor& t : {c, a, b}) TESSERA_CHECK(t.device() == ctx.device());
+  TESSERA_CHECK(a.dtype() == ctx.activation_dtype() && b.dtype() == a.dtype());
+  TESSERA_CHECK(c.dtype() == a.dtype() || c.dtype() == DType::kF32);
   const int64_t depth = options.transpose_a ? a.rows() : a.cols();
   TESSERA_CHECK(c.rows() == (options.transpose_a ? a.cols() : a.rows()));
   TESSERA_CHECK(c.cols() == (options.transpose_b ? b.rows() : b.cols()));

@@ -1,5 +1,5 @@
-// The dense float32 matrix product of small trained matrices (LoRA's A and B, and their gradients).
-// Products with a frozen weight are in quant/frozen_matmul.h.
+// The dense matrix product of small trained matrices (LoRA's A and B, and their gradients), summed
+// in float32. Products with a frozen weight are in quant/frozen_matmul.h.
 #pragma once
 
 #include "runtime/core/context.h"
@@ -13,7 +13,8 @@ struct MatmulOptions {
   bool accumulate = false;   // c += instead of c =
 };
 
-/// c[M,N] (+)= a[M,K] * b[K,N]. Sums as cpu::gemm does.
+/// c[M,N] (+)= a[M,K] * b[K,N]. a and b of the activation dtype, c of it or float32. Sums as
+/// cpu::gemm or cuda::gemm does.
 void matmul(Context& ctx, Tensor c, Tensor a, Tensor b, MatmulOptions options);
 
 namespace cpu {
