@@ -1,7 +1,8 @@
 // Causal attention over packed samples, forward and backward, and over a cache for generation.
 // A token sees the tokens of its own sample up to itself, nothing of other samples; memory is
 // linear in the tokens. A sample's bits depend neither on the other samples nor on the thread
-// count. All tensors are float32; outputs are overwritten and must not overlap inputs.
+// count. Tensors are of the context's activation dtype, lse of float32; outputs are overwritten and
+// must not overlap inputs.
 #pragma once
 
 #include <cstdint>
@@ -46,12 +47,15 @@ struct AttentionDecode {
 
 /// out[N, H*D] = softmax(x, causal) v per head with logits x = scale * q k^T, capped if asked;
 /// lse[H, N] = the natural log of each row's sum of exp(x), which is what the backward needs. A NaN
-/// or +infinite logit makes its row NaN. Blockwise softmax of Dao et al., "FlashAttention-2",
-/// algorithm 1. Throws Error when the model's heads do not divide or are too wide.
+/// or +infinite logit makes its row NaN; what a row does not see it does not feel, save that a NaN
+/// or infinity in v may also reach rows shortly before it in its sample. Blockwise softmax of Dao et
+/// al., "FlashAttention-2", algorithm 1; on a GPU, probabilities of 16-bit types are rounded before
+/// they meet v. Throws Error when the model's heads do not divide or are too wide.
 void attention(Context& ctx, Tensor out, Tensor lse, const AttentionInput& in);
 
 /// The gradients of sum(dout * out) with out and lse as attention() wrote them (FlashAttention-2,
-/// algorithm 2, recomputing the probabilities).
+/// algorithm 2, recomputing the probabilities). NaN and infinities reach every gradient of what they
+/// took part in, and may reach others of their sample that lie near.
 void attention_backward(Context& ctx, const AttentionGrads& grads, Tensor dout, Tensor out,
                         Tensor lse, const AttentionInput& in);
 
