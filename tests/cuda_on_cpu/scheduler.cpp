@@ -64,8 +64,7 @@ uint64_t Scheduler::random() {
 }
 
 cudaStream_t Scheduler::create_stream(int device, unsigned flags) {
-  all_streams_.push_back(std::make_unique<CUstream_st>());
-  CUstream_st* const stream = all_streams_.back().get();
+  auto stream = std::make_shared<CUstream_st>();
   stream->device = device;
   stream->flags = flags;
   if (!spare_fibers_.empty()) {
@@ -73,15 +72,17 @@ cudaStream_t Scheduler::create_stream(int device, unsigned flags) {
     spare_fibers_.pop_back();
   }
   devices_[size_t(device)].streams.push_back(stream);
-  return stream;
+  return stream.get();
 }
 
 CUstream_st* Scheduler::stream_of(cudaStream_t handle, int current_device) {
   if (handle == nullptr || handle == cudaStreamLegacy) {
     return devices_[size_t(current_device)].default_stream;
   }
-  for (const auto& stream : all_streams_) {
-    if (stream.get() == handle) return stream->alive ? handle : nullptr;
+  for (const Device& device : devices_) {
+    for (const auto& stream : device.streams) {
+      if (stream.get() == handle) return stream->alive ? handle : nullptr;
+    }
   }
   return nullptr;
 }
@@ -93,12 +94,22 @@ void Scheduler::retire(CUstream_st& stream) {
 
 void Scheduler::forget_if_drained(CUstream_st& stream) {
   if (stream.alive || stream.busy || !stream.work.empty()) return;
-  std::erase(devices_[size_t(stream.device)].streams, &stream);
   if (stream.fiber.stack != nullptr) spare_fibers_.push_back(std::exchange(stream.fiber, {}));
+  auto& streams = devices_[size_t(stream.device)].streams;
+  const auto found = std::find_if(streams.begin(), streams.end(),
+                                  [&](const auto& s) { return s.get() == &stream; });
+  bury(std::move(*found));
+  streams.erase(found);
+}
+
+void Scheduler::bury(std::shared_ptr<void> handle) {
+  constexpr size_t kRemembered = 1000;
+  dead_.push_back(std::move(handle));
+  if (dead_.size() > kRemembered) dead_.pop_front();
 }
 
 cudaEvent_t Scheduler::create_event(int device, unsigned flags) {
-  auto event = std::make_unique<CUevent_st>();
+  auto event = std::make_shared<CUevent_st>();
   event->device = device;
   event->flags = flags;
   CUevent_st* const handle = event.get();
@@ -111,10 +122,8 @@ CUevent_st* Scheduler::event_of(cudaEvent_t handle) {
 }
 
 void Scheduler::destroy_event(CUevent_st* event) {
-  constexpr size_t kRemembered = 1000;
   event->fence = nullptr;
-  dead_events_.push_back(std::move(events_.extract(event).mapped()));
-  if (dead_events_.size() > kRemembered) dead_events_.pop_front();
+  bury(std::move(events_.extract(event).mapped()));
 }
 
 // The legacy default stream and the streams that block on it wait for each other.
@@ -125,7 +134,7 @@ void Scheduler::add_implicit_waits(const CUstream_st& stream, std::vector<FenceP
     if (&other != &stream && other.last != nullptr) waits.push_back(other.last);
   };
   if (&stream != device.default_stream) return add(*device.default_stream);
-  for (const CUstream_st* other : device.streams) {
+  for (const auto& other : device.streams) {
     if ((other->flags & cudaStreamNonBlocking) == 0) add(*other);
   }
 }
@@ -210,7 +219,7 @@ bool Scheduler::step_towards(Lock& lock, const FencePtr& fence) {
 }
 
 bool Scheduler::step_any(Lock& lock, int device) {
-  const std::vector<CUstream_st*> streams = devices_[size_t(device)].streams;
+  const std::vector<std::shared_ptr<CUstream_st>> streams = devices_[size_t(device)].streams;
   const size_t first = settings().streams == Streams::kRandom ? random() % streams.size() : 0;
   for (size_t i = 0; i < streams.size(); ++i) {
     CUstream_st& stream = *streams[(first + i) % streams.size()];
@@ -241,8 +250,8 @@ void Scheduler::wait(Lock& lock, const FencePtr& awaited) {
 }
 
 void Scheduler::wait_for_device(Lock& lock, int device) {
-  const std::vector<CUstream_st*> streams = devices_[size_t(device)].streams;
-  for (CUstream_st* stream : streams) wait(lock, stream->last);
+  const std::vector<std::shared_ptr<CUstream_st>> streams = devices_[size_t(device)].streams;
+  for (const auto& stream : streams) wait(lock, stream->last);
 }
 
 void Scheduler::nudge(Lock& lock, const FencePtr& fence) {
@@ -252,10 +261,9 @@ void Scheduler::nudge(Lock& lock, const FencePtr& fence) {
 
 void Scheduler::reset(int device) {
   Device& d = devices_[size_t(device)];
-  for (const auto& stream : all_streams_) {
-    if (stream->device == device && stream.get() != d.default_stream && stream->alive) {
-      retire(*stream);
-    }
+  const std::vector<std::shared_ptr<CUstream_st>> streams = d.streams;
+  for (const auto& stream : streams) {
+    if (stream->alive && stream.get() != d.default_stream) retire(*stream);
   }
   std::vector<CUevent_st*> events;
   for (const auto& [event, owner] : events_) {

@@ -80,7 +80,6 @@ class Scheduler {
   CUstream_st* stream_of(cudaStream_t handle, int current_device);
   cudaEvent_t create_event(int device, unsigned flags);
   CUevent_st* event_of(cudaEvent_t handle);
-  /// Stale handles stay known: memory is not used again for long.
   void destroy_event(CUevent_st* event);
   /// The handle is dead; what is queued still runs.
   void retire(CUstream_st& stream);
@@ -108,7 +107,7 @@ class Scheduler {
  private:
   struct Device {
     CUstream_st* default_stream = nullptr;
-    std::vector<CUstream_st*> streams;  // alive, or with work left
+    std::vector<std::shared_ptr<CUstream_st>> streams;  // alive, or with work left
     cudaError_t failure = cudaSuccess;
     std::string message;
     uint64_t launches = 0;
@@ -122,6 +121,7 @@ class Scheduler {
   bool step_anywhere(Lock& lock);
   void progress(Lock& lock, int device);
   void forget_if_drained(CUstream_st& stream);
+  void bury(std::shared_ptr<void> handle);
   void add_implicit_waits(const CUstream_st& stream, std::vector<FencePtr>& waits) const;
   void run_in_background();
   uint64_t random();
@@ -129,9 +129,9 @@ class Scheduler {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<Device> devices_;
-  std::vector<std::unique_ptr<CUstream_st>> all_streams_;  // never freed: stale handles are known
-  std::unordered_map<CUevent_st*, std::unique_ptr<CUevent_st>> events_;
-  std::deque<std::unique_ptr<CUevent_st>> dead_events_;
+  std::unordered_map<CUevent_st*, std::shared_ptr<CUevent_st>> events_;
+  // The addresses of the latest dead are not used again, so that a stale handle is known as such.
+  std::deque<std::shared_ptr<void>> dead_;
   std::vector<Fiber> spare_fibers_;
   uint64_t random_;
   std::chrono::steady_clock::time_point start_, last_call_;
