@@ -19,8 +19,8 @@ add_library(tessera_nccl INTERFACE)
 target_link_libraries(tessera_nccl INTERFACE NCCL::nccl)
 
 # No contraction, as everywhere; a spilled register is an error. fmt 9 gives up constexpr under nvcc
-# where its own code needs it.
-set(TESSERA_NVCC_OPTIONS -DFMT_USE_CONSTEXPR=1 -fmad=false -Xptxas=--warn-on-spills -Werror=all-warnings
+# where its own code needs it. Kernels may call the constexpr functions of the project.
+set(TESSERA_NVCC_OPTIONS -DFMT_USE_CONSTEXPR=1 --expt-relaxed-constexpr -fmad=false -Xptxas=--warn-on-spills -Werror=all-warnings
     -Xcompiler=-Wall,-Wextra,-Wno-unused-parameter,-fno-omit-frame-pointer)
 
 function(tessera_cuda_sources target)

@@ -1,5 +1,6 @@
-// SwiGLU, in float32. Unlike other backwards this one overwrites: it is the only consumer of what
-// it writes, and so the gradients can take the place of the saved gate and up.
+// SwiGLU of the context's activation dtype, computed in float32. Unlike other backwards this one
+// overwrites: it is the only consumer of what it writes, and so the gradients can take the place of
+// the saved gate and up.
 #pragma once
 
 #include "runtime/core/context.h"

@@ -5,7 +5,8 @@
 namespace tessera {
 
 void add(Context& ctx, Tensor y, Tensor x) {
-  TESSERA_CHECK(all_f32(ctx, {y, x}) && same_shape(y, x));
+  TESSERA_CHECK(all_f32(ctx, {y, x}) || all_activations(ctx, {y, x}));
+  TESSERA_CHECK(same_shape(y, x));
   if (ctx.measuring()) return;
   if constexpr (kHasCuda) {
     if (ctx.device().is_cuda()) return cuda::add(ctx, y, x);

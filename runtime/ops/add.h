@@ -1,4 +1,4 @@
-// The residual addition, in float32. Its backward is itself: a gradient is added where it flows.
+// The residual addition. Its backward is itself: a gradient is added where it flows.
 #pragma once
 
 #include "runtime/core/context.h"
@@ -6,7 +6,7 @@
 
 namespace tessera {
 
-/// y += x; both of one shape. x may be y.
+/// y += x; both of one shape, and float32 or of the context's activation dtype. x may be y.
 void add(Context& ctx, Tensor y, Tensor x);
 
 namespace cpu {

@@ -6,7 +6,7 @@ namespace tessera {
 namespace {
 
 void check_dropout(Context& ctx, const Tensor& y, const Tensor& x, const DropoutKey& key, float p) {
-  TESSERA_CHECK(all_f32(ctx, {y, x}) && same_shape(y, x) && x.numel() <= int64_t{1} << 42);
+  TESSERA_CHECK(all_activations(ctx, {y, x}) && same_shape(y, x) && x.numel() <= int64_t{1} << 42);
   TESSERA_CHECK(0.0f <= p && p < 1.0f);
   TESSERA_CHECK(key.step >> 32 == 0 && key.micro_batch >> 32 == 0);
   TESSERA_CHECK(key.layer >> 16 == 0 && key.site >> 8 == 0);

@@ -1,4 +1,5 @@
-// RMSNorm over the last dimension, in float32. The weight is frozen: there is no gradient for it.
+// RMSNorm over the last dimension, computed in float32. The weight is frozen: there is no gradient
+// for it. x, y and their gradients are of the context's activation dtype, rstd is float32.
 // The forward overwrites, the backward accumulates.
 #pragma once
 

@@ -24,7 +24,8 @@ float llama3_frequency(float frequency, const RopeScaling& s) {
 
 void check_rope(Context& ctx, const Tensor& x, const Tensor& positions, const Tensor& cos,
                 const Tensor& sin) {
-  TESSERA_CHECK(all_f32(ctx, {x, cos, sin}) && positions.dtype() == DType::kI32);
+  TESSERA_CHECK(all_activations(ctx, {x}) && all_f32(ctx, {cos, sin}));
+  TESSERA_CHECK(all_of(ctx, DType::kI32, {positions}));
   TESSERA_CHECK(cos.dims() == 2 && same_shape(cos, sin) && cos.cols() > 0);
   TESSERA_CHECK(x.rows() == positions.numel() && x.cols() % (2 * cos.cols()) == 0);
 }

@@ -1,5 +1,6 @@
 // Rotary position embedding in Hugging Face's layout: element i of a head turns with element
-// i + D/2 by an angle of position * frequency[i]. In place; the backward is the inverse turn.
+// i + D/2 by an angle of position * frequency[i]. In place; the backward is the inverse turn. Heads
+// are of the context's activation dtype, tables and arithmetic float32.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +28,8 @@ std::vector<float> rope_frequencies(int64_t head_dim, double theta, const RopeSc
 /// float32 product position * frequency, rounded once. The same bits on every machine.
 void rope_table(Tensor cos, Tensor sin, double theta, const RopeScaling& scaling);
 
-/// Turns x[N,H*D] in place; positions[N] i32 are rows of cos[P,D/2] and sin[P,D/2].
+/// Turns x[N,H*D] in place; positions[N] i32 are rows of cos[P,D/2] and sin[P,D/2] (a GPU
+/// does not check that).
 /// x1' = x1 cos - x2 sin, x2' = x2 cos + x1 sin for the two halves of each head.
 void rope(Context& ctx, Tensor x, Tensor positions, Tensor cos, Tensor sin);
 

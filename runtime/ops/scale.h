@@ -6,7 +6,7 @@
 
 namespace tessera {
 
-/// x *= factor, any shape, float32.
+/// x *= factor, any shape; float32 or of the context's activation dtype.
 void scale(Context& ctx, Tensor x, float factor);
 
 namespace cpu {

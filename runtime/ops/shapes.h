@@ -20,12 +20,23 @@ inline bool is_float(DType type) {
   return type == DType::kF32 || type == DType::kBF16 || type == DType::kF16;
 }
 
-/// All are float32 and lie where the context computes.
-inline bool all_f32(const Context& ctx, std::initializer_list<Tensor> tensors) {
+/// All are of `dtype` and lie where the context computes.
+inline bool all_of(const Context& ctx, DType dtype, std::initializer_list<Tensor> tensors) {
   for (const Tensor& t : tensors) {
-    if (t.dtype() != DType::kF32 || t.device() != ctx.device()) return false;
+    if (t.dtype() != dtype || t.device() != ctx.device()) return false;
   }
   return true;
+}
+inline bool all_f32(const Context& ctx, std::initializer_list<Tensor> tensors) {
+  return all_of(ctx, DType::kF32, tensors);
+}
+/// All are of the type that operators hand each other, and lie where the context computes.
+inline bool all_activations(const Context& ctx, std::initializer_list<Tensor> tensors) {
+  return all_of(ctx, ctx.activation_dtype(), tensors);
+}
+/// A weight in the type of its checkpoint.
+inline bool is_float_weight(const Context& ctx, const Tensor& w) {
+  return is_float(w.dtype()) && w.device() == ctx.device();
 }
 
 }  // namespace tessera
