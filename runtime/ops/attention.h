@@ -48,7 +48,7 @@ struct AttentionDecode {
 /// out[N, H*D] = softmax(x, causal) v per head with logits x = scale * q k^T, capped if asked;
 /// lse[H, N] = the natural log of each row's sum of exp(x), which is what the backward needs. A NaN
 /// or +infinite logit makes its row NaN; what a row does not see it does not feel, save that a NaN
-/// or infinity in v may also reach rows shortly before it in its sample. Blockwise softmax of Dao et
+/// or infinity in v may also reach rows of its sample that lie near it. Blockwise softmax of Dao et
 /// al., "FlashAttention-2", algorithm 1; on a GPU, probabilities of 16-bit types are rounded before
 /// they meet v. Throws Error when the model's heads do not divide or are too wide.
 void attention(Context& ctx, Tensor out, Tensor lse, const AttentionInput& in);

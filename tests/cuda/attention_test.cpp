@@ -156,5 +156,126 @@ INSTANTIATE_TEST_SUITE_P(
                                          Shape{2, 1, 64, {130}, 0, 1.5f},
                                          Shape{2, 1, 128, {140}, 70, 50.0f})));
 
+Floats rows_of(const Floats& v, int64_t cols, int64_t begin, int64_t end) {
+  return Floats(v.begin() + begin * cols, v.begin() + end * cols);
+}
+
+class CudaAttentionOfType : public ::testing::TestWithParam<DType> {
+ protected:
+  Case make(int64_t head_dim, const std::vector<int64_t>& lengths, float size = 1.0f) const {
+    return Case(GetParam(), {4, 2, head_dim, 1.0f / std::sqrt(float(head_dim))}, lengths, size);
+  }
+};
+INSTANTIATE_TEST_SUITE_P(All, CudaAttentionOfType,
+                         ::testing::Values(DType::kF32, DType::kBF16, DType::kF16));
+
+TEST_P(CudaAttentionOfType, SampleDoesNotFeelItsNeighbours) {
+  const Case packed = make(64, {37, 129, 64, 1});
+  const Result all = run_on_device(packed);
+  for (size_t s = 0; s + 1 < packed.starts.size(); ++s) {
+    const int32_t begin = packed.starts[s], end = packed.starts[s + 1];
+    Case one = packed;
+    one.starts = {0, end - begin};
+    for (Floats* v : {&one.q, &one.dout}) *v = rows_of(*v, packed.q_cols(), begin, end);
+    for (Floats* v : {&one.k, &one.v}) *v = rows_of(*v, packed.kv_cols(), begin, end);
+    const Result alone = run_on_device(one);
+    EXPECT_EQ(alone.out, rows_of(all.out, packed.q_cols(), begin, end)) << s;
+    EXPECT_EQ(alone.dq, rows_of(all.dq, packed.q_cols(), begin, end)) << s;
+    EXPECT_EQ(alone.dk, rows_of(all.dk, packed.kv_cols(), begin, end)) << s;
+    EXPECT_EQ(alone.dv, rows_of(all.dv, packed.kv_cols(), begin, end)) << s;
+    for (int64_t h = 0; h < packed.shape.heads; ++h) {
+      EXPECT_EQ(rows_of(alone.lse, end - begin, h, h + 1),
+                rows_of(all.lse, 1, h * packed.tokens() + begin, h * packed.tokens() + end));
+    }
+  }
+}
+
+TEST_P(CudaAttentionOfType, DecodeReturnsTheRowsOfTheWholeForward) {
+  for (const auto& [window, softcap] : {std::pair{int64_t{0}, 0.0f}, {50, 0.0f}, {0, 2.0f}}) {
+    for (int64_t head_dim : {40, 18}) {
+      Case c = make(head_dim, {205});
+      c.shape.window = window;
+      c.shape.softcap = softcap;
+      const Floats whole = run_on_device(c).out;
+      // The cache is longer than what was filled; the rest must not be read.
+      const int64_t capacity = 230;
+      Floats keys = c.k, values = c.v;
+      keys.resize(size_t(capacity * c.kv_cols()), kNan);
+      values.resize(keys.size(), kNan);
+      DeviceContext ctx(c.dtype);
+      const OnDevice k(c.dtype, {capacity, c.kv_cols()}, keys);
+      const OnDevice v(c.dtype, {capacity, c.kv_cols()}, values);
+      for (const auto& [first, count] :
+           {std::pair<int64_t, int64_t>{0, 1}, {63, 1}, {204, 1}, {60, 9}, {50, 140}, {7, 0}}) {
+        const OnDevice q(c.dtype, {count, c.q_cols()},
+                         rows_of(c.q, c.q_cols(), first, first + count));
+        const OnDevice out(c.dtype, {count, c.q_cols()}, Floats(size_t(count * c.q_cols()), kNan));
+        attention_decode(ctx, out, {q, k, v, first, c.shape});
+        EXPECT_EQ(out.values(ctx), rows_of(whole, c.q_cols(), first, first + count))
+            << first << ' ' << count;
+      }
+    }
+  }
+}
+
+TEST_P(CudaAttentionOfType, NanStaysVisibleAndInItsPlace) {
+  for (float softcap : {0.0f, 30.0f}) {
+    Case c = make(24, {100, 10});
+    c.shape.softcap = softcap;
+    const Result clean = run_on_device(c);
+    c.q[size_t(70 * c.q_cols())] = kNan;                                      // head 0 of row 70
+    c.k[size_t(105 * c.kv_cols())] = std::numeric_limits<float>::infinity();  // of either sign
+    const Result r = run_on_device(c);
+    for (int64_t i = 0; i < 105; ++i) {
+      for (int64_t col = 0; col < c.q_cols(); ++col) {
+        const size_t at = size_t(i * c.q_cols() + col);
+        const bool sees = i == 70 && col < 24;
+        EXPECT_EQ(std::isnan(r.out[at]), sees) << i << ' ' << col;
+        EXPECT_TRUE(sees || r.out[at] == clean.out[at]) << i << ' ' << col;
+      }
+    }
+    EXPECT_TRUE(std::isnan(r.out[size_t(105 * c.q_cols())]) || c.q[size_t(105 * c.q_cols())] < 0)
+        << "an infinite logit";
+    EXPECT_TRUE(std::isnan(r.dk[0])) << "row 70 sees key 0";
+    EXPECT_TRUE(std::isnan(r.dq[size_t(70 * c.q_cols())]));
+  }
+}
+
+TEST_P(CudaAttentionOfType, HugeLogitsStaySound) {
+  // Logits of up to 1e4, rounded to 2^-10 and more: p is off by as much.
+  const Case c = make(64, {150}, 30.0f);
+  const Result got = run_on_device(c), expected = run_on_cpu(c);
+  EXPECT_LT(error_of(got.out, expected.out), tolerance_of(c.dtype).out + 4e-3);
+  EXPECT_LT(error_of(got.lse, expected.lse), 1e-6);
+  EXPECT_LT(error_of(got.dv, expected.dv), tolerance_of(c.dtype).grad + 4e-3);
+}
+
+TEST(CudaAttentionScratch, IsPlannedByTheTokensAlone) {
+  const auto scratch_of = [](const std::vector<int32_t>& starts) {
+    Context ctx(testing::test_device(), 1, 0);
+    ctx.set_compute_dtype(DType::kBF16);
+    const auto shaped = [&](DType dtype, int64_t rows, int64_t cols) {
+      return Tensor(nullptr, dtype, {rows, cols}, ctx.device());
+    };
+    const Tensor wide = shaped(DType::kBF16, 300, 32), narrow = shaped(DType::kBF16, 300, 16);
+    const Tensor lse = shaped(DType::kF32, 2, 300);
+    const AttentionInput in{wide, narrow, narrow, starts, {2, 1, 16, 0.25f}};
+    attention(ctx, wide, lse, in);
+    attention_backward(ctx, {wide, narrow, narrow}, wide, wide, lse, in);
+    attention_decode(ctx, wide, {wide, narrow, narrow, 0, in.shape});
+    return ctx.scratch().high_water();
+  };
+  std::vector<int32_t> single(301);
+  std::iota(single.begin(), single.end(), 0);
+  EXPECT_EQ(scratch_of({0, 300}), scratch_of(single));
+}
+
+TEST(CudaAttentionScratch, HoldsATileForEveryToken) {
+  const Case c(DType::kF32, {1, 1, 8, 0.3f}, std::vector<int64_t>(70, 1));
+  const Result got = run_on_device(c), expected = run_on_cpu(c);
+  EXPECT_LT(error_of(got.out, expected.out), 1e-6);
+  EXPECT_LT(error_of(got.dv, expected.dv), 1e-6);
+}
+
 }  // namespace
 }  // namespace tessera
