@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "runtime/ops/shapes.h"
+
 namespace tessera {
 namespace {
 
@@ -25,11 +27,12 @@ void check_shape(const AttentionShape& shape) {
 }
 
 bool is_matrix(const Tensor& t, int64_t rows, int64_t cols) {
-  return t.dtype() == DType::kF32 && t.dims() == 2 && t.dim(0) == rows && t.dim(1) == cols;
+  return t.dims() == 2 && t.dim(0) == rows && t.dim(1) == cols;
 }
 
-void check_input(const AttentionInput& in) {
+void check_input(const Context& ctx, const AttentionInput& in) {
   check_shape(in.shape);
+  TESSERA_CHECK(all_activations(ctx, {in.q, in.k, in.v}));
   const int64_t tokens = in.q.rows();
   TESSERA_CHECK(is_matrix(in.q, tokens, in.shape.heads * in.shape.head_dim));
   TESSERA_CHECK(is_matrix(in.k, tokens, in.shape.kv_heads * in.shape.head_dim));
@@ -41,7 +44,8 @@ void check_input(const AttentionInput& in) {
 }  // namespace
 
 void attention(Context& ctx, Tensor out, Tensor lse, const AttentionInput& in) {
-  check_input(in);
+  check_input(ctx, in);
+  TESSERA_CHECK(all_activations(ctx, {out}) && all_f32(ctx, {lse}));
   TESSERA_CHECK(is_matrix(out, in.q.dim(0), in.q.dim(1)));
   TESSERA_CHECK(is_matrix(lse, in.shape.heads, in.q.dim(0)));
   if constexpr (kHasCuda) {
@@ -52,7 +56,9 @@ void attention(Context& ctx, Tensor out, Tensor lse, const AttentionInput& in) {
 
 void attention_backward(Context& ctx, const AttentionGrads& grads, Tensor dout, Tensor out,
                         Tensor lse, const AttentionInput& in) {
-  check_input(in);
+  check_input(ctx, in);
+  TESSERA_CHECK(all_activations(ctx, {grads.dq, grads.dk, grads.dv, dout, out}));
+  TESSERA_CHECK(all_f32(ctx, {lse}));
   TESSERA_CHECK(is_matrix(grads.dq, in.q.dim(0), in.q.dim(1)));
   TESSERA_CHECK(is_matrix(grads.dk, in.k.dim(0), in.k.dim(1)));
   TESSERA_CHECK(is_matrix(grads.dv, in.v.dim(0), in.v.dim(1)));
@@ -67,6 +73,7 @@ void attention_backward(Context& ctx, const AttentionGrads& grads, Tensor dout, 
 
 void attention_decode(Context& ctx, Tensor out, const AttentionDecode& in) {
   check_shape(in.shape);
+  TESSERA_CHECK(all_activations(ctx, {out, in.q, in.k, in.v}));
   const int64_t cols = in.shape.heads * in.shape.head_dim;
   const int64_t kv_cols = in.shape.kv_heads * in.shape.head_dim;
   TESSERA_CHECK(is_matrix(in.q, in.q.rows(), cols) && is_matrix(out, in.q.rows(), cols));
