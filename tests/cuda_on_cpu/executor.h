@@ -68,7 +68,7 @@ class Executor {
   using Complete = void (*)(Slot* slots, Executor& executor, Where where);
   Slot* meet(unsigned mask, const void* value, size_t bytes, Complete complete, Where where);
   /// Two addresses that alternate, for TSan.
-  void* meeting_tag(unsigned mask);
+  void* meeting_tag(unsigned mask, Where where);
   PendingCopies& pending_copies();
 
   unsigned current() const { return current_; }

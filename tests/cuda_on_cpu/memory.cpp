@@ -91,18 +91,34 @@ void Memory::register_host(int device, void* p, size_t bytes) {
 }
 
 bool Memory::release(void* p, Allocation::Kind kind) {
+  const std::optional<Allocation> allocation = find(p);
+  if (!detach(p, kind)) return false;
+  dispose(*allocation);
+  return true;
+}
+
+bool Memory::detach(void* p, Allocation::Kind kind) {
   const std::lock_guard lock(mutex_);
   const auto found = live_.find(static_cast<const char*>(p));
   if (found == live_.end() || found->second.kind != kind) return false;
-  const Allocation allocation = found->second;
+  if (kind == Allocation::Kind::kDevice) {
+    devices_[size_t(found->second.device)].used -= found->second.bytes;
+  }
   live_.erase(found);
-  give(allocation);
   return true;
+}
+
+void Memory::dispose(const Allocation& allocation) {
+#if defined(__SANITIZE_THREAD__)
+  // By the stream that frees it, which must not meet others at a lock.
+  if (allocation.on_device() && !settings().protect) return free(allocation.start - kGuard);
+#endif
+  const std::lock_guard lock(mutex_);
+  give(allocation);
 }
 
 void Memory::give(const Allocation& a) {
   if (a.kind == Allocation::Kind::kRegistered) return;
-  if (a.on_device()) devices_[size_t(a.device)].used -= a.bytes;
   if (a.on_device() && settings().protect) {
     mprotect(a.start, whole_pages(a.bytes), PROT_NONE);
     madvise(a.start, whole_pages(a.bytes), MADV_DONTNEED);
@@ -127,6 +143,7 @@ void Memory::release_device(int device) {
     const Allocation a = it->second;
     if (a.on_device() && a.device == device) {
       it = live_.erase(it);
+      devices_[size_t(device)].used -= a.bytes;
       give(a);
     } else {
       ++it;

@@ -39,6 +39,9 @@ class Memory {
   /// False where `p` is not the start of a live allocation of that kind. A write past its end is
   /// said by the next take_damage().
   bool release(void* p, Allocation::Kind kind);
+  /// The two halves of it: forgets the allocation, and gives its memory back.
+  bool detach(void* p, Allocation::Kind kind);
+  void dispose(const Allocation& allocation);
   void release_device(int device);
 
   /// The live allocation that `p` points into, or whose end it is.
@@ -71,7 +74,7 @@ class Memory {
     std::string damage;
   };
   char* take(int device, size_t bytes);
-  void give(const Allocation& allocation);
+  void give(const Allocation& allocation);  // with the lock held
   void check_guards(const Allocation& allocation);
   void check_freed(const Freed& freed);
   void set_access(const Allocation& allocation, bool accessible);

@@ -137,7 +137,7 @@ static __global__ void __launch_bounds__(kThreads) planted_scale(float* x, float
   if (i < n) x[i] *= factor;
 }
 
-constexpr int kCount = 1000;
+constexpr int kCount = 200;
 
 void scale(float* x, float factor, cudaStream_t stream) {
   EXPECT_EQ(launch_kernel(planted_scale, (kCount + kThreads - 1) / kThreads, kThreads, 0, stream, x,

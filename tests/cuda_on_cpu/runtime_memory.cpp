@@ -165,15 +165,14 @@ cudaError_t cudaFreeAsync(void* p, cudaStream_t handle) {
     const std::optional<Allocation> a = memory().find(p);
     if (!a || a->start != p || a->kind != Kind::kDevice) return cudaErrorInvalidValue;
     Work work;
-    const int device = stream->device;
-    work.operation = std::make_unique<Operation>([p, bytes = a->bytes] {
-      std::memset(p, 0xFF, bytes);
-      return Outcome::kDone;
-    });
-    work.finish = [p, device] {
-      if (memory().release(p, Kind::kDevice)) return;
+    work.before = [p, device = stream->device] {
+      if (memory().detach(p, Kind::kDevice)) return;
       scheduler().fail(device, cudaErrorIllegalAddress, "memory freed twice");
     };
+    work.operation = std::make_unique<Operation>([allocation = *a] {
+      memory().dispose(allocation);
+      return Outcome::kDone;
+    });
     c.scheduler.push(c.lock, *stream, std::move(work));
     return cudaSuccess;
   });

@@ -199,9 +199,7 @@ bool Scheduler::step(Lock& lock, CUstream_st& stream) {
   }
   same.fence->done = true;
   same.fence->milliseconds = now();
-  const std::function<void()> finish = std::move(same.finish);
   stream.work.pop_front();
-  if (finish) finish();
   forget_if_drained(stream);
   changed_.notify_all();
   return true;

@@ -42,7 +42,6 @@ struct Work {
   int opens = kAllDevices;       // whose memory it may touch
   std::function<void()> before;  // with the lock held; may fail the device
   FencePtr fence;
-  std::function<void()> finish;  // with the lock held, when it is done
 };
 
 }  // namespace cuda_on_cpu

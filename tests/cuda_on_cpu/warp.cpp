@@ -136,11 +136,9 @@ Slot* Executor::meet(unsigned mask, const void* value, size_t bytes, Complete co
   return slots;
 }
 
-void* Executor::meeting_tag(unsigned mask) {
-  for (Meeting& meeting : warps_[current_ / kLanes].meetings) {
-    if (meeting.mask == mask) return meeting.slots[meeting.parity];
-  }
-  return warps_[current_ / kLanes].meetings[0].slots[0];
+void* Executor::meeting_tag(unsigned mask, Where where) {
+  Meeting& meeting = meeting_of(mask, where);
+  return meeting.slots[meeting.parity];
 }
 
 PendingCopies& Executor::pending_copies() {
@@ -172,7 +170,7 @@ unsigned barrier_count(bool predicate, Where where) {
 
 void warp_barrier(unsigned mask, Where where) {
   Executor& executor = running();
-  void* const tag = executor.meeting_tag(mask);
+  void* const tag = executor.meeting_tag(mask, where);
   tsan_release(tag);
   executor.meet(mask, nullptr, 0, nullptr, where);
   tsan_acquire(tag);
