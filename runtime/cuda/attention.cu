@@ -1,32 +1,35 @@
 // The forward of attention, and attention to a cache.
 //
 // attention_forward (16-bit elements): FlashAttention-2, algorithm 1. A block of 4 warps owns 128
-// queries of one head, 32 a warp, and walks over the keys 64 at a time.
+// queries of one head, 32 a warp, and walks over the keys 32 at a time, in two stages of cp.async.
 // Roofline, per pair of a query and a key that sees it, D = 128: 4 D = 512 flops on tensor cores,
 // 0.25 cycles of an SM at the 2048 flops a cycle of an A100; one exp2, 0.06 cycles at 16 a cycle,
 // and some eight float instructions, 0.06 cycles at 128 a cycle. From shared memory a warp reads K
-// and V once, and Q again, for its 32 queries: (2 * 64 + 32) * 2 D bytes for 32 * 64 pairs, 20
-// bytes, 0.16 cycles at 128 bytes a cycle; with 16 queries a warp it would be 0.28 and the bound.
-// From device memory comes each K and V once for 128 queries. So tensor cores bound it, if two
-// warps a scheduler are there for the exponentials of one to run under the products of the other:
-// 128 threads of at most 255 registers (128 of them the output) and (128 + 64 + 64) rows, 68 KiB of
-// shared memory at D = 128, are two blocks an SM from sm_80 on.
-// One tile of K and one of V, not two: K of the next step is under way while this step's V is
-// worked on and the other way round, which is as much in flight as two stages of both at half the
-// memory.
+// and V, and Q again, for 32 * 32 pairs: 3 * 32 rows of 2 D bytes, 24 bytes a pair, 0.19 cycles at
+// 128 bytes a cycle; with 16 queries a warp it would be 0.31 and the bound. From device memory
+// comes each K and V once for 128 queries. So tensor cores bound it, if a scheduler has two warps,
+// one's exponentials under the other's products: 128 threads of at most 255 registers (128 of them
+// the output, 32 the scores: of 64 keys at a time they would not fit) and 128 + 2 * 2 * 32 rows, 68
+// KiB of shared memory, are two blocks an SM from sm_80 on; three at D = 64. At D = 256 the output
+// of 16 queries is 128 registers, and shared memory the bound. The one barrier a step leaves warps
+// free to drift apart by a step. The output is rescaled only where a maximum of the warp's rows has
+// moved, which is rare after the first steps.
 //
-// attention_forward_plain (float32, and widths without a tensor core kernel): a warp works on two
-// queries, a lane on one key. 2 D float instructions and 4 D bytes of shared memory a pair of the
-// row: shared memory bounds it. It is there to be right.
+// attention_forward_plain (float32, and rows that are not whole packs): a warp works on two
+// queries, a lane on one key. 2 D float instructions and 8 D bytes of shared memory a pair: shared
+// memory bounds it. It is there to be right.
 #include "runtime/cuda/attention_plain.h"
 #include "runtime/cuda/attention_tile.h"
 
 namespace tessera::cuda {
 namespace {
 
-constexpr int kQueryFragments = 2, kWarpQueries = 16 * kQueryFragments;
-constexpr int kQueries = kWarpQueries * kAttentionWarps;
 constexpr int kKeys = 32;
+/// Of a warp, in 16 rows: more would not leave registers for the output.
+template <int kDim>
+constexpr int kQueryFragments = kDim <= 128 ? 2 : 1;
+template <int kDim>
+constexpr int kQueries = 16 * kQueryFragments<kDim>* kAttentionWarps;
 constexpr int kPlainRows = 2 * kAttentionWarps, kPlainKeys = kWarp;
 
 template <class T>
@@ -43,28 +46,28 @@ __device__ int first_key(const AttentionArgs& args, int position, int keys) {
 }
 
 /// The running maximum (of logits in base 2), and a thread's part of the sum, of a warp's rows.
+template <int kM>
 struct RowStates {
-  float top[kQueryFragments][2];
-  float sum[kQueryFragments][2];
+  float top[kM][2];
+  float sum[kM][2];
 };
 
 /// Turns products into exp2(logit - maximum) and brings sums and output to the new maxima.
-template <int kDim>
-__device__ void softmax_step(float (&s)[kQueryFragments][kKeys / 8][4],
-                             float (&out)[kQueryFragments][kDim / 8][4], RowStates& rows,
-                             const AttentionArgs& args, int query, int key) {
+template <int kM, int kColumns>
+__device__ void softmax_step(float (&s)[kM][kKeys / 8][4], float (&out)[kM][kColumns][4],
+                             RowStates<kM>& rows, const AttentionArgs& args, int query, int key) {
   const int lane = int(threadIdx.x) % kWarp;
   if (args.softcap > 0) {
 #pragma unroll
-    for (int m = 0; m < kQueryFragments; ++m)
+    for (int m = 0; m < kM; ++m)
 #pragma unroll
       for (int n = 0; n < kKeys / 8; ++n)
 #pragma unroll
         for (int e = 0; e < 4; ++e) s[m][n][e] = args.logit(s[m][n][e]);
   }
-  if (!args.sees(query, key + kKeys - 1) || !args.sees(query + kWarpQueries - 1, key)) {
+  if (!args.sees(query, key + kKeys - 1) || !args.sees(query + 16 * kM - 1, key)) {
 #pragma unroll
-    for (int i = 0; i < 2 * kQueryFragments; ++i) {
+    for (int i = 0; i < 2 * kM; ++i) {
       const int m = i / 2, half = i % 2;
       const int last = query - key + 16 * m + 8 * half + lane / 4 - lane % 4 * 2;
 #pragma unroll
@@ -77,7 +80,7 @@ __device__ void softmax_step(float (&s)[kQueryFragments][kKeys / 8][4],
   }
   const float to_base_2 = args.softcap > 0 ? kLog2E : args.scale * kLog2E;
 #pragma unroll
-  for (int m = 0; m < kQueryFragments; ++m)
+  for (int m = 0; m < kM; ++m)
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float top = kMinusInfinity;
@@ -103,7 +106,7 @@ __device__ void softmax_step(float (&s)[kQueryFragments][kKeys / 8][4],
       rows.sum[m][half] = sum;
       if (!__any_sync(kAllLanes, factor != 1.0f)) continue;
 #pragma unroll
-      for (int n = 0; n < kDim / 8; ++n) {
+      for (int n = 0; n < kColumns; ++n) {
         out[m][n][2 * half] *= factor;
         out[m][n][2 * half + 1] *= factor;
       }
@@ -113,14 +116,14 @@ __device__ void softmax_step(float (&s)[kQueryFragments][kKeys / 8][4],
 template <int kDim, class T>
 static __global__ void __launch_bounds__(kAttentionThreads)
     attention_forward(ForwardOperands<T> operands, AttentionArgs args) {
-  constexpr int kPitch = kTilePitch<kDim>;
+  constexpr int kPitch = kTilePitch<kDim>, kM = kQueryFragments<kDim>, kRows = kQueries<kDim>;
   DYN_SHARED(T, shared);
   T* const q_rows = shared;
-  T* const stages = q_rows + kQueries * kPitch;  // two of keys and values
-  const int lane = int(threadIdx.x) % kWarp, warp_row = int(threadIdx.x) / kWarp * kWarpQueries;
+  T* const stages = q_rows + kRows * kPitch;  // two of keys and values
+  const int lane = int(threadIdx.x) % kWarp, warp_row = int(threadIdx.x) / kWarp * 16 * kM;
   const int head = int(blockIdx.x) % args.heads;
-  const AttentionTile tile = args.tile(int(blockIdx.x) / args.heads, kQueries);
-  const int rows = min(kQueries, tile.end - tile.position), keys_end = tile.position + rows;
+  const AttentionTile tile = args.tile(int(blockIdx.x) / args.heads, kRows);
+  const int rows = min(kRows, tile.end - tile.position), keys_end = tile.position + rows;
   const int64_t kv_at = tile.begin * args.kv_stride + head / args.group * args.head_dim;
   const int64_t q_at = tile.row * args.q_stride + head * args.head_dim;
   const auto copy_stage = [&](int key) {
@@ -132,36 +135,36 @@ static __global__ void __launch_bounds__(kAttentionThreads)
     cp_async_commit();
   };
 
-  float out[kQueryFragments][kDim / 8][4] = {};
-  RowStates states;
+  float out[kM][kDim / 8][4] = {};
+  RowStates<kM> states;
 #pragma unroll
-  for (int i = 0; i < 2 * kQueryFragments; ++i) {
+  for (int i = 0; i < 2 * kM; ++i) {
     states.top[i / 2][i % 2] = kMinusInfinity;
     states.sum[i / 2][i % 2] = 0.0f;
   }
   const int query = tile.position + warp_row;  // the warp's first
   int key = first_key(args, tile.position, kKeys);
-  copy_rows<kDim, kQueries>(q_rows, operands.q + q_at, args.q_stride, rows, args.head_dim);
+  copy_rows<kDim, kRows>(q_rows, operands.q + q_at, args.q_stride, rows, args.head_dim);
   copy_stage(key);
   for (; key < keys_end; key += kKeys) {
     cp_async_wait<0>();
     __syncthreads();  // this stage is there, and nobody works on the other any more
     if (key + kKeys < keys_end) copy_stage(key + kKeys);
-    if (warp_row >= rows || key >= query + kWarpQueries || key + kKeys <= query - args.window + 1) {
+    if (warp_row >= rows || key >= query + 16 * kM || key + kKeys <= query - args.window + 1) {
       continue;
     }
     const T* const k_rows = stages + key / kKeys % 2 * (2 * kKeys * kPitch);
-    float s[kQueryFragments][kKeys / 8][4] = {};
+    float s[kM][kKeys / 8][4] = {};
     multiply_rows<kDim>(s, q_rows + warp_row * kPitch, k_rows);
-    softmax_step<kDim>(s, out, states, args, query, key);
-    uint32_t weights[kQueryFragments][kKeys / 16][4];
+    softmax_step(s, out, states, args, query, key);
+    uint32_t weights[kM][kKeys / 16][4];
 #pragma unroll
-    for (int m = 0; m < kQueryFragments; ++m) to_weights<T, kKeys / 8>(weights[m], s[m]);
+    for (int m = 0; m < kM; ++m) to_weights<T, kKeys / 8>(weights[m], s[m]);
     multiply_weights<kDim>(out, weights, k_rows + kKeys * kPitch);
   }
 
 #pragma unroll
-  for (int m = 0; m < kQueryFragments; ++m) {
+  for (int m = 0; m < kM; ++m) {
     const int first = warp_row + 16 * m;
     float factor[2];
 #pragma unroll
@@ -243,16 +246,15 @@ void launch_forward(Context& ctx, const ForwardOperands<T>& operands, AttentionA
                     Tiles&& tiles) {
   const auto grid = [&](int rows) { return dim3(unsigned(tiles(args, rows) * args.heads)); };
   if constexpr (!std::is_same_v<T, float>) {
-    const bool done =
-        packs_fit<T>(args.head_dim, {operands.q, operands.k, operands.v, operands.out}) &&
-        with_padded_dim(args.head_dim, [&](auto dim) {
-          constexpr int kDim = decltype(dim)::value;
-          const size_t shared = (kQueries + 4 * kKeys) * kTilePitch<kDim> * sizeof(T);
-          const dim3 blocks = grid(kQueries);
-          launch(ctx, "attention_forward", attention_forward<kDim, T>,
-                 {blocks, dim3(kAttentionThreads), shared}, operands, args);
-        });
-    if (done) return;
+    if (packs_fit<T>(args.head_dim, {operands.q, operands.k, operands.v, operands.out})) {
+      return with_padded_dim(args.head_dim, [&](auto dim) {
+        constexpr int kDim = decltype(dim)::value;
+        const size_t shared = (kQueries<kDim> + 4 * kKeys) * kTilePitch<kDim> * sizeof(T);
+        const dim3 blocks = grid(kQueries<kDim>);
+        launch(ctx, "attention_forward", attention_forward<kDim, T>,
+               {blocks, dim3(kAttentionThreads), shared}, operands, args);
+      });
+    }
   }
   const size_t shared = PlainTile::bytes(kPlainRows + 2 * kPlainKeys, args.head_dim) +
                         kPlainRows * kPlainKeys * sizeof(float);

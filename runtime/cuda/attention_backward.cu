@@ -1,10 +1,10 @@
 // The backward of attention: FlashAttention-2, algorithm 2, without atomics, so that every sum has
-// one order. Probabilities are computed twice: attention_backward<kOfKeys> owns a tile of keys and
-// walks over the queries of its group's heads for dk and dv, attention_backward<!kOfKeys> owns
-// queries and walks over keys for dq. That is 7 products of tiles instead of 5; adding dq up
+// one order. Probabilities are computed twice: one launch owns tiles of keys and walks over the
+// queries of its group's heads for dk and dv, one owns queries and walks over keys for dq. That is
+// 7 products of tiles instead of 5 (8 at D = 256, where dk and dv have a launch each); adding dq up
 // in order would instead chain the blocks of a row of tiles, or keep a copy of dq per tile of keys.
 //
-// Both are one kernel: a warp owns 16 rows of two operands (k and v, or q and dout), and 32 rows of
+// All are one kernel: a warp owns 16 rows of two operands (k and v, or q and dout), and 32 rows of
 // the other two stream by in two stages. The products of own and streaming rows are scores and dp;
 // whichever way round, they leave the tensor cores in the very registers in which the next product
 // takes its left operand, so that neither passes through shared memory.
@@ -13,21 +13,26 @@
 // bytes for 32 * 16 pairs, 80 bytes, 0.63 cycles at 128 bytes a cycle; dq takes 6 D flops, 0.38
 // cycles, and reads 64 bytes, 0.5 cycles. Shared memory bounds both, by a quarter and a third; with
 // 32 rows a warp it would not, but the sums of dk and dv alone would be 256 registers a thread.
-// exp2 is 0.06 cycles. 64 own rows and 2 * 32 streaming ones of two operands are 68 KiB at D = 128:
-// two blocks of 4 warps an SM from sm_80 on.
+// exp2 is 0.06 cycles. 2 * 64 own rows and 2 * 2 * 32 streaming ones are 68 KiB at D = 128: two
+// blocks of 4 warps an SM from sm_80 on. At D = 256, 16 rows stream at a time, so that 99 KiB do.
 //
 // attention_delta reads out and dout once and is bound by device memory; it runs 8 lanes a row of a
-// head, so that a warp's loads are 4 * 128 bytes. attention_backward_plain (float32, and widths
-// without a tensor core kernel) is bound by shared memory: 4 bytes a multiplication.
+// head, so that a warp's loads are 4 * 128 bytes. attention_backward_plain (float32, and rows that
+// are not whole packs) is bound by shared memory: 4 bytes a multiplication.
 #include "runtime/cuda/attention_plain.h"
 #include "runtime/cuda/attention_tile.h"
 
 namespace tessera::cuda {
 namespace {
 
-constexpr int kOwnRows = 16 * kAttentionWarps, kStreamRows = 32;
+constexpr int kOwnRows = 16 * kAttentionWarps;
+template <int kDim>
+constexpr int kStreamRows = kDim <= 128 ? 32 : 16;
 constexpr int kPlainOwnRows = 2 * kAttentionWarps, kPlainStreamRows = kWarp;
 constexpr int kDeltaLanes = 8;
+
+/// What a kernel computes: with one owner of queries, or with one or two of keys.
+enum class Gradient { kQueries, kKeysAndValues, kKeys, kValues };
 
 /// Of kernels that own queries: own is (q, dout), stream (k, v), grads (dq, -); of those that own
 /// keys: own is (k, v), stream (q, dout), grads (dk, dv).
@@ -82,7 +87,7 @@ struct StreamSteps {
 };
 
 /// A query's lse, which for a query that is not there hides every key, and delta.
-struct Statistics {
+struct alignas(8) Statistics {
   float lse, delta;
 };
 template <class T, bool kOfKeys>
@@ -137,33 +142,47 @@ static __global__ void __launch_bounds__(kAttentionThreads)
   if (lane == 0 && row < rows) delta[row % heads * (rows / heads) + row / heads] = sum;
 }
 
-template <int kDim, bool kOfKeys, class T>
-static __global__ void __launch_bounds__(kAttentionThreads, kDim <= (kOfKeys ? 64 : 96) ? 3 : 2)
+/// Blocks that an SM is to have the registers for; shared memory has room for so many.
+template <int kDim, Gradient kGradient>
+constexpr int kMinBlocks = kDim <= 64                                      ? 3
+                           : kDim <= 96 && kGradient == Gradient::kQueries ? 3
+                                                                           : 2;
+
+template <int kDim, Gradient kGradient, class T>
+static __global__ void __launch_bounds__(kAttentionThreads, (kMinBlocks<kDim, kGradient>))
     attention_backward(BackwardOperands<T> operands, AttentionArgs args) {
-  constexpr int kPitch = kTilePitch<kDim>, kStage = 2 * kStreamRows * kPitch;
+  constexpr bool kOfKeys = kGradient != Gradient::kQueries;
+  constexpr bool kWantsDs = kGradient != Gradient::kValues;
+  constexpr int kSums = kGradient == Gradient::kKeysAndValues ? 2 : 1;
+  constexpr int kRows = kStreamRows<kDim>;
+  constexpr int kPitch = kTilePitch<kDim>, kStage = 2 * kRows * kPitch;
   DYN_SHARED(T, shared);
   T* const own = shared;
   T* const stages = own + 2 * kOwnRows * kPitch;
-  float* const statistics = reinterpret_cast<float*>(stages + 2 * kStage);  // of streaming queries
-  const StreamSteps<kOfKeys> steps(args, kOwnRows, kStreamRows);
+  const StreamSteps<kOfKeys> steps(args, kOwnRows, kRows);
   const int lane = int(threadIdx.x) % kWarp, warp_row = int(threadIdx.x) / kWarp * 16;
   const int own_position = steps.tile.position + warp_row;
   const auto copy_stage = [&](int step) {
-    T* const to = stages + step % 2 * kStage;
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      copy_rows<kDim, kStreamRows>(to + i * kStreamRows * kPitch,
-                                   operands.stream[i] + steps.stream_at(step),
-                                   steps.stream_stride(), steps.rows_at(step), args.head_dim);
+      copy_rows<kDim, kRows>(stages + step % 2 * kStage + i * kRows * kPitch,
+                             operands.stream[i] + steps.stream_at(step), steps.stream_stride(),
+                             steps.rows_at(step), args.head_dim);
     }
     cp_async_commit();
   };
-  // Thread t brings lse or delta of one query of a step.
-  const bool brings = kOfKeys && threadIdx.x < 2 * kStreamRows;
-  const auto load_statistic = [&](int step) {
-    const int position = steps.position_at(step) + int(threadIdx.x) % kStreamRows;
-    const Statistics s = load_statistics(operands, steps, step, position, steps.last);
-    return threadIdx.x < kStreamRows ? s.lse * kLog2E : s.delta;
+  // Of a streaming query, in the padding of its row; thread t brings those of row t.
+  const auto statistics_of = [&](int step, int row) -> Statistics& {
+    return *reinterpret_cast<Statistics*>(stages + step % 2 * kStage + row * kPitch + kDim);
+  };
+  const bool brings = kOfKeys && threadIdx.x < kRows;
+  const auto load_row = [&](int step, int position, int end) {
+    Statistics row = load_statistics(operands, steps, step, position, end);
+    row.lse *= kLog2E;
+    return row;
+  };
+  const auto load_streaming = [&](int step) {
+    return load_row(step, steps.position_at(step) + int(threadIdx.x), steps.last);
   };
 
   Statistics own_rows[2];
@@ -172,67 +191,66 @@ static __global__ void __launch_bounds__(kAttentionThreads, kDim <= (kOfKeys ? 6
     copy_rows<kDim, kOwnRows>(own + i * kOwnRows * kPitch, operands.own[i] + steps.own_at(),
                               steps.own_stride(), steps.rows, args.head_dim);
     if constexpr (!kOfKeys) {
-      own_rows[i] = load_statistics(operands, steps, 0, own_position + lane / 4 + 8 * i,
-                                    steps.tile.position + steps.rows);
-      own_rows[i].lse *= kLog2E;
+      own_rows[i] = load_row(0, own_position + lane / 4 + 8 * i, steps.tile.end);
     }
   }
   copy_stage(0);
-  if (brings) statistics[threadIdx.x] = load_statistic(0);
+  if (brings) statistics_of(0, int(threadIdx.x)) = load_streaming(0);
 
-  float grads[kOfKeys ? 2 : 1][1][kDim / 8][4] = {};
+  float sums[kSums][1][kDim / 8][4] = {};
   const int count = steps.count();
   for (int step = 0; step < count; ++step) {
     cp_async_wait<0>();
     __syncthreads();  // this stage is there, and nobody works on the other any more
-    float next = 0.0f;
+    Statistics next{};
     if (step + 1 < count) {
       copy_stage(step + 1);
-      if (brings) next = load_statistic(step + 1);
+      if (brings) next = load_streaming(step + 1);
     }
     const T* const stream = stages + step % 2 * kStage;
-    const float* const of_stream = statistics + step % 2 * 2 * kStreamRows;
     const int position = steps.position_at(step);
     const int query = kOfKeys ? position : own_position, key = kOfKeys ? own_position : position;
-    constexpr int kQueries = kOfKeys ? kStreamRows : 16, kKeys = kOfKeys ? 16 : kStreamRows;
+    constexpr int kQueries = kOfKeys ? kRows : 16, kKeys = kOfKeys ? 16 : kRows;
     if (warp_row < steps.rows && key < query + kQueries && key + kKeys > query - args.window + 1) {
-      float p[1][kStreamRows / 8][4] = {}, ds[1][kStreamRows / 8][4] = {};
+      float p[1][kRows / 8][4] = {}, ds[1][kRows / 8][4] = {};
       multiply_rows<kDim>(p, own + warp_row * kPitch, stream);
-      multiply_rows<kDim>(ds, own + (kOwnRows + warp_row) * kPitch, stream + kStreamRows * kPitch);
+      if constexpr (kWantsDs) {
+        multiply_rows<kDim>(ds, own + (kOwnRows + warp_row) * kPitch, stream + kRows * kPitch);
+      }
       const bool all = args.sees(query, key + kKeys - 1) && args.sees(query + kQueries - 1, key);
 #pragma unroll
-      for (int n = 0; n < kStreamRows / 8; ++n) {
+      for (int n = 0; n < kRows / 8; ++n) {
 #pragma unroll
         for (int e = 0; e < 4; ++e) {
           const int own_row = lane / 4 + e / 2 * 8, stream_row = 8 * n + lane % 4 * 2 + e % 2;
-          const Statistics row =
-              kOfKeys ? Statistics{of_stream[stream_row], of_stream[kStreamRows + stream_row]}
-                      : own_rows[e / 2];
+          const Statistics row = kOfKeys ? statistics_of(step, stream_row) : own_rows[e / 2];
           PairGradient pair = pair_gradient(args, p[0][n][e], ds[0][n][e], row);
-          const int apart =
-              kOfKeys ? query - key + stream_row - own_row : query - key + own_row - stream_row;
+          const int apart = query - key + (kOfKeys ? stream_row - own_row : own_row - stream_row);
           if (!all && !args.sees(apart, 0)) pair = {0.0f, 0.0f};
           p[0][n][e] = pair.p;
           ds[0][n][e] = pair.ds;
         }
       }
-      uint32_t weights[1][kStreamRows / 16][4];
-      to_weights<T, kStreamRows / 8>(weights[0], ds[0]);
-      multiply_weights<kDim>(grads[0], weights, stream);
-      if constexpr (kOfKeys) {
-        to_weights<T, kStreamRows / 8>(weights[0], p[0]);
-        multiply_weights<kDim>(grads[1], weights, stream + kStreamRows * kPitch);
+      uint32_t weights[1][kRows / 16][4];
+      if constexpr (kWantsDs) {
+        to_weights<T, kRows / 8>(weights[0], ds[0]);
+        multiply_weights<kDim>(sums[0], weights, stream);
+      }
+      if constexpr (kSums == 2 || !kWantsDs) {
+        to_weights<T, kRows / 8>(weights[0], p[0]);
+        multiply_weights<kDim>(sums[kSums - 1], weights, stream + kRows * kPitch);
       }
     }
-    if (brings) statistics[(step + 1) % 2 * 2 * kStreamRows + threadIdx.x] = next;
+    if (brings) statistics_of(step + 1, int(threadIdx.x)) = next;
   }
 
   const int64_t at = steps.own_at() + warp_row * steps.own_stride();
 #pragma unroll
-  for (int i = 0; i < (kOfKeys ? 2 : 1); ++i) {
-    const float factor = i == 0 ? args.scale : 1.0f;
-    store_rows<kDim>(operands.grads[i] + at, steps.own_stride(), steps.rows - warp_row,
-                     args.head_dim, own + (i * kOwnRows + warp_row) * kPitch, grads[i][0],
+  for (int i = 0; i < kSums; ++i) {
+    const int grad = kWantsDs ? i : 1;
+    const float factor = grad == 0 ? args.scale : 1.0f;
+    store_rows<kDim>(operands.grads[grad] + at, steps.own_stride(), steps.rows - warp_row,
+                     args.head_dim, own + (i * kOwnRows + warp_row) * kPitch, sums[i][0],
                      {factor, factor});
   }
 }
@@ -292,25 +310,36 @@ static __global__ void __launch_bounds__(kAttentionThreads, 4)
   }
 }
 
-/// Starts the kernel for `tiles(rows)`: how many tiles of so many rows there are.
+template <int kDim, Gradient kGradient, class T>
+void launch_tiles(Context& ctx, const BackwardOperands<T>& operands, const AttentionArgs& args,
+                  dim3 grid) {
+  const size_t shared = (2 * kOwnRows + 4 * kStreamRows<kDim>)*kTilePitch<kDim> * sizeof(T);
+  launch(ctx, "attention_backward", attention_backward<kDim, kGradient, T>,
+         {grid, dim3(kAttentionThreads), shared}, operands, args);
+}
+
+/// Starts the kernels for `tiles(rows)`: how many tiles of so many rows there are.
 template <bool kOfKeys, class T, class Tiles>
 void launch_backward(Context& ctx, const BackwardOperands<T>& operands, AttentionArgs args,
                      Tiles&& tiles) {
   const int heads = kOfKeys ? args.heads / args.group : args.heads;
   const auto grid = [&](int rows) { return dim3(unsigned(tiles(args, rows) * heads)); };
   if constexpr (!std::is_same_v<T, float>) {
-    const bool done =
-        packs_fit<T>(args.head_dim, {operands.own[0], operands.own[1], operands.stream[0],
-                                     operands.stream[1], operands.grads[0], operands.grads[1]}) &&
-        with_padded_dim(args.head_dim, [&](auto dim) {
-          constexpr int kDim = decltype(dim)::value;
-          const size_t shared = (2 * kOwnRows + 4 * kStreamRows) * kTilePitch<kDim> * sizeof(T) +
-                                4 * kStreamRows * sizeof(float);
-          const dim3 blocks = grid(kOwnRows);
-          launch(ctx, "attention_backward", attention_backward<kDim, kOfKeys, T>,
-                 {blocks, dim3(kAttentionThreads), shared}, operands, args);
-        });
-    if (done) return;
+    if (packs_fit<T>(args.head_dim, {operands.own[0], operands.own[1], operands.stream[0],
+                                     operands.stream[1], operands.grads[0], operands.grads[1]})) {
+      const dim3 blocks = grid(kOwnRows);
+      return with_padded_dim(args.head_dim, [&](auto dim) {
+        constexpr int kDim = decltype(dim)::value;
+        if constexpr (!kOfKeys) {
+          launch_tiles<kDim, Gradient::kQueries>(ctx, operands, args, blocks);
+        } else if constexpr (kDim <= 128) {
+          launch_tiles<kDim, Gradient::kKeysAndValues>(ctx, operands, args, blocks);
+        } else {
+          launch_tiles<kDim, Gradient::kKeys>(ctx, operands, args, blocks);
+          launch_tiles<kDim, Gradient::kValues>(ctx, operands, args, blocks);
+        }
+      });
+    }
   }
   const size_t shared = PlainTile::bytes(2 * (kPlainOwnRows + kPlainStreamRows), args.head_dim) +
                         2 * kPlainOwnRows * kPlainStreamRows * sizeof(float);

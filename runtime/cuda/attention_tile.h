@@ -103,9 +103,9 @@ inline const AttentionTile* upload_tiles(Context& ctx, Tensor table,
 }
 
 /// Calls f(integral_constant) with the smallest width of the tensor core kernels that holds rows of
-/// head_dim elements, padded with zeros; false if there is none.
+/// head_dim elements, padded with zeros.
 template <class F>
-bool with_padded_dim(int64_t head_dim, F&& f) {
+void with_padded_dim(int64_t head_dim, F&& f) {
   if (head_dim <= 64) {
     f(std::integral_constant<int, 64>{});
   } else if (head_dim <= 80) {
@@ -115,9 +115,8 @@ bool with_padded_dim(int64_t head_dim, F&& f) {
   } else if (head_dim <= 128) {
     f(std::integral_constant<int, 128>{});
   } else {
-    return false;
+    f(std::integral_constant<int, 256>{});
   }
-  return true;
 }
 
 /// Elements from row to row of a head in shared memory.
@@ -129,7 +128,9 @@ inline constexpr int kTilePitch = kDim + 8;
 template <int kDim, int kRows, class T>
 __device__ void copy_rows(T* to, const T* from, int64_t stride, int valid, int head_dim) {
   // A power of two of threads a row, so that all that changes from step to step is the row.
-  constexpr int kPacks = kDim / Pack<T>::kSize, kRowThreads = kPacks <= 8 ? 8 : 16;
+  constexpr int kPacks = kDim / Pack<T>::kSize, kRowThreads = kPacks <= 8    ? 8
+                                                              : kPacks <= 16 ? 16
+                                                                             : 32;
   constexpr int kStep = kAttentionThreads / kRowThreads;
   static_assert(kPacks <= kRowThreads && kRows % kStep == 0);
   const int first = int(threadIdx.x) / kRowThreads;

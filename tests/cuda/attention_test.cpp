@@ -145,16 +145,16 @@ TEST_P(CudaAttention, AgreesWithTheCpu) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, CudaAttention,
-    ::testing::Combine(::testing::Values(DType::kF32, DType::kBF16, DType::kF16),
-                       ::testing::Values(Shape{1, 1, 64, {1}}, Shape{2, 1, 64, {17, 2, 63}},
-                                         Shape{8, 2, 64, {64, 0, 65}}, Shape{1, 1, 64, {300}},
-                                         Shape{4, 4, 80, {129, 1}}, Shape{2, 1, 96, {127, 33}},
-                                         Shape{2, 1, 128, {129, 64}}, Shape{4, 1, 16, {70}},
-                                         Shape{2, 2, 72, {40}}, Shape{2, 1, 20, {66}},
-                                         Shape{2, 1, 256, {70, 5}}, Shape{2, 1, 64, {200, 30}, 1},
-                                         Shape{2, 1, 64, {200, 30}, 65}, Shape{2, 2, 80, {150}, 32},
-                                         Shape{2, 1, 64, {130}, 0, 1.5f},
-                                         Shape{2, 1, 128, {140}, 70, 50.0f})));
+    ::testing::Combine(
+        ::testing::Values(DType::kF32, DType::kBF16, DType::kF16),
+        ::testing::Values(Shape{1, 1, 64, {1}}, Shape{2, 1, 64, {17, 2, 63}},
+                          Shape{8, 2, 64, {64, 0, 65}}, Shape{1, 1, 64, {300}},
+                          Shape{4, 4, 80, {129, 1}}, Shape{2, 1, 96, {127, 33}},
+                          Shape{2, 1, 128, {129, 64}}, Shape{4, 1, 16, {70}}, Shape{2, 2, 72, {40}},
+                          Shape{2, 1, 20, {66}}, Shape{2, 1, 256, {70, 5}},
+                          Shape{2, 1, 200, {100}, 0, 30.0f}, Shape{2, 1, 64, {200, 30}, 1},
+                          Shape{2, 1, 64, {200, 30}, 65}, Shape{2, 2, 80, {150}, 32},
+                          Shape{2, 1, 64, {130}, 0, 1.5f}, Shape{2, 1, 128, {140}, 70, 50.0f})));
 
 Floats rows_of(const Floats& v, int64_t cols, int64_t begin, int64_t end) {
   return Floats(v.begin() + begin * cols, v.begin() + end * cols);
