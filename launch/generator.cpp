@@ -63,7 +63,7 @@ class Run {
         capacity_(cache_capacity(prompts, decoder.config(), options.max_new_tokens)),
         slots_(size_t(slots_for(prompts, decoder.config(), capacity_, options.most_together))),
         prefill_(std::min(options.prefill_tokens, capacity_)),
-        cache_(decoder.config(), int64_t(slots_.size()), capacity_),
+        cache_(decoder.make_cache(int64_t(slots_.size()), capacity_)),
         sampler_(options.sampler) {
     // At most prefill_ tokens of prompts, and a token of every sequence that reads none.
     decoder_.plan_steps(prefill_ + int64_t(slots_.size()) - 1, cache_);
@@ -76,10 +76,10 @@ class Run {
       gather_feeds();
       if (feeds_.empty()) return true;
       if (StopSignals::received()) return false;
-      const Tensor logits = decoder_.step(cache_, feeds_);
+      const std::vector<float> logits = decoder_.step(cache_, feeds_);
+      const size_t vocab = logits.size() / feeds_.size();
       for (size_t i = 0; i < feeds_.size(); ++i) {
-        const int64_t row = int64_t(i);
-        advance(feeds_[i].sequence, logits.slice(row, row + 1).span<const float>());
+        advance(feeds_[i].sequence, std::span(logits).subspan(i * vocab, vocab));
       }
     }
   }

@@ -35,11 +35,10 @@ std::string BaseChoice::describe() const {
 }
 
 LoadedModel::LoadedModel(Context& ctx, const std::string& path, const BaseChoice& choice,
-                         Placement placement, Console& console)
+                         lora::Placement placement, Console& console)
     : checkpoint_(lora::Checkpoint::open(path)) {
-  base_ = std::make_unique<lora::BaseWeights>(config(),
-                                              choice.apply(lora::checkpoint_format(checkpoint_)),
-                                              placement.world, placement.sharding);
+  base_ = std::make_unique<lora::BaseWeights>(
+      ctx, config(), choice.apply(lora::checkpoint_format(checkpoint_)), placement);
   fingerprint_ =
       lora::load_base(ctx, checkpoint_, *base_, placement.world, [&](int64_t done, int64_t total) {
         console.live(fmt::format("loading {}: tensor {}/{}", path, done, total));

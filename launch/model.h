@@ -28,18 +28,12 @@ struct BaseChoice {
   std::string describe() const;  // "NF4, double-quantized, blocks of 64"
 };
 
-/// Who holds the base together.
-struct Placement {
-  parallel::Communicator& world;
-  parallel::Sharding sharding;
-};
-
 class LoadedModel {
  public:
   /// Opens and loads, with progress on the console. `path`: a Hugging Face folder or a .gguf file.
   /// Collective over `world`, which outlives the model.
-  LoadedModel(Context& ctx, const std::string& path, const BaseChoice& choice, Placement placement,
-              Console& console);
+  LoadedModel(Context& ctx, const std::string& path, const BaseChoice& choice,
+              lora::Placement placement, Console& console);
 
   const lora::DecoderConfig& config() const { return checkpoint_.config(); }
   const lora::Checkpoint& checkpoint() const { return checkpoint_; }

@@ -55,8 +55,8 @@ size_t RankMemory::peak() const {
 MemoryModel::MemoryModel(PlanInput input)
     : input_(std::move(input)),
       ctx_(Device::cpu(), 1, 0),
-      base_(input_.model, input_.format),
-      adapters_(lora::AdapterSet::shapes(input_.model, input_.adapter)),
+      base_(input_.model, input_.format, ctx_.device()),
+      adapters_(lora::AdapterSet::shapes(input_.model, input_.adapter, ctx_.device())),
       scheduler_(ctx_, base_.store()),
       decoder_(ctx_, base_, scheduler_, &adapters_),
       elements_(adapters_.size()),
@@ -103,7 +103,7 @@ parallel::GradientTree::ExchangeBytes MemoryModel::exchange(int rank) const {
 RankMemory MemoryModel::rank(int rank, parallel::Sharding sharding,
                              const lora::Decoder::Memory& memory) const {
   const Group group = group_of(rank, sharding);
-  const parallel::Sharding outer = lora::outer_sharding(sharding);
+  const parallel::Sharding outer = lora::outer_sharding(sharding, ctx_.device());
   const Group outer_group = group_of(rank, outer);
   const size_t blob = base_.layout().bytes;
   const bool in_place = group.members == 1 || sharding.mode == parallel::Sharding::Mode::kHost;

@@ -65,7 +65,7 @@ void print_banner(Console& console, const Config& config, const RunPlan& plan, c
       fmt::format("compute  {}; {} threads", describe_compute(ctx.compute_dtype()), ctx.threads()));
   console.line(fmt::format(
       "adapter  r {}, alpha {}, {} trainable parameters", config.lora_r, config.lora_alpha,
-      format_count(lora::AdapterSet::shapes(c, plan.input.adapter).trainable())));
+      format_count(lora::AdapterSet::shapes(c, plan.input.adapter, ctx.device()).trainable())));
   console.line(fmt::format("data     {} rows to train on ({} tokens, {} supervised), {} held out{}",
                            format_count(int64_t(data.training.size())),
                            format_count(data.counts.tokens), format_count(data.counts.supervised),

@@ -10,7 +10,7 @@
 namespace tessera::launch {
 
 TrainingStep::TrainingStep(Parts parts, const Config& config)
-    : parts_(parts), config_(config), tree_(parts.adapters.size(), parts.world) {
+    : parts_(parts), config_(config), tree_(parts.ctx, parts.adapters.size(), parts.world) {
   // Backward's shapes are those of real gradients, also where memory is only measured.
   tree_.begin_step({0, 1});
   parts_.adapters.set_gradient_buffer(tree_.leaf());
@@ -45,7 +45,7 @@ double TrainingStep::forward_backward(int64_t step, const std::vector<lora::Batc
     losses.push_back(
         parts_.decoder.forward(batch, {uint64_t(step), uint64_t(mine.first + i)}, scale));
     parts_.decoder.backward(batch);
-    tree_.push(parts_.ctx);
+    tree_.push();
   }
   parts_.world.set_phase(fmt::format("step {}, exchange of losses", step + 1));
   const std::vector<double> all = gather_dealt(parts_.world, losses, total);
@@ -74,11 +74,11 @@ TrainingStep::Gradients TrainingStep::reduce(int64_t step, int64_t micro_batches
   const optim::ElementRange range = parts_.optimizer.range();
   std::span<const float> mine;
   if (config_.reduction == Reduction::kFast) {
-    mine = tree_.reduce_fast(parts_.ctx).subspan(range.begin, range.size());
+    mine = tree_.reduce_fast().subspan(range.begin, range.size());
   } else if (config_.optimizer_sharding) {
-    mine = tree_.reduce_slice(parts_.ctx, micro_batches).first(range.size());
+    mine = tree_.reduce_slice(micro_batches).first(range.size());
   } else {
-    mine = tree_.reduce(parts_.ctx, micro_batches);
+    mine = tree_.reduce(micro_batches);
   }
   std::vector<float> sums = optim::chunk_sums(parts_.ctx, mine);
   if (config_.optimizer_sharding) sums = gather_chunk_sums(std::move(sums));
@@ -101,10 +101,11 @@ std::vector<float> TrainingStep::gather_chunk_sums(std::vector<float> mine) {
 
 void TrainingStep::update(const Gradients& gradients, double rate) {
   const optim::ElementRange range = parts_.optimizer.range();
-  const std::span<float> params = parts_.adapters.params().subspan(range.begin, range.size());
+  const std::span<float> params =
+      parts_.adapters.device_params().subspan(range.begin, range.size());
   parts_.optimizer.step(parts_.ctx, params, gradients.mine, rate,
                         optim::clip_factor(gradients.norm, config_.max_grad_norm));
-  if (config_.optimizer_sharding) tree_.gather_slices(params, parts_.adapters.params());
+  if (config_.optimizer_sharding) tree_.gather_slices(params, parts_.adapters.device_params());
 }
 
 }  // namespace tessera::launch

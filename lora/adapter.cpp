@@ -7,6 +7,7 @@
 
 #include "runtime/core/error.h"
 #include "runtime/core/philox.h"
+#include "runtime/ops/transfer.h"
 
 namespace tessera::lora {
 
@@ -96,11 +97,11 @@ size_t flat_size(std::span<const Segment> segments) {
   return (end + kAlignment - 1) / kAlignment * kAlignment;
 }
 
-AdapterSet::AdapterSet(const DecoderConfig& config, AdapterOptions options)
-    : AdapterSet(config, std::move(options), true) {}
+AdapterSet::AdapterSet(const DecoderConfig& config, AdapterOptions options, Device device)
+    : AdapterSet(config, std::move(options), device, Memory::kReal) {}
 
-AdapterSet AdapterSet::shapes(const DecoderConfig& config, AdapterOptions options) {
-  AdapterSet set(config, std::move(options), false);
+AdapterSet AdapterSet::shapes(const DecoderConfig& config, AdapterOptions options, Device device) {
+  AdapterSet set(config, std::move(options), device, Memory::kNone);
   for (Adapter& adapter : set.adapters_) {
     adapter.da = adapter.a;
     adapter.db = adapter.b;
@@ -108,8 +109,9 @@ AdapterSet AdapterSet::shapes(const DecoderConfig& config, AdapterOptions option
   return set;
 }
 
-AdapterSet::AdapterSet(const DecoderConfig& config, AdapterOptions options, bool with_memory)
-    : options_(std::move(options)) {
+AdapterSet::AdapterSet(const DecoderConfig& config, AdapterOptions options, Device device,
+                       Memory memory)
+    : options_(std::move(options)), device_(device) {
   check_adapter_options(options_);
   std::ranges::sort(options_.targets);
   const auto repeated = std::ranges::unique(options_.targets);
@@ -117,11 +119,16 @@ AdapterSet::AdapterSet(const DecoderConfig& config, AdapterOptions options, bool
 
   segments_ = adapter_segments(config, options_);
   size_ = flat_size(segments_);
-  if (with_memory) params_ = Buffer::host(size_ * sizeof(float));
+  if (memory == Memory::kReal) {
+    const size_t bytes = size_ * sizeof(float);
+    host_ = Buffer::host(bytes);
+    if (device.is_cuda()) gpu_ = Buffer::on(device, bytes);
+    device_params_ = device.is_cuda() ? gpu_.as<float>() : host_.as<float>();
+  }
   adapters_.resize(size_t(config.layers) * kAllSites.size());
   const auto view = [&](const Segment& segment) {
-    float* data = with_memory ? params().data() + segment.offset : nullptr;
-    return Tensor(data, DType::kF32, {segment.rows, segment.cols});
+    float* data = device_params_ ? device_params_ + segment.offset : nullptr;
+    return Tensor(data, DType::kF32, {segment.rows, segment.cols}, device);
   };
   size_t next = 0;
   for (int64_t layer = 0; layer < config.layers; ++layer) {
@@ -144,14 +151,30 @@ int64_t AdapterSet::trainable() const {
 void AdapterSet::set_gradient_buffer(std::span<float> grads) {
   TESSERA_CHECK(grads.size() == size_);
   const auto beside = [&](const Tensor& param) {
-    const std::ptrdiff_t offset = param.data<float>() - params_.as<float>();
-    return Tensor(grads.data() + offset, DType::kF32, {param.dim(0), param.dim(1)});
+    const std::ptrdiff_t offset = param.data<float>() - device_params_;
+    return Tensor(grads.data() + offset, DType::kF32, {param.dim(0), param.dim(1)}, device_);
   };
   for (Adapter& adapter : adapters_) {
     if (!adapter.a) continue;
     adapter.da = beside(adapter.a);
     adapter.db = beside(adapter.b);
   }
+}
+
+std::span<float> AdapterSet::in_host(const Tensor& param) {
+  return params().subspan(size_t(param.data<float>() - device_params_), size_t(param.numel()));
+}
+
+void AdapterSet::to_device(Context& ctx) {
+  if (!device_.is_cuda()) return;
+  copy_bytes(ctx, gpu_.data(), host_.data(), gpu_.size());
+  ctx.compute_stream().synchronize();
+}
+
+void AdapterSet::to_host(Context& ctx) {
+  if (!device_.is_cuda()) return;
+  copy_bytes(ctx, host_.data(), gpu_.data(), gpu_.size());
+  ctx.compute_stream().synchronize();
 }
 
 const Adapter* AdapterSet::find(int64_t layer, Site site) const {
@@ -164,8 +187,8 @@ void AdapterSet::init(uint64_t seed) {
   const PhiloxKey key{{uint32_t(seed), uint32_t(seed >> 32)}};
   for (size_t i = 0; i < adapters_.size(); ++i) {
     if (!adapters_[i].a) continue;
-    std::ranges::fill(adapters_[i].b.span<float>(), 0.0f);
-    const std::span<float> a = adapters_[i].a.span<float>();
+    std::ranges::fill(in_host(adapters_[i].b), 0.0f);
+    const std::span<float> a = in_host(adapters_[i].a);
     const float bound = float(1.0 / std::sqrt(double(adapters_[i].a.cols())));
     for (size_t begin = 0; begin < a.size(); begin += 4) {
       const uint64_t draw = begin / 4;

@@ -14,6 +14,7 @@
 
 #include "lora/decoder/config.h"
 #include "runtime/core/buffer.h"
+#include "runtime/core/context.h"
 #include "runtime/core/tensor.h"
 
 namespace tessera::lora {
@@ -82,9 +83,9 @@ class AdapterSet {
   static constexpr size_t kAlignment = 256;
 
   /// All parameters zero, which is no adapter; see init(). Error as check_adapter_options().
-  AdapterSet(const DecoderConfig& config, AdapterOptions options);
+  AdapterSet(const DecoderConfig& config, AdapterOptions options, Device device = Device::cpu());
   /// Shapes only, gradients included, without memory: for planning.
-  static AdapterSet shapes(const DecoderConfig& config, AdapterOptions options);
+  static AdapterSet shapes(const DecoderConfig& config, AdapterOptions options, Device device);
 
   const AdapterOptions& options() const { return options_; }
   const std::vector<Segment>& segments() const { return segments_; }
@@ -93,10 +94,16 @@ class AdapterSet {
 
   /// Elements of the flat buffer, padding included.
   size_t size() const { return size_; }
-  std::span<float> params() { return {params_.as<float>(), size_}; }
-  std::span<const float> params() const { return {params_.as<float>(), size_}; }
+  /// The parameters in host memory: on the CPU those that are trained, on a GPU a copy of them.
+  std::span<float> params() { return {host_.as<float>(), size_}; }
+  std::span<const float> params() const { return {host_.as<float>(), size_}; }
+  /// Those that are trained, on the device; not for the host to read.
+  std::span<float> device_params() { return {device_params_, size_}; }
+  /// Makes the trained parameters what params() holds, or the other way. Waits. Nothing on the CPU.
+  void to_device(Context& ctx);
+  void to_host(Context& ctx);
 
-  /// Binds every da and db to `grads` (size() elements, in the layout of params()), which must live
+  /// Binds every da and db to `grads` (size() elements on the device, as params()), which must live
   /// until the next call. Pointers from find() stay valid.
   void set_gradient_buffer(std::span<float> grads);
 
@@ -105,18 +112,24 @@ class AdapterSet {
 
   /// PEFT's initial values (torch's kaiming_uniform_ with a = sqrt(5)): A uniform in
   /// [-1/sqrt(in), 1/sqrt(in)), B zero. A pure function of the seed, the layer, the site and the
-  /// index in A, so neither other targets nor the number of layers change it.
+  /// index in A, so neither other targets nor the number of layers change it. Sets params().
   void init(uint64_t seed);
 
  private:
-  AdapterSet(const DecoderConfig& config, AdapterOptions options, bool with_memory);
+  std::span<float> in_host(const Tensor& param);
+
+  enum class Memory { kReal, kNone };
+  AdapterSet(const DecoderConfig& config, AdapterOptions options, Device device, Memory memory);
 
   AdapterOptions options_;
   std::vector<Segment> segments_;
   std::vector<Adapter>
       adapters_;  // layer * kAllSites.size() + site; empty tensors where untargeted
+  Device device_;
   size_t size_;
-  Buffer params_;
+  Buffer host_;
+  Buffer gpu_;
+  float* device_params_ = nullptr;  // in one of the two
 };
 
 }  // namespace tessera::lora

@@ -4,6 +4,7 @@
 
 #include "parallel/gradient_tree.h"
 #include "runtime/core/error.h"
+#include "runtime/ops/transfer.h"
 
 namespace tessera::parallel {
 
@@ -56,7 +57,7 @@ size_t most_of(std::span<const Pieces> pieces) {
 void GradientTree::reserve_exchange(ExchangeBytes bytes) {
   if (exchange_.size() < bytes.all()) {
     exchange_ = Buffer();
-    exchange_ = Buffer::host(bytes.all());
+    exchange_ = Buffer::on(ctx_.device(), bytes.all());
   }
   staging_ = {exchange_.as<float>(), bytes.staging / sizeof(float)};
   received_ = {staging_.data() + staging_.size(), (bytes.in_node + bytes.between) / sizeof(float)};
@@ -78,7 +79,7 @@ void GradientTree::exchange(Communicator& group, std::span<const Pieces> pieces_
                    {std::as_writable_bytes(into.first(into.size() - received_.size())), in});
 }
 
-std::vector<Pieces> GradientTree::combine_in_node(Context& ctx, int64_t total) {
+std::vector<Pieces> GradientTree::combine_in_node(int64_t total) {
   const auto all = pieces_of_ranks(node() * grid_.members, grid_.members, ranks(), total);
   const size_t of_a_node = slice_ * size_t(grid_.members);
   std::vector<Pieces> combined;
@@ -92,7 +93,7 @@ std::vector<Pieces> GradientTree::combine_in_node(Context& ctx, int64_t total) {
                received);
     }
     std::ranges::sort(received, {}, &GradientPiece::start);
-    combined.push_back(join_pieces(ctx, received));
+    combined.push_back(join_pieces(ctx_, received));
   }
   return combined;
 }
@@ -105,7 +106,7 @@ Pieces GradientTree::exchange_between_nodes(std::span<const Pieces> mine, int64_
     if (p < all[size_t(node())].size()) {
       slices = mine.empty() ? pieces_[p].values : staging_;
       for (size_t k = 0; k < mine.size(); ++k) {
-        std::ranges::copy(mine[k][p].values, staging_.begin() + ptrdiff_t(k * slice_));
+        copy(staging_.subspan(k * slice_, slice_), mine[k][p].values);
       }
     }
     exchange(*of_nodes_, all, p, slices, received);
@@ -114,19 +115,23 @@ Pieces GradientTree::exchange_between_nodes(std::span<const Pieces> mine, int64_
   return received;
 }
 
-std::span<float> GradientTree::reduce_slice(Context& ctx, int64_t total) {
+std::span<float> GradientTree::reduce_slice(int64_t total) {
   TESSERA_CHECK(pushed_ == range_.count);
-  if (ranks() == 1) return sum_ = combine_pieces(ctx, pieces_, total);
+  if (ranks() == 1) return sum_ = combine_pieces(ctx_, pieces_, total);
   reserve_exchange(exchange_bytes(elements_, grid_, node(), total));
   std::vector<Pieces> of_node;
-  if (of_node_) of_node = combine_in_node(ctx, total);
+  if (of_node_) of_node = combine_in_node(total);
   const Pieces pieces = of_nodes_ ? exchange_between_nodes(of_node, total) : of_node[0];
-  return sum_ = combine_pieces(ctx, pieces, total);
+  return sum_ = combine_pieces(ctx_, pieces, total);
+}
+
+void GradientTree::copy(std::span<float> to, std::span<const float> from) {
+  copy_bytes(ctx_, to.data(), from.data(), from.size_bytes());
 }
 
 void GradientTree::gather_all(std::span<const float> mine, std::span<float> all) {
   if (!of_node_ || !of_nodes_) {
-    return world_.all_gather(std::as_bytes(mine), std::as_writable_bytes(all));
+    return all_->all_gather(std::as_bytes(mine), std::as_writable_bytes(all));
   }
   // Every slice crosses to another node once, to the same member there, which passes it on.
   if (staging_.empty()) reserve_exchange(gather_bytes(elements_, grid_));
@@ -149,10 +154,10 @@ std::span<const float> GradientTree::gather() {
 void GradientTree::gather_slices(std::span<const float> slice, std::span<float> all) {
   TESSERA_CHECK(slice.size() <= slice_ && all.size() == elements_);
   const std::span<float> padded = pieces_.empty() ? take_buffer() : pieces_[0].values;
-  const std::span<float> mine = padded.subspan(slice_ * size_t(world_.rank()), slice_);
-  std::ranges::copy(slice, mine.begin());
-  gather_all(mine, padded);
-  std::ranges::copy(padded.first(elements_), all.begin());
+  const std::span<float> mine = padded.subspan(slice_ * size_t(rank_), slice_);
+  copy(mine.first(slice.size()), slice);
+  if (ranks() > 1) gather_all(mine, padded);
+  copy(all, padded.first(elements_));
 }
 
 GradientTree::ExchangeBytes GradientTree::exchange_bytes(size_t elements, NodeGrid grid, int node,

@@ -3,22 +3,22 @@
 #include <algorithm>
 #include <bit>
 
+#include "parallel/device_group.h"
 #include "runtime/core/error.h"
-#include "runtime/cpu/parallel.h"
+#include "runtime/ops/add.h"
+#include "runtime/ops/rows.h"
 
 namespace tessera::parallel {
 
 namespace {
 
+Tensor tensor_of(Context& ctx, std::span<const float> values) {
+  return Tensor(const_cast<float*>(values.data()), DType::kF32, {int64_t(values.size())},
+                ctx.device());
+}
+
 void add(Context& ctx, std::span<float> to, std::span<const float> from) {
-  TESSERA_CHECK(to.size() == from.size());
-  constexpr size_t kTaskElements = 65536;
-  const int64_t tasks = int64_t((to.size() + kTaskElements - 1) / kTaskElements);
-  cpu::parallel_for(ctx.threads(), tasks, [&](int64_t task) {
-    const size_t begin = size_t(task) * kTaskElements;
-    const size_t end = std::min(begin + kTaskElements, to.size());
-    for (size_t i = begin; i < end; ++i) to[i] += from[i];
-  });
+  tessera::add(ctx, tensor_of(ctx, to), tensor_of(ctx, from));
 }
 
 bool are_siblings(const GradientPiece& left, const GradientPiece& right) {
@@ -102,13 +102,19 @@ size_t slice_elements(size_t elements, int ranks) {
   return (elements + unit - 1) / unit * kSliceUnit;
 }
 
-GradientTree::GradientTree(size_t elements, Communicator& world)
-    : elements_(elements),
-      world_(world),
+GradientTree::GradientTree(Context& ctx, size_t elements, Communicator& world)
+    : ctx_(ctx),
+      elements_(elements),
+      rank_(world.rank()),
       grid_(node_grid(gather_values(world, world.node()))),
       slice_(slice_elements(elements, world.size())) {
-  if (grid_.members > 1) of_node_ = world.split(node());
-  if (grid_.nodes > 1) of_nodes_ = world.split(world.rank() % grid_.members);
+  if (world.size() == 1) return;
+  const auto split = [&](int colour) {
+    return device_group(world.split(colour), ctx, ctx.compute_stream());
+  };
+  all_ = split(0);
+  if (grid_.members > 1) of_node_ = split(node());
+  if (grid_.nodes > 1) of_nodes_ = split(rank_ % grid_.members);
 }
 
 void GradientTree::begin_step(MicroBatchRange range) {
@@ -126,7 +132,7 @@ void GradientTree::begin_step(MicroBatchRange range) {
 std::span<float> GradientTree::take_buffer() {
   const size_t elements = slice_ * size_t(ranks());
   if (free_.empty()) {
-    buffers_.push_back(Buffer::host(elements * sizeof(float)));
+    buffers_.push_back(Buffer::on(ctx_.device(), elements * sizeof(float)));
     free_.emplace_back(buffers_.back().as<float>(), elements);
   }
   const std::span<float> buffer = free_.back();
@@ -138,30 +144,30 @@ std::span<float> GradientTree::leaf() {
   TESSERA_CHECK(pushed_ < range_.count);
   if (leaf_.empty()) {
     leaf_ = take_buffer();
-    std::ranges::fill(leaf_, 0.0f);
+    fill_zero(ctx_, tensor_of(ctx_, leaf_));
   }
   return leaf_.first(elements_);
 }
 
-void GradientTree::push(Context& ctx) {
+void GradientTree::push() {
   TESSERA_CHECK(!leaf_.empty());
   pieces_.push_back({range_.first + pushed_, 1, leaf_});
   leaf_ = {};
   ++pushed_;
-  join_siblings(ctx, pieces_, [&](std::span<float> values) { free_.push_back(values); });
+  join_siblings(ctx_, pieces_, [&](std::span<float> values) { free_.push_back(values); });
 }
 
-std::span<const float> GradientTree::reduce_fast(Context& ctx) {
+std::span<const float> GradientTree::reduce_fast() {
   TESSERA_CHECK(pushed_ == range_.count);
   if (pieces_.empty()) {
     pieces_.push_back({0, 1, take_buffer()});
-    std::ranges::fill(pieces_[0].values, 0.0f);
+    fill_zero(ctx_, tensor_of(ctx_, pieces_[0].values));
   }
   const std::span<float> sum = pieces_[0].values.first(elements_);
   for (const GradientPiece& piece : std::span(pieces_).subspan(1)) {
-    add(ctx, sum, piece.values.first(elements_));
+    add(ctx_, sum, piece.values.first(elements_));
   }
-  world_.all_reduce(sum);
+  if (all_) all_->all_reduce(sum);
   return sum;
 }
 

@@ -73,9 +73,9 @@ NodeGrid node_grid(std::span<const int> nodes);
 /// micro-batch, and what the exchange needs, and keeps them from step to step.
 class GradientTree {
  public:
-  /// For steps over gradients of `elements` elements, summed over the ranks of `world`, which
-  /// outlives it. Collective.
-  GradientTree(size_t elements, Communicator& world);
+  /// For steps over gradients of `elements` elements, in memory of the context's device, summed
+  /// over the ranks of `world`. Both outlive it. Collective.
+  GradientTree(Context& ctx, size_t elements, Communicator& world);
 
   /// Forgets the current step; this rank's micro-batches are [first, first + count).
   void begin_step(MicroBatchRange range);
@@ -84,21 +84,21 @@ class GradientTree {
   /// push(); asked for again before that, it is the same buffer with what was added to it.
   std::span<float> leaf();
   /// The leaf is finished. Joins subtrees as soon as they are siblings.
-  void push(Context& ctx);
+  void push();
 
   /// This rank's slice of the sum over all `total` micro-batches of the step, which were dealt as
   /// micro_batches_of() deals them. Collective; all of this rank's micro-batches must have been
   /// pushed. Valid until gather() or begin_step(). Elements past the last are zero.
-  std::span<float> reduce_slice(Context& ctx, int64_t total);
+  std::span<float> reduce_slice(int64_t total);
   /// The whole sum from the slices of all ranks, the same bits on each. Collective.
   std::span<const float> gather();
   /// Both: the sum over all `total` micro-batches, the same bits on every rank.
-  std::span<const float> reduce(Context& ctx, int64_t total) {
-    reduce_slice(ctx, total);
+  std::span<const float> reduce(int64_t total) {
+    reduce_slice(total);
     return gather();
   }
   /// The whole sum by one all-reduce, whose bits depend on the ranks: instead of the two above.
-  std::span<const float> reduce_fast(Context& ctx);
+  std::span<const float> reduce_fast();
   /// Makes every rank's `slice` (as reduce_slice() cuts them, without what lies past the end) one
   /// whole in `all`, of which it may be a part. After the exchange of a step. Collective.
   void gather_slices(std::span<const float> slice, std::span<float> all);
@@ -106,7 +106,7 @@ class GradientTree {
   /// The finished subtrees of this rank, in order: pieces_of() what has been pushed.
   std::span<const GradientPiece> pieces() const { return pieces_; }
 
-  /// Host memory that the tree holds, in bytes.
+  /// Memory that the tree holds, in bytes.
   size_t bytes() const;
   /// What it will hold of rank `rank`'s own gradients in steps of at most `total` micro-batches.
   static size_t buffer_bytes(size_t elements, int rank, int ranks, int64_t total);
@@ -129,19 +129,22 @@ class GradientTree {
                 std::span<const float> mine, Pieces& to);
   /// The pieces of this node, of which this rank keeps the slices of the ranks that are the same
   /// member of their node: element k of the result is for node k.
-  std::vector<Pieces> combine_in_node(Context& ctx, int64_t total);
+  std::vector<Pieces> combine_in_node(int64_t total);
   /// All nodes' pieces, this rank's slice of each.
   Pieces exchange_between_nodes(std::span<const Pieces> mine, int64_t total);
   /// The slices of all ranks in rank order into `all`.
   void gather_all(std::span<const float> mine, std::span<float> all);
+  void copy(std::span<float> to, std::span<const float> from);
   std::span<float> take_buffer();
   void reserve_exchange(ExchangeBytes bytes);
   int ranks() const { return grid_.ranks(); }
-  int node() const { return world_.rank() / grid_.members; }
+  int node() const { return rank_ / grid_.members; }
 
+  Context& ctx_;
   size_t elements_;
-  Communicator& world_;
+  int rank_;
   NodeGrid grid_;
+  std::unique_ptr<Communicator> all_;       // all ranks; these are over memory of the device
   std::unique_ptr<Communicator> of_node_;   // the members of this node
   std::unique_ptr<Communicator> of_nodes_;  // the same member of every node
   size_t slice_;

@@ -76,7 +76,7 @@ LayerLease LayerScheduler::acquire(int64_t layer) {
   Slot* slot = find(layer);
   if (!slot) slot = &start_gather(layer);
   const auto begin = std::chrono::steady_clock::now();
-  slot->ready.wait();
+  ctx_.compute_stream().wait(slot->ready);
   waited_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   slot->leased = true;
   const auto ahead = std::find_if(visits_.begin() + ptrdiff_t(next_visit_), visits_.end(),
@@ -105,8 +105,9 @@ LayerScheduler::Slot* LayerScheduler::find(int64_t layer) {
 LayerScheduler::Slot& LayerScheduler::start_gather(int64_t layer) {
   const auto slot = std::ranges::find(slots_, false, &Slot::leased);
   TESSERA_CHECK(slot != std::end(slots_));
-  if (slot->memory.size() == 0) slot->memory = Buffer::host(slot_bytes() / kSlots);
+  if (slot->memory.size() == 0) slot->memory = Buffer::on(ctx_.device(), slot_bytes() / kSlots);
   slot->layer = layer;
+  ctx_.comm_stream().wait(slot->free);
   ctx_.comm_stream().enqueue(
       [&store = store_, layer, to = std::span(slot->memory.data(), store_.padded_bytes(layer))] {
         store.gather(layer, to);
@@ -117,7 +118,9 @@ LayerScheduler::Slot& LayerScheduler::start_gather(int64_t layer) {
 
 void LayerScheduler::release(const std::byte* data) {
   for (Slot& slot : slots_) {
-    if (slot.memory.data() == data) slot.leased = false;
+    if (slot.memory.data() != data) continue;
+    slot.leased = false;
+    slot.free = ctx_.compute_stream().record();
   }
 }
 

@@ -67,8 +67,8 @@ class LayerScheduler {
   /// Starts a pass that will acquire the layers of `visits` in that order. Where gathers are
   /// collective, every rank of the sharding group starts the same passes.
   void begin_pass(std::vector<int64_t> visits);
-  /// Waits until the pass's next layer, which is `layer`, is whole; starts the gather of the one
-  /// after it.
+  /// Operators enqueued from now on wait until the pass's next layer, which is `layer`, is whole.
+  /// Starts the gather of the one after it.
   LayerLease acquire(int64_t layer);
   /// Goes through a pass without using its layers: for a rank that has no batch while others of its
   /// group do.
@@ -86,7 +86,8 @@ class LayerScheduler {
     Buffer memory;
     int64_t layer = -1;
     bool leased = false;
-    Event ready;
+    Event ready;  // its bytes have come
+    Event free;   // the operators that read them have run
   };
   Slot* find(int64_t layer);
   Slot& start_gather(int64_t layer);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "parallel/device_group.h"
 #include "runtime/core/arena.h"
 #include "runtime/core/error.h"
 
@@ -45,9 +46,12 @@ ShardedStore::ShardedStore(std::span<const size_t> layer_bytes)
   for (size_t bytes : layer_bytes_) padded_bytes_.push_back(padded_layer_bytes(bytes, 1));
 }
 
-ShardedStore::ShardedStore(Communicator& world, Sharding sharding,
+ShardedStore::ShardedStore(Context& ctx, Communicator& world, Sharding sharding,
                            std::span<const size_t> layer_bytes)
-    : world_(&world), mode_(sharding.mode), layer_bytes_(layer_bytes.begin(), layer_bytes.end()) {
+    : ctx_(&ctx),
+      world_(&world),
+      mode_(sharding.mode),
+      layer_bytes_(layer_bytes.begin(), layer_bytes.end()) {
   check_sharding(sharding, world.size());
   group_ = world.split(sharding_colour(sharding, world.rank(), world.node()));
   member_ = gather_values(world, group_->rank());
@@ -59,20 +63,45 @@ ShardedStore::ShardedStore(Communicator& world, Sharding sharding,
     end += range_of(0, group_->size(), layer).bytes();  // member 0 holds no less than any other
     mine += my_range(layer).bytes();
   }
+  const bool gpu = ctx.device().is_cuda(), host = mode_ == Sharding::Mode::kHost;
+  in_place_ = gpu ? group_->size() == 1 && !host : group_->size() == 1 || host;
+  if (gpu && !host) {
+    gpu_memory_ = Buffer::on(ctx.device(), mine);
+    mine_ = {gpu_memory_.data(), mine};
+    group_ = device_group(std::move(group_), ctx, ctx.comm_stream());
+    return;
+  }
   memory_ = group_->share(mine);
-  in_place_ = group_->size() == 1 || mode_ == Sharding::Mode::kHost;
+  mine_ = memory_->mine();
   readable_ = true;
   for (int member = 0; member < group_->size(); ++member) {
     readable_ = readable_ && memory_->of(member).has_value();
   }
-  if (mode_ == Sharding::Mode::kHost && !readable_) {
+  if (host && !readable_) {
     fail_usage("sharding: host needs memory that the ranks of a node can share; use full");
   }
 }
 
 std::span<std::byte> ShardedStore::place_of(const BlobPart& part) {
   const size_t in_shard = part.offset - my_range(part.layer).begin;
-  return memory_->mine().subspan(begin_[size_t(part.layer)] + in_shard, part.bytes);
+  return mine_.subspan(begin_[size_t(part.layer)] + in_shard, part.bytes);
+}
+
+void ShardedStore::store(const BlobPart& part, std::span<const std::byte> bytes) {
+  if (!on_gpu()) {
+    std::ranges::copy(bytes, place_of(part).begin());
+    return;
+  }
+  ctx_->copy_stream().copy(place_of(part).data(), bytes.data(), bytes.size());
+  ctx_->copy_stream().synchronize();
+}
+
+void ShardedStore::receive(const BlobPart& part, int from) {
+  if (!on_gpu()) return world_->receive(place_of(part), from);
+  if (received_.size() < part.bytes) received_ = Buffer::staging_for(ctx_->device(), part.bytes);
+  const std::span<std::byte> bytes(received_.data(), part.bytes);
+  world_->receive(bytes, from);
+  store(part, bytes);
 }
 
 void ShardedStore::distribute(std::span<const BlobPart> parts, std::span<const std::byte> mine) {
@@ -92,12 +121,12 @@ void ShardedStore::distribute(std::span<const BlobPart> parts, std::span<const s
       if (begin >= end) continue;
       const BlobPart cut{part.layer, begin, end - begin};
       if (from != world_->rank()) {
-        world_->receive(place_of(cut), from);
+        receive(cut, from);
         continue;
       }
       const std::span<const std::byte> bytes = mine.subspan(begin - part.offset, cut.bytes);
       if (to == from) {
-        std::ranges::copy(bytes, place_of(cut).begin());
+        store(cut, bytes);
       } else {
         world_->send(bytes, to);
       }
@@ -105,17 +134,21 @@ void ShardedStore::distribute(std::span<const BlobPart> parts, std::span<const s
   }
 }
 
-void ShardedStore::finish_loading() { world_->barrier(); }
+void ShardedStore::finish_loading() {
+  received_ = Buffer();
+  world_->barrier();
+}
 
 std::span<const std::byte> ShardedStore::shard(int64_t layer) const {
   const size_t bytes = my_range(layer).bytes();
   if (bytes == 0) return {};
-  return std::span<const std::byte>(memory_->mine()).subspan(begin_[size_t(layer)], bytes);
+  return mine_.subspan(begin_[size_t(layer)], bytes);
 }
 
 std::span<const std::byte> ShardedStore::whole(int64_t layer) const {
   TESSERA_CHECK(in_place_);
-  return memory_->of(0)->subspan(begin_[size_t(layer)], padded_bytes(layer));
+  const std::span<const std::byte> all = on_gpu() ? mine_ : *memory_->of(0);
+  return all.subspan(begin_[size_t(layer)], padded_bytes(layer));
 }
 
 void ShardedStore::gather(int64_t layer, std::span<std::byte> slot) {
@@ -123,6 +156,9 @@ void ShardedStore::gather(int64_t layer, std::span<std::byte> slot) {
   gathered_ += slot.size() - shard(layer).size();
   if (!readable_) return group_->all_gather(shard(layer), slot);
   const size_t begin = begin_[size_t(layer)];
+  if (mode_ == Sharding::Mode::kHost) {
+    return ctx_->comm_stream().copy(slot.data(), memory_->of(0)->data() + begin, slot.size());
+  }
   const size_t bytes = slot.size() / size_t(group_->size());
   for (int member = 0; member < group_->size(); ++member) {
     std::ranges::copy(memory_->of(member)->subspan(begin, bytes),

@@ -62,34 +62,38 @@ OuterLayout::OuterLayout(const DecoderConfig& c, const BaseFormat& format) {
   bytes = c.tied_head ? norm_end : norm_end + elements * size_of(format.head);
 }
 
-parallel::Sharding outer_sharding(parallel::Sharding layers) {
+parallel::Sharding outer_sharding(parallel::Sharding layers, Device device) {
   using Mode = parallel::Sharding::Mode;
-  return {layers.mode == Mode::kReplicate ? Mode::kReplicate : Mode::kHost, 0};
+  const bool everywhere = layers.mode == Mode::kReplicate || device.is_cuda();
+  return {everywhere ? Mode::kReplicate : Mode::kHost, 0};
 }
 
-BaseWeights::BaseWeights(const DecoderConfig& config, const BaseFormat& format)
-    : config_(config),
+BaseWeights::BaseWeights(const DecoderConfig& config, const BaseFormat& format, Device device)
+    : device_(device),
+      config_(config),
       format_(format),
       layout_(config, format),
       outer_layout_(config, format),
       store_(layer_sizes(config, layout_)),
       outer_({&outer_layout_.bytes, 1}) {}
 
-BaseWeights::BaseWeights(const DecoderConfig& config, const BaseFormat& format,
-                         parallel::Communicator& world, parallel::Sharding sharding)
-    : config_(config),
+BaseWeights::BaseWeights(Context& ctx, const DecoderConfig& config, const BaseFormat& format,
+                         Placement placement)
+    : device_(ctx.device()),
+      config_(config),
       format_(format),
       layout_(config, format),
       outer_layout_(config, format),
-      store_(world, sharding, layer_sizes(config, layout_)),
-      outer_(world, outer_sharding(sharding), {&outer_layout_.bytes, 1}) {}
+      store_(ctx, placement.world, placement.sharding, layer_sizes(config, layout_)),
+      outer_(ctx, placement.world, outer_sharding(placement.sharding, ctx.device()),
+             {&outer_layout_.bytes, 1}) {}
 
 Tensor BaseWeights::outer_tensor(size_t offset, DType dtype,
                                  std::initializer_list<int64_t> shape) const {
   // A Tensor has no const variant; nothing writes through these.
   std::byte* data =
       outer_.in_place() ? const_cast<std::byte*>(outer_.whole(0).data()) + offset : nullptr;
-  return Tensor(data, dtype, shape);
+  return Tensor(data, dtype, shape, device_);
 }
 
 Tensor BaseWeights::embedding() const {

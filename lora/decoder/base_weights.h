@@ -45,16 +45,22 @@ struct OuterLayout {
 };
 
 /// How what lies outside the layers is held where the layers are dealt so: read in place by all
-/// ranks of a node; whole on each rank where the layers are, too.
-parallel::Sharding outer_sharding(parallel::Sharding layers);
+/// ranks of a node; whole on each rank where the layers are, too, and on a GPU.
+parallel::Sharding outer_sharding(parallel::Sharding layers, Device device);
+
+/// Who holds the base together.
+struct Placement {
+  parallel::Communicator& world;
+  parallel::Sharding sharding;
+};
 
 class BaseWeights {
  public:
   /// Shapes only, for planning.
-  BaseWeights(const DecoderConfig& config, const BaseFormat& format);
+  BaseWeights(const DecoderConfig& config, const BaseFormat& format, Device device);
   /// Reserves this rank's memory; load_base() fills it. Collective.
-  BaseWeights(const DecoderConfig& config, const BaseFormat& format, parallel::Communicator& world,
-              parallel::Sharding sharding);
+  BaseWeights(Context& ctx, const DecoderConfig& config, const BaseFormat& format,
+              Placement placement);
 
   const DecoderConfig& config() const { return config_; }
   const BaseFormat& format() const { return format_; }
@@ -77,6 +83,7 @@ class BaseWeights {
   Tensor outer_tensor(size_t offset, DType dtype, std::initializer_list<int64_t> shape) const;
   Tensor head_weight() const;  // [V, C]
 
+  Device device_;
   DecoderConfig config_;
   BaseFormat format_;
   BlockLayout layout_;

@@ -16,21 +16,20 @@ AttentionShape attention_shape(const DecoderConfig& c) {
 
 BlockSaved allocate_saved(Arena& arena, const DecoderConfig& c, const Block& block, Tensor x) {
   const int64_t n = x.rows();
+  const auto activation = [&](int64_t columns) { return arena.tensor(x.dtype(), {n, columns}); };
   BlockSaved s;
   s.x = x;
   s.attention_rstd = arena.f32({n});
-  s.q = arena.f32({n, c.q_size()});
-  s.k = arena.f32({n, c.kv_size()});
-  s.v = arena.f32({n, c.kv_size()});
-  s.attended = arena.f32({n, c.q_size()});
+  s.q = activation(c.q_size());
+  s.k = activation(c.kv_size());
+  s.v = activation(c.kv_size());
+  s.attended = activation(c.q_size());
   s.lse = arena.f32({c.heads, n});
-  s.mid = arena.f32({n, c.hidden});
+  s.mid = activation(c.hidden);
   s.mlp_rstd = arena.f32({n});
-  s.gate = arena.f32({n, c.ffn});
-  s.up = arena.f32({n, c.ffn});
-  for (size_t site = 0; site < kSites; ++site) {
-    s.u[site] = arena.f32({n, block.linear[site].rank()});
-  }
+  s.gate = activation(c.ffn);
+  s.up = activation(c.ffn);
+  for (size_t site = 0; site < kSites; ++site) s.u[site] = activation(block.linear[site].rank());
   return s;
 }
 
@@ -38,15 +37,23 @@ void attend_within_samples(Context& ctx, const BlockSaved& s, const BlockInput& 
   attention(ctx, s.attended, s.lse, {s.q, s.k, s.v, input.starts, attention_shape(input.config)});
 }
 
+namespace {
+
+/// [N, columns] like x, from scratch.
+Tensor scratch_like(Context& ctx, Tensor x, int64_t columns) {
+  return ctx.scratch().tensor(x.dtype(), {x.rows(), columns});
+}
+
+}  // namespace
+
 void block_forward(Context& ctx, Tensor y, const BlockSaved& s, const Block& block,
                    const BlockInput& input, Attend attend) {
   const DecoderConfig& c = input.config;
-  const int64_t n = s.x.rows();
   const auto forward = [&](Site site, Tensor out, Tensor in) {
     block.at(site).forward(ctx, out, s.u[size_t(site)], in);
   };
   ArenaScope scope(ctx.scratch());
-  Tensor h = ctx.scratch().f32({n, c.hidden});
+  Tensor h = scratch_like(ctx, s.x, c.hidden);
   rmsnorm(ctx, h, s.attention_rstd, s.x, block.attention_norm, c.rms_eps);
   forward(Site::kQ, s.q, h);
   forward(Site::kK, s.k, h);
@@ -60,7 +67,7 @@ void block_forward(Context& ctx, Tensor y, const BlockSaved& s, const Block& blo
   rmsnorm(ctx, h, s.mlp_rstd, s.mid, block.mlp_norm, c.rms_eps);
   forward(Site::kGate, s.gate, h);
   forward(Site::kUp, s.up, h);
-  Tensor activated = ctx.scratch().f32({n, c.ffn});
+  Tensor activated = scratch_like(ctx, s.x, c.ffn);
   swiglu(ctx, activated, s.gate, s.up);
   forward(Site::kDown, y, activated);
   if (y) add(ctx, y, s.mid);
@@ -72,20 +79,19 @@ namespace {
 void mlp_backward(Context& ctx, Tensor d, const BlockSaved& s, const Block& block,
                   const DecoderConfig& c) {
   ArenaScope scope(ctx.scratch());
-  const int64_t n = d.rows();
   const auto backward = [&](Site site, Linear::InputGrad grad, Tensor dy, Tensor x) {
     block.at(site).backward(ctx, grad, dy, x, s.u[size_t(site)]);
   };
-  Tensor d_activated = ctx.scratch().f32({n, c.ffn});
+  Tensor d_activated = scratch_like(ctx, d, c.ffn);
   {
     ArenaScope inner(ctx.scratch());
-    Tensor activated = ctx.scratch().f32({n, c.ffn});
+    Tensor activated = scratch_like(ctx, d, c.ffn);
     swiglu(ctx, activated, s.gate, s.up);
     backward(Site::kDown, {d_activated, false}, d, activated);
   }
   swiglu_backward(ctx, s.gate, s.up, d_activated, s.gate, s.up);  // in place
-  Tensor h = ctx.scratch().f32({n, c.hidden});
-  Tensor dh = ctx.scratch().f32({n, c.hidden});
+  Tensor h = scratch_like(ctx, d, c.hidden);
+  Tensor dh = scratch_like(ctx, d, c.hidden);
   rmsnorm(ctx, h, s.mlp_rstd, s.mid, block.mlp_norm, c.rms_eps);
   backward(Site::kGate, {dh, false}, s.gate, h);
   backward(Site::kUp, {dh, true}, s.up, h);
@@ -97,24 +103,23 @@ void attention_part_backward(Context& ctx, Tensor d, const BlockSaved& s, const 
                              const BlockInput& input, bool need_dx) {
   const DecoderConfig& c = input.config;
   ArenaScope scope(ctx.scratch());
-  const int64_t n = d.rows();
-  Tensor dq = ctx.scratch().f32({n, c.q_size()});
-  Tensor dk = ctx.scratch().f32({n, c.kv_size()});
-  Tensor dv = ctx.scratch().f32({n, c.kv_size()});
+  Tensor dq = scratch_like(ctx, d, c.q_size());
+  Tensor dk = scratch_like(ctx, d, c.kv_size());
+  Tensor dv = scratch_like(ctx, d, c.kv_size());
   const auto backward = [&](Site site, Linear::InputGrad grad, Tensor dy, Tensor x) {
     block.at(site).backward(ctx, grad, dy, x, s.u[size_t(site)]);
   };
   {
     ArenaScope inner(ctx.scratch());
-    Tensor d_attended = ctx.scratch().f32({n, c.q_size()});
+    Tensor d_attended = scratch_like(ctx, d, c.q_size());
     backward(Site::kO, {d_attended, false}, d, s.attended);
     attention_backward(ctx, {dq, dk, dv}, d_attended, s.attended, s.lse,
                        {s.q, s.k, s.v, input.starts, attention_shape(c)});
   }
   rope_backward(ctx, dq, input.positions, input.cos, input.sin);
   rope_backward(ctx, dk, input.positions, input.cos, input.sin);
-  Tensor h = ctx.scratch().f32({n, c.hidden});
-  Tensor dh = need_dx ? ctx.scratch().f32({n, c.hidden}) : Tensor();
+  Tensor h = scratch_like(ctx, d, c.hidden);
+  Tensor dh = need_dx ? scratch_like(ctx, d, c.hidden) : Tensor();
   rmsnorm(ctx, h, s.attention_rstd, s.x, block.attention_norm, c.rms_eps);
   backward(Site::kQ, {dh, false}, dq, h);
   backward(Site::kK, {dh, true}, dk, h);

@@ -8,6 +8,7 @@
 #include "runtime/ops/embedding.h"
 #include "runtime/ops/rope.h"
 #include "runtime/ops/rows.h"
+#include "runtime/ops/transfer.h"
 
 namespace tessera::lora {
 
@@ -52,9 +53,9 @@ Decoder::Memory Decoder::plan_steps(int64_t max_tokens, const KvCache& cache) {
 }
 
 Decoder::Memory Decoder::measured(FunctionRef<void()> run) {
-  activations_ = Arena();
-  ctx_.set_scratch(Arena());
-  offloaded_.set_host(Arena());
+  activations_ = Arena(ctx_.device());
+  ctx_.set_scratch(Arena(ctx_.device()));
+  offloaded_.set_host(Arena(ctx_.device()));
   run();
   return planned_ = high_water();
 }
@@ -67,29 +68,34 @@ Decoder::Memory Decoder::high_water() {
 }
 
 void Decoder::allocate() {
-  activations_ = Arena(planned_.activations);
-  ctx_.set_scratch(Arena(planned_.scratch));
-  offloaded_.set_host(Arena(planned_.offloaded));
+  const Device device = ctx_.device();
+  activations_ = Arena(device, planned_.activations);
+  ctx_.set_scratch(Arena(device, planned_.scratch));
+  offloaded_.set_host(Arena(device, Buffer::staging_for(device, planned_.offloaded)));
   fill_rope();
 }
 
 void Decoder::shape_rope(int64_t positions) {
-  cos_ = sin_ = Tensor(nullptr, DType::kF32, {positions, config().head_dim / 2});
+  cos_ = sin_ = Tensor(nullptr, DType::kF32, {positions, config().head_dim / 2}, ctx_.device());
 }
 
 void Decoder::fill_rope() {
-  rope_memory_ = Buffer::host(cos_.bytes() + sin_.bytes());
-  const auto at = [&](size_t offset) {
-    return Tensor(rope_memory_.data() + offset, DType::kF32, {cos_.rows(), cos_.cols()});
+  const size_t half = cos_.bytes();
+  const auto table = [&](const Buffer& memory, size_t offset, Device device) {
+    return Tensor(memory.data() + offset, DType::kF32, {cos_.rows(), cos_.cols()}, device);
   };
-  cos_ = at(0);
-  sin_ = at(cos_.bytes());
-  rope_table(cos_, sin_, config().rope_theta, config().rope_scaling);
+  const Buffer made = Buffer::host(2 * half);
+  rope_table(table(made, 0, {}), table(made, half, {}), config().rope_theta, config().rope_scaling);
+  rope_memory_ = Buffer::on(ctx_.device(), 2 * half);
+  copy_bytes(ctx_, rope_memory_.data(), made.data(), 2 * half);
+  ctx_.compute_stream().synchronize();
+  cos_ = table(rope_memory_, 0, ctx_.device());
+  sin_ = table(rope_memory_, half, ctx_.device());
 }
 
 BlockInput Decoder::input_of(const Batch& batch) const {
   return {.config = config(),
-          .positions = Tensor::of(std::span(batch.positions), {batch.tokens()}),
+          .positions = positions_,
           .cos = cos_,
           .sin = sin_,
           .starts = batch.starts};
@@ -99,7 +105,8 @@ Block Decoder::bind(const LayerLease& lease, int64_t layer) const {
   const BlockLayout& layout = base_.layout();
   const BaseFormat& format = base_.format();
   const auto norm = [&](size_t offset) {
-    return Tensor(const_cast<std::byte*>(lease.data()) + offset, format.norm, {config().hidden});
+    return Tensor(const_cast<std::byte*>(lease.data()) + offset, format.norm, {config().hidden},
+                  ctx_.device());
   };
   const auto linear = [&](Site site) {
     const size_t i = size_t(site);
@@ -128,11 +135,13 @@ double Decoder::forward(const Batch& batch, RunKey key, float scale) {
   saved_.assign(size_t(config().layers), {});
   inputs_.assign(groups.size() + 1, {});
   marks_.assign(groups.size(), 0);
-  gradient_ = activations_.f32({n, c});
-  offloaded_.begin(activations_, offloads_before(groups.size()), n, c);
+  const auto activation = [&] { return activations_.tensor(ctx_.activation_dtype(), {n, c}); };
+  positions_ = to_device(ctx_, activations_, batch.positions);
+  gradient_ = activation();
+  offloaded_.begin(activations_, offloads_before(groups.size()), gradient_);
   const auto place_of_input = [&](size_t g) {
     const bool offload = g < groups.size() && groups[g].policy == Policy::kOffload;
-    return offload ? offloaded_.buffer(offloads_before(g)) : activations_.f32({n, c});
+    return offload ? offloaded_.buffer(ctx_, offloads_before(g)) : activation();
   };
 
   const BlockInput input = input_of(batch);
@@ -159,7 +168,8 @@ void Decoder::run_group(const LayerGroup& group, Tensor x, Tensor y, const Block
     const int64_t layer = group.first + i;
     const LayerLease lease = scheduler_.acquire(layer);
     const Block block = bind(lease, layer);
-    const Tensor out = i + 1 == group.count ? y : activations_.f32({x.rows(), x.cols()});
+    const Tensor out =
+        i + 1 == group.count ? y : activations_.tensor(x.dtype(), {x.rows(), x.cols()});
     BlockSaved& saved = saved_[size_t(layer)];
     saved = allocate_saved(activations_, config(), block, x);
     block_forward(ctx_, out, saved, block, input,
@@ -192,8 +202,10 @@ Tensor Decoder::run_layers(const Batch& batch, AttendAt attend, Visit visit) {
   pass_ = {};
   scheduler_.begin_pass(scheduler_.visits(false));
   activations_.release(0);
+  positions_ = to_device(ctx_, activations_, batch.positions);
   const BlockInput input = input_of(batch);
-  Tensor x = activations_.f32({n, c}), y = activations_.f32({n, c});
+  const DType dtype = ctx_.activation_dtype();
+  Tensor x = activations_.tensor(dtype, {n, c}), y = activations_.tensor(dtype, {n, c});
   embedding(ctx_, x, base_.embedding(), batch.ids);
   visit(-1, x);
   for (int64_t layer = 0; layer < config().layers; ++layer) {
@@ -227,15 +239,16 @@ std::string Decoder::describe_non_finite(const Batch& batch) {
   std::string where;
   run_layers_on_samples(batch, [&](int64_t layer, Tensor x) {
     const auto bad = [](float value) { return !std::isfinite(value); };
-    const std::span<const float> values = x.span<const float>();
-    if (!where.empty() || std::none_of(values.begin(), values.end(), bad)) return;
+    if (!where.empty()) return;
+    const std::vector<float> values = to_host(ctx_, x);
+    if (std::none_of(values.begin(), values.end(), bad)) return;
     where = layer < 0 ? "first in the embedding" : fmt::format("first in layer {}", layer);
   });
   return where.empty() ? "first in the head" : where;
 }
 
-Tensor Decoder::step(KvCache& cache, std::span<const Feed> feeds) {
-  Tensor logits = run_steps(cache, feeds);
+std::vector<float> Decoder::step(KvCache& cache, std::span<const Feed> feeds) {
+  std::vector<float> logits = to_host(ctx_, run_steps(cache, feeds));
   for (const Feed& feed : feeds) cache.grow(feed.sequence, int64_t(feed.ids.size()));
   return logits;
 }
@@ -254,8 +267,9 @@ Tensor Decoder::run_steps(const KvCache& cache, std::span<const Feed> feeds) {
   const Tensor x = run_layers(
       batch, [&](int64_t layer, const BlockSaved& s) { attend_to_cache(s, layer, cache, feeds); },
       [](int64_t, Tensor) {});
-  Tensor ends = activations_.f32({int64_t(feeds.size()), config().hidden});
-  Tensor logits = activations_.f32({int64_t(feeds.size()), config().vocab});
+  const auto rows = int64_t(feeds.size());
+  Tensor ends = activations_.tensor(x.dtype(), {rows, config().hidden});
+  Tensor logits = activations_.tensor(x.dtype(), {rows, config().vocab});
   gather_rows(ctx_, ends, x, last);
   head_logits(ctx_, logits, ends, head());
   return logits;

@@ -64,9 +64,13 @@ class Decoder {
 
   /// Plans for step() of at most max_tokens tokens a call over `cache`.
   Memory plan_steps(int64_t max_tokens, const KvCache& cache);
+  /// Where the decoder runs, and in its dtype.
+  KvCache make_cache(int64_t sequences, int64_t capacity) const {
+    return KvCache(ctx_, config(), sequences, capacity);
+  }
   /// Appends each feed's tokens to its sequence in the cache; returns the logits [feeds, V] that
-  /// follow each feed's last token. Valid until the next call.
-  Tensor step(KvCache& cache, std::span<const Feed> feeds);
+  /// follow each feed's last token.
+  std::vector<float> step(KvCache& cache, std::span<const Feed> feeds);
 
   const DecoderConfig& config() const { return base_.config(); }
 
@@ -104,6 +108,7 @@ class Decoder {
   const AdapterSet* adapters_;
   Buffer rope_memory_;
   Tensor cos_, sin_;
+  Tensor positions_;  // [N] of the pass under way
 
   Memory planned_;
   Arena activations_;

@@ -1,28 +1,29 @@
 #include "lora/decoder/head.h"
 
 #include <algorithm>
-#include <cstring>
+#include <numeric>
 #include <vector>
 
 #include "quant/frozen_matmul.h"
 #include "runtime/ops/cross_entropy.h"
 #include "runtime/ops/norm.h"
 #include "runtime/ops/rows.h"
+#include "runtime/ops/transfer.h"
 
 namespace tessera::lora {
 namespace {
 
 /// As many rows as keep a chunk of logits within 64 MiB: enough to amortize packing the head.
-int64_t chunk_rows(int64_t vocab) {
+int64_t chunk_rows(int64_t vocab, DType logit) {
   constexpr int64_t kLogitBytes = int64_t{64} << 20;
-  return std::clamp<int64_t>(kLogitBytes / (4 * vocab), 16, 1024);
+  return std::clamp<int64_t>(kLogitBytes / (int64_t(size_of(logit)) * vocab), 16, 1024);
 }
 
 }  // namespace
 
 void head_logits(Context& ctx, Tensor logits, Tensor x, const Head& head) {
   ArenaScope scope(ctx.scratch());
-  Tensor h = ctx.scratch().f32({x.rows(), x.cols()});
+  Tensor h = ctx.scratch().tensor(x.dtype(), {x.rows(), x.cols()});
   Tensor rstd = ctx.scratch().f32({x.rows()});
   rmsnorm(ctx, h, rstd, x, head.norm, head.rms_eps);
   quant::frozen_matmul(ctx, logits, h, head.matrix, {});
@@ -38,30 +39,24 @@ double head_loss(Context& ctx, const HeadLoss& out, Tensor x, std::span<const in
   }
   if (out.d) fill_zero(ctx, out.d);
   const int64_t vocab = head.matrix.spec().rows, hidden = x.cols();
-  const int64_t total = int64_t(rows.size()), chunk = std::min(total, chunk_rows(vocab));
+  const int64_t total = int64_t(rows.size()), chunk = std::min(total, chunk_rows(vocab, x.dtype()));
   ArenaScope scope(ctx.scratch());
-  Tensor hidden_rows = ctx.scratch().f32({chunk, hidden});
-  Tensor normed = ctx.scratch().f32({chunk, hidden});
-  Tensor d_normed = ctx.scratch().f32({chunk, hidden});
+  const auto activation = [&](int64_t columns) {
+    return ctx.scratch().tensor(x.dtype(), {chunk, columns});
+  };
+  Tensor hidden_rows = activation(hidden), normed = activation(hidden);
+  Tensor d_normed = activation(hidden), logits = activation(vocab);
   Tensor rstd = ctx.scratch().f32({chunk});
-  Tensor logits = ctx.scratch().f32({chunk, vocab});
-  Tensor losses = ctx.scratch().f32({chunk});
-  double sum = 0.0;
+  Tensor losses = ctx.scratch().f32({total});
   for (int64_t begin = 0; begin < total; begin += chunk) {
     const int64_t n = std::min(chunk, total - begin);
     const std::span<const int32_t> index(rows.data() + begin, size_t(n));
     Tensor xs = hidden_rows.slice(0, n), hs = normed.slice(0, n), ls = logits.slice(0, n);
-    Tensor rs = rstd.slice(0, n), loss = losses.slice(0, n);
+    Tensor rs = rstd.slice(0, n), loss = losses.slice(begin, begin + n);
     gather_rows(ctx, xs, x, index);
     rmsnorm(ctx, hs, rs, xs, head.norm, head.rms_eps);
     quant::frozen_matmul(ctx, ls, hs, head.matrix, {});
     cross_entropy(ctx, loss, ls, {wanted.data() + begin, size_t(n)}, out.scale);
-    if (!ctx.measuring()) {
-      for (float l : loss.span<const float>()) sum += double(l);
-      if (out.losses) {
-        out.losses->insert(out.losses->end(), loss.data<float>(), loss.data<float>() + n);
-      }
-    }
     if (!out.d) continue;
     Tensor dh = d_normed.slice(0, n);
     quant::frozen_matmul_backward(ctx, dh, ls, head.matrix, {}, false);
@@ -69,7 +64,9 @@ double head_loss(Context& ctx, const HeadLoss& out, Tensor x, std::span<const in
     rmsnorm_backward(ctx, hs, dh, xs, head.norm, rs);
     scatter_rows(ctx, out.d, hs, index);
   }
-  return sum;
+  const std::vector<float> all = to_host(ctx, losses);
+  if (out.losses) out.losses->insert(out.losses->end(), all.begin(), all.end());
+  return std::accumulate(all.begin(), all.end(), 0.0);
 }
 
 }  // namespace tessera::lora

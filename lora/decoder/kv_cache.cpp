@@ -2,16 +2,20 @@
 
 namespace tessera::lora {
 
-KvCache::KvCache(const DecoderConfig& config, int64_t sequences, int64_t capacity)
-    : capacity_(capacity), kv_size_(config.kv_size()), lengths_(size_t(sequences), 0) {
-  memory_ =
-      Buffer::host(size_t(config.layers * sequences * 2 * capacity * kv_size_) * sizeof(float));
-}
+KvCache::KvCache(const Context& ctx, const DecoderConfig& config, int64_t sequences,
+                 int64_t capacity)
+    : device_(ctx.device()),
+      dtype_(ctx.activation_dtype()),
+      capacity_(capacity),
+      kv_size_(config.kv_size()),
+      lengths_(size_t(sequences), 0),
+      memory_(Buffer::on(device_, size_t(config.layers * sequences * 2 * capacity * kv_size_) *
+                                      size_of(dtype_))) {}
 
 Tensor KvCache::view(int64_t layer, int64_t sequence, int64_t which) const {
   const int64_t index = (layer * sequences() + sequence) * 2 + which;
-  return Tensor(memory_.as<float>() + index * capacity_ * kv_size_, DType::kF32,
-                {capacity_, kv_size_});
+  const size_t bytes = size_t(capacity_ * kv_size_) * size_of(dtype_);
+  return Tensor(memory_.data() + size_t(index) * bytes, dtype_, {capacity_, kv_size_}, device_);
 }
 
 }  // namespace tessera::lora

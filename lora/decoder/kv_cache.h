@@ -5,6 +5,7 @@
 
 #include "lora/decoder/config.h"
 #include "runtime/core/buffer.h"
+#include "runtime/core/context.h"
 #include "runtime/core/tensor.h"
 
 namespace tessera::lora {
@@ -12,7 +13,7 @@ namespace tessera::lora {
 class KvCache {
  public:
   /// Room for `capacity` tokens in each of `sequences` sequences.
-  KvCache(const DecoderConfig& config, int64_t sequences, int64_t capacity);
+  KvCache(const Context& ctx, const DecoderConfig& config, int64_t sequences, int64_t capacity);
 
   int64_t capacity() const { return capacity_; }
   int64_t sequences() const { return int64_t(lengths_.size()); }
@@ -27,6 +28,8 @@ class KvCache {
  private:
   Tensor view(int64_t layer, int64_t sequence, int64_t which) const;
 
+  Device device_;
+  DType dtype_;
   int64_t capacity_;
   int64_t kv_size_;
   std::vector<int64_t> lengths_;

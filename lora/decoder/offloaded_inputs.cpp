@@ -1,13 +1,13 @@
 #include "lora/decoder/offloaded_inputs.h"
 
-#include <cstring>
-
 namespace tessera::lora {
 namespace {
 
+/// When the operators enqueued so far have written `from` and read what `to` held.
 Event start_copy(Context& ctx, Tensor to, Tensor from) {
   if (ctx.measuring()) return {};
-  ctx.copy_stream().enqueue([to, from] { std::memcpy(to.raw(), from.raw(), from.bytes()); });
+  ctx.copy_stream().wait(ctx.compute_stream().record());
+  ctx.copy_stream().copy(to.raw(), from.raw(), from.bytes());
   return ctx.copy_stream().record();
 }
 
@@ -27,19 +27,22 @@ void OffloadedInputs::set_host(Arena arena) {
   host_ = std::move(arena);
 }
 
-void OffloadedInputs::begin(Arena& device, int64_t count, int64_t rows, int64_t cols) {
+void OffloadedInputs::begin(Arena& device, int64_t count, Tensor like) {
   settle();  // a pass that was broken off
   slots_ = {};
   inputs_.clear();
   host_.release(0);
   if (count == 0) return;
-  for (Slot& slot : slots_) slot.tensor = device.f32({rows, cols});
-  for (int64_t i = 0; i < count; ++i) inputs_.push_back(host_.f32({rows, cols}));
+  const auto take = [&](Arena& arena) {
+    return arena.tensor(like.dtype(), {like.dim(0), like.dim(1)});
+  };
+  for (Slot& slot : slots_) slot.tensor = take(device);
+  for (int64_t i = 0; i < count; ++i) inputs_.push_back(take(host_));
 }
 
-Tensor OffloadedInputs::buffer(int64_t index) {
+Tensor OffloadedInputs::buffer(Context& ctx, int64_t index) {
   Slot& slot = slot_of(index);
-  slot.moved.wait();
+  ctx.compute_stream().wait(slot.moved);
   slot.holds = index;
   return slot.tensor;
 }
@@ -60,7 +63,7 @@ void OffloadedInputs::fetch(Context& ctx, int64_t index) {
 Tensor OffloadedInputs::take(Context& ctx, int64_t index) {
   fetch(ctx, index);
   Slot& slot = slot_of(index);
-  slot.moved.wait();
+  ctx.compute_stream().wait(slot.moved);
   if (index > 0) fetch(ctx, index - 1);
   return slot.tensor;
 }

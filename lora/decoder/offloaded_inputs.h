@@ -18,13 +18,13 @@ class OffloadedInputs {
   OffloadedInputs& operator=(const OffloadedInputs&) = delete;
   ~OffloadedInputs() { settle(); }
 
-  /// Forgets all, and takes room from the arena for the buffers if `count` > 0. Each input is
-  /// [rows, cols] float32.
-  void begin(Arena& device, int64_t count, int64_t rows, int64_t cols);
+  /// Forgets all, and takes room from the arena for the buffers if `count` > 0. Each input is a
+  /// matrix like `like`.
+  void begin(Arena& device, int64_t count, Tensor like);
 
-  /// The buffer for the next input, which is number `index` from 0. Waits until what it held before
-  /// has left for the host.
-  Tensor buffer(int64_t index);
+  /// The buffer for the next input, which is number `index` from 0. Operators enqueued from now on
+  /// wait until what it held before has left for the host.
+  Tensor buffer(Context& ctx, int64_t index);
   /// The buffer is filled, and may be read but not written until the input is taken: starts its
   /// copy to the host.
   void put(Context& ctx, int64_t index);

@@ -37,7 +37,8 @@ Times train(const std::string& model, int64_t tokens, double bytes_per_second) {
     const lora::Checkpoint checkpoint = lora::Checkpoint::open(model);
     lora::BaseFormat format = lora::checkpoint_format(checkpoint);
     format.linear = quant::Format::kNf4;
-    lora::BaseWeights base(checkpoint.config(), format, link, {parallel::Sharding::Mode::kFull, 0});
+    lora::BaseWeights base(ctx, checkpoint.config(), format,
+                           {link, {parallel::Sharding::Mode::kFull, 0}});
     lora::load_base(ctx, checkpoint, base, link, [](int64_t, int64_t) {});
     parallel::LayerScheduler scheduler(ctx, base.store());
     lora::AdapterSet adapters(checkpoint.config(), {});

@@ -25,14 +25,13 @@ json logits_of_rows(int argc, char** argv) {
   std::string line;
   for (int64_t count = std::stoll(argv[5]); count > 0 && std::getline(rows, line); --count) {
     const auto ids = json::parse(line).at("input_ids").get<std::vector<int32_t>>();
-    lora::KvCache cache(model.config(), 1, int64_t(ids.size()));
+    lora::KvCache cache(ctx, model.config(), 1, int64_t(ids.size()));
     model.decoder().plan_steps(int64_t(ids.size()), cache);
     model.decoder().allocate();
     const lora::Feed feed{0, ids};
-    const Tensor logits = model.decoder().step(cache, {&feed, 1});
-    const std::span<const float> values = logits.span<const float>();
+    const std::vector<float> logits = model.decoder().step(cache, {&feed, 1});
     out.push_back(
-        {{"input_ids", ids}, {"logits_last", std::vector<float>(values.begin(), values.end())}});
+        {{"input_ids", ids}, {"logits_last", logits}});
   }
   return {{"rows", out}};
 }

@@ -104,7 +104,7 @@ RankMemory PlanTest::held(const Config& config, Communicator& world, const Case&
                                         ? state_slice(adapters.size(), world.rank(), world.size())
                                         : optim::ElementRange{0, adapters.size()};
   optim::AdamW optimizer(segments, range, {}, page_options(config));
-  parallel::GradientTree tree(adapters.size(), world);
+  parallel::GradientTree tree(ctx, adapters.size(), world);
   tree.begin_step({0, 1});
   adapters.set_gradient_buffer(tree.leaf());
   model.scheduler().set_groups(plan.groups);
@@ -123,13 +123,13 @@ RankMemory PlanTest::held(const Config& config, Communicator& world, const Case&
     adapters.set_gradient_buffer(tree.leaf());
     decoder.forward(batch, {0, uint64_t(mine.first + i)}, 1.0f);
     decoder.backward(batch);
-    tree.push(ctx);
+    tree.push();
   }
   std::span<const float> gradients;
   if (config.reduction == Reduction::kFast) {
-    gradients = tree.reduce_fast(ctx).subspan(range.begin, range.size());
+    gradients = tree.reduce_fast().subspan(range.begin, range.size());
   } else {
-    tree.reduce_slice(ctx, c.micro_batches);
+    tree.reduce_slice(c.micro_batches);
     gradients = tree.gather().subspan(range.begin, range.size());
   }
   optimizer.step(ctx, adapters.params().subspan(range.begin, range.size()), gradients, 1e-3, 1.0f);

@@ -21,8 +21,8 @@ struct TinyModel {
         checkpoint(Checkpoint::open(std::string(TESSERA_GOLDEN_DIR) + "/tiny_llama")) {
     BaseFormat base_format = checkpoint_format(checkpoint);
     base_format.linear = format;
-    base = std::make_unique<BaseWeights>(checkpoint.config(), base_format, group,
-                                         parallel::Sharding());
+    base =
+        std::make_unique<BaseWeights>(ctx, checkpoint.config(), base_format, Placement{group, {}});
     load_base(ctx, checkpoint, *base, group, [](int64_t, int64_t) {});
     scheduler = std::make_unique<parallel::LayerScheduler>(ctx, base->store());
     scheduler->set_groups(parallel::uniform_groups(checkpoint.config().layers, policy, 1));
@@ -167,17 +167,15 @@ TEST(Decoder, PackedSamplesLoseNothing) {
 TEST(Decoder, StepsOverACacheEqualOnePass) {
   TinyModel model;
   const Batch whole = batch_of({12});
-  KvCache cache(model.checkpoint.config(), 2, 16);
+  KvCache cache = model.decoder->make_cache(2, 16);
   model.decoder->plan_steps(12, cache);
   model.decoder->allocate();
   const Feed all{0, whole.ids};
-  const Tensor once = model.decoder->step(cache, {&all, 1});
-  const std::vector<float> expected(once.data<float>(), once.data<float>() + once.numel());
+  const std::vector<float> expected = model.decoder->step(cache, {&all, 1});
   std::vector<float> last;
   for (int32_t id : whole.ids) {
     const Feed feed{1, {&id, 1}};
-    const Tensor logits = model.decoder->step(cache, {&feed, 1});
-    last.assign(logits.data<float>(), logits.data<float>() + logits.numel());
+    last = model.decoder->step(cache, {&feed, 1});
   }
   EXPECT_EQ(expected, last);
 }

@@ -49,7 +49,7 @@ int check(parallel::Communicator& world) {
   world.barrier();
   reset_peak();
   const size_t before = memory("VmRSS");
-  BaseWeights base(checkpoint.config(), format, world, {parallel::Sharding::Mode::kFull, 0});
+  BaseWeights base(ctx, checkpoint.config(), format, {world, {parallel::Sharding::Mode::kFull, 0}});
   load_base(ctx, checkpoint, base, world, [](int64_t, int64_t) {});
   const size_t used = memory("VmHWM") - before;
 

@@ -45,13 +45,13 @@ std::optional<Vector> node(int64_t start, int64_t size, int64_t total) {
 
 Vector naive(int64_t total) { return *node(0, int64_t(std::bit_ceil(uint64_t(total))), total); }
 
-void push_all(Context& ctx, GradientTree& tree, MicroBatchRange range) {
+void push_all(GradientTree& tree, MicroBatchRange range) {
   for (int64_t i = range.first; i < range.first + range.count; ++i) {
     // In two parts: a micro-batch's gradients are accumulated layer by layer.
     const Vector values = gradient(i);
     for (size_t e = 0; e < kElements / 2; ++e) tree.leaf()[e] += values[e];
     for (size_t e = kElements / 2; e < kElements; ++e) tree.leaf()[e] += values[e];
-    tree.push(ctx);
+    tree.push();
   }
 }
 
@@ -61,10 +61,10 @@ TEST(GradientTree, EqualsTheNaiveTree) {
   Context ctx(Device::cpu(), 2, 0);
   SelfCommunicator self;
   for (int64_t total = 1; total <= 33; ++total) {
-    GradientTree tree(kElements, self);
+    GradientTree tree(ctx, kElements, self);
     tree.begin_step({0, total});
-    push_all(ctx, tree, {0, total});
-    EXPECT_EQ(to_vector(tree.reduce(ctx, total)), naive(total)) << total;
+    push_all(tree, {0, total});
+    EXPECT_EQ(to_vector(tree.reduce(total)), naive(total)) << total;
   }
 }
 
@@ -74,9 +74,9 @@ Vector combined_over(Context& ctx, const std::vector<MicroBatchRange>& ranges, i
   std::vector<GradientTree> ranks;
   std::vector<GradientPiece> pieces;
   for (const MicroBatchRange& range : ranges) {
-    GradientTree& tree = ranks.emplace_back(kElements, self);
+    GradientTree& tree = ranks.emplace_back(ctx, kElements, self);
     tree.begin_step(range);
-    push_all(ctx, tree, range);
+    push_all(tree, range);
     std::ranges::copy(tree.pieces(), std::back_inserter(pieces));
   }
   return to_vector(combine_pieces(ctx, pieces, total).first(kElements));
@@ -131,13 +131,13 @@ void expect_the_naive_sum(const RanksOnNodes& c, Communicator& world) {
   Context ctx(Device::cpu(), 1, 0);
   const Vector expected = naive(c.total);
   const NodeGrid grid = node_grid(gather_values(world, world.node()));
-  GradientTree tree(kElements, world);
+  GradientTree tree(ctx, kElements, world);
   for (int step = 0; step < 2; ++step) {
     const MicroBatchRange mine = micro_batches_of(world.rank(), c.ranks, c.total);
     tree.begin_step(mine);
-    push_all(ctx, tree, mine);
+    push_all(tree, mine);
     // Only the first slice holds anything: there are fewer elements than a slice has.
-    const Vector slice = to_vector(tree.reduce_slice(ctx, c.total).first(kElements));
+    const Vector slice = to_vector(tree.reduce_slice(c.total).first(kElements));
     EXPECT_EQ(slice, world.rank() == 0 ? expected : Vector(kElements, 0.0f));
     if (step == 0) {
       EXPECT_EQ(to_vector(tree.gather()), expected);
@@ -213,20 +213,20 @@ TEST(GradientTree, DealsContiguousRangesOfNearlyEqualSize) {
 TEST(GradientTree, ReusesItsBuffersAndForgetsTheLastStep) {
   Context ctx(Device::cpu(), 1, 0);
   SelfCommunicator self;
-  GradientTree tree(kElements, self);
+  GradientTree tree(ctx, kElements, self);
   for (int step = 0; step < 3; ++step) {
     tree.begin_step({0, 13});
-    push_all(ctx, tree, {0, 13});
-    EXPECT_EQ(to_vector(tree.reduce(ctx, 13)), naive(13));
+    push_all(tree, {0, 13});
+    EXPECT_EQ(to_vector(tree.reduce(13)), naive(13));
   }
   EXPECT_EQ(tree.bytes(), GradientTree::buffer_bytes(kElements, 0, 1, 13));
   // A step given up half-way, then a shorter one.
   tree.begin_step({0, 13});
-  push_all(ctx, tree, {0, 3});
+  push_all(tree, {0, 3});
   tree.leaf()[0] = 1.0f;
   tree.begin_step({0, 5});
-  push_all(ctx, tree, {0, 5});
-  EXPECT_EQ(to_vector(tree.reduce(ctx, 5)), naive(5));
+  push_all(tree, {0, 5});
+  EXPECT_EQ(to_vector(tree.reduce(5)), naive(5));
   EXPECT_EQ(tree.bytes(), GradientTree::buffer_bytes(kElements, 0, 1, 13));
 }
 
@@ -239,11 +239,11 @@ TEST(GradientTree, HoldsTheMaximalSubtreesInFewBuffers) {
   for (int64_t first = 0; first < 20; ++first) {
     for (int64_t count = 1; count < 40; ++count) {
       Context ctx(Device::cpu(), 1, 0);
-      GradientTree tree(1, self);
+      GradientTree tree(ctx, 1, self);
       tree.begin_step({first, count});
       for (int64_t i = 0; i < count; ++i) {
         tree.leaf();
-        tree.push(ctx);
+        tree.push();
       }
       const auto expected = pieces_of({first, count});
       ASSERT_EQ(tree.pieces().size(), expected.size());
@@ -262,14 +262,14 @@ TEST(GradientTree, SameBitsOnAnyThreadCount) {
   const size_t elements = 200001;
   const auto sum = [&](int threads) {
     Context ctx(Device::cpu(), threads, 0);
-    GradientTree tree(elements, self);
+    GradientTree tree(ctx, elements, self);
     tree.begin_step({0, 5});
     for (int i = 0; i < 5; ++i) {
       const auto leaf = tree.leaf();
       for (size_t e = 0; e < elements; ++e) leaf[e] = float(e % 97) / float(3 + i);
-      tree.push(ctx);
+      tree.push();
     }
-    return to_vector(tree.reduce(ctx, 5));
+    return to_vector(tree.reduce(5));
   };
   EXPECT_EQ(sum(3), sum(1));
 }
@@ -277,13 +277,13 @@ TEST(GradientTree, SameBitsOnAnyThreadCount) {
 TEST(GradientTree, RefusesMisuse) {
   Context ctx(Device::cpu(), 1, 0);
   SelfCommunicator self;
-  GradientTree tree(kElements, self);
+  GradientTree tree(ctx, kElements, self);
   tree.begin_step({0, 2});
-  EXPECT_THROW(tree.push(ctx), std::logic_error);       // no leaf
-  EXPECT_THROW(tree.reduce(ctx, 2), std::logic_error);  // not all pushed
-  push_all(ctx, tree, {0, 2});
-  EXPECT_THROW(tree.leaf(), std::logic_error);          // one too many
-  EXPECT_THROW(tree.reduce(ctx, 3), std::logic_error);  // not this rank's to finish alone
+  EXPECT_THROW(tree.push(), std::logic_error);     // no leaf
+  EXPECT_THROW(tree.reduce(2), std::logic_error);  // not all pushed
+  push_all(tree, {0, 2});
+  EXPECT_THROW(tree.leaf(), std::logic_error);     // one too many
+  EXPECT_THROW(tree.reduce(3), std::logic_error);  // not this rank's to finish alone
   Vector a(kElements), b(kElements);
   const std::vector<GradientPiece> hole = {{0, 1, a}, {2, 1, b}};
   EXPECT_THROW(combine_pieces(ctx, hole, 3), std::logic_error);

@@ -57,7 +57,8 @@ void check(int ranks, int per_node, Sharding sharding) {
   const std::string what =
       fmt::format("{} ranks, {} a node, mode {}", ranks, per_node, int(sharding.mode));
   run_ranks(ranks, per_node, [&](Communicator& world) {
-    ShardedStore store(world, sharding, kLayerBytes);
+    Context ctx(Device::cpu(), 1, 0);
+    ShardedStore store(ctx, world, sharding, kLayerBytes);
     fill(store, world);
     for (int64_t layer = 0; layer < store.layers(); ++layer) {
       if (store.in_place()) {
@@ -90,7 +91,9 @@ TEST(ShardedStore, BytesPerRankTimesRanksAreTheTotal) {
   for (int ranks = 1; ranks <= 8; ++ranks) {
     std::vector<size_t> held(static_cast<size_t>(ranks));
     run_ranks(ranks, [&](Communicator& world) {
-      held[size_t(world.rank())] = ShardedStore(world, {Mode::kFull, 0}, layers).resident_bytes();
+      Context ctx(Device::cpu(), 1, 0);
+      held[size_t(world.rank())] =
+          ShardedStore(ctx, world, {Mode::kFull, 0}, layers).resident_bytes();
     });
     for (size_t bytes : held) {
       EXPECT_NEAR(double(bytes) * ranks, 12e6, 12e4) << ranks;
@@ -103,7 +106,8 @@ TEST(ShardedStore, RefusesGroupsThatDoNotDivideTheRanks) {
   testing::expect_error(
       [] {
         run_ranks(3, [](Communicator& world) {
-          ShardedStore(world, {Mode::kHybrid, 2}, kLayerBytes);
+          Context ctx(Device::cpu(), 1, 0);
+          ShardedStore(ctx, world, {Mode::kHybrid, 2}, kLayerBytes);
         });
       },
       "3 ranks", "groups of 2", "sharding_group");
@@ -128,9 +132,9 @@ uint64_t walk(Context& ctx, ShardedStore& store, const std::vector<LayerGroup>& 
 
 TEST(LayerScheduler, GathersEachLayerOncePerDirection) {
   run_ranks(3, [&](Communicator& world) {
-    ShardedStore store(world, {Mode::kFull, 0}, kLayerBytes);
-    fill(store, world);
     Context ctx(Device::cpu(), 1, 0);
+    ShardedStore store(ctx, world, {Mode::kFull, 0}, kLayerBytes);
+    fill(store, world);
     testing::give_scratch(ctx);
     const auto others = [&](int64_t layer) { return store.padded_bytes(layer) * 2 / 3; };
     // Forward 0 1 2 3, backward 3 2 1 0: the two layers at each turn are still in their slots.
@@ -146,8 +150,8 @@ TEST(LayerScheduler, GathersEachLayerOncePerDirection) {
 
 TEST(LayerScheduler, VisitsAGroupUpAndThenDown) {
   SelfCommunicator self;
-  ShardedStore store(self, {}, kLayerBytes);
   Context ctx(Device::cpu(), 1, 0);
+  ShardedStore store(ctx, self, {}, kLayerBytes);
   LayerScheduler scheduler(ctx, store);
   scheduler.set_groups(
       {{0, 1, Policy::kOffload}, {1, 2, Policy::kRecompute}, {3, 1, Policy::kRecompute}});
@@ -163,9 +167,9 @@ TEST(LayerScheduler, VisitsAGroupUpAndThenDown) {
 
 TEST(LayerScheduler, AnIdleRankJoinsTheGathersOfTheOthers) {
   run_ranks(2, 1, [&](Communicator& world) {  // no shared memory: gathers are collective
-    ShardedStore store(world, {Mode::kFull, 0}, kLayerBytes);
-    fill(store, world);
     Context ctx(Device::cpu(), 1, 0);
+    ShardedStore store(ctx, world, {Mode::kFull, 0}, kLayerBytes);
+    fill(store, world);
     testing::give_scratch(ctx);
     ASSERT_TRUE(store.gathers_together());
     LayerScheduler scheduler(ctx, store);

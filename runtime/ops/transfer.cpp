@@ -1,0 +1,61 @@
+#include "runtime/ops/transfer.h"
+
+#include "runtime/ops/shapes.h"
+
+namespace tessera {
+namespace {
+
+float widened(const Tensor& x, size_t i) {
+  switch (x.dtype()) {
+    case DType::kBF16:
+      return to_float(x.data<const bf16>()[i]);
+    case DType::kF16:
+      return to_float(x.data<const f16>()[i]);
+    default:
+      return x.data<const float>()[i];
+  }
+}
+
+}  // namespace
+
+Tensor to_device(Context& ctx, Arena& arena, std::span<const int32_t> values) {
+  const auto n = int64_t(values.size());
+  if (!ctx.device().is_cuda()) return Tensor::of(values, {n});
+  const Tensor there = arena.tensor(DType::kI32, {n});
+  if (!ctx.measuring()) copy_bytes(ctx, there.raw(), values.data(), values.size_bytes());
+  return there;
+}
+
+void plan_list(Context& ctx, std::span<const int32_t> values) {
+  ArenaScope scope(ctx.scratch());
+  to_device(ctx, ctx.scratch(), values);
+}
+
+std::vector<float> to_host(Context& ctx, Tensor x) {
+  TESSERA_CHECK(is_float(x.dtype()));
+  std::vector<float> values(size_t(x.numel()));
+  if (ctx.measuring()) return values;
+  std::vector<std::byte> bytes(x.bytes());
+  copy_bytes(ctx, bytes.data(), x.raw(), x.bytes());
+  ctx.compute_stream().synchronize();
+  const Tensor here(bytes.data(), x.dtype(), {x.numel()});
+  for (size_t i = 0; i < values.size(); ++i) values[i] = widened(here, i);
+  return values;
+}
+
+void copy_bytes(Context& ctx, void* to, const void* from, size_t bytes) {
+  ctx.compute_stream().copy(to, from, bytes);
+}
+
+Tensor as_dtype(Context& ctx, Tensor x, DType dtype) {
+  TESSERA_CHECK(is_float(dtype) && is_float(x.dtype()));
+  if (x.dtype() == dtype) return x;
+  TESSERA_CHECK(ctx.device().is_cuda() && x.dims() == 2);
+  const Tensor y = ctx.scratch().tensor(dtype, {x.dim(0), x.dim(1)});
+  if constexpr (kHasCuda) {
+    if (!ctx.measuring()) cuda::convert(ctx, y, x);
+  }
+  return y;
+}
+
+}  // namespace tessera
