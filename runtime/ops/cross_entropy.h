@@ -10,8 +10,9 @@
 namespace tessera {
 
 /// losses[N] = -log softmax(logits[i,:])[targets[i]] in nats, and logits[N,V] becomes
-/// (softmax(logits) - onehot(targets)) * scale; all f32, overwritten. targets[N] in [0, V); Error
-/// otherwise. A NaN or +infinity among a row's logits makes that row's loss NaN.
+/// (softmax(logits) - onehot(targets)) * scale; losses are f32, logits of the context's activation
+/// dtype, both overwritten. targets[N] in [0, V); Error otherwise. A NaN or +infinity among a row's
+/// logits makes that row's loss NaN.
 void cross_entropy(Context& ctx, Tensor losses, Tensor logits, std::span<const int32_t> targets,
                    float scale);
 

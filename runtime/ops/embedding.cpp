@@ -1,13 +1,14 @@
 #include "runtime/ops/embedding.h"
 
 #include "runtime/ops/shapes.h"
+#include "runtime/ops/transfer.h"
 
 namespace tessera {
 
 void embedding(Context& ctx, Tensor y, Tensor table, std::span<const int32_t> ids) {
-  TESSERA_CHECK(all_f32(ctx, {y}) && is_float(table.dtype()) && table.dims() == 2);
+  TESSERA_CHECK(all_activations(ctx, {y}) && is_float_weight(ctx, table) && table.dims() == 2);
   TESSERA_CHECK(y.cols() == table.cols() && y.rows() == int64_t(ids.size()));
-  if (ctx.measuring()) return;
+  if (ctx.measuring()) return plan_list(ctx, ids);
   for (int32_t id : ids) {
     if (id < 0 || id >= table.rows()) {
       fail("token id {} is not in the model's vocabulary of {}; tokenizer and model do not match",

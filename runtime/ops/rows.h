@@ -1,4 +1,5 @@
-// Moving rows of a matrix: gather, scatter, clear.
+// Moving rows of a matrix: gather, scatter, clear. float32 on the CPU, any one float dtype on a
+// GPU. An index outside of the matrix is a bug.
 #pragma once
 
 #include <span>
@@ -8,7 +9,7 @@
 
 namespace tessera {
 
-/// y[i,:] = x[index[i],:]; float32.
+/// y[i,:] = x[index[i],:].
 void gather_rows(Context& ctx, Tensor y, Tensor x, std::span<const int32_t> index);
 /// y[index[i],:] = x[i,:]; the indices are distinct.
 void scatter_rows(Context& ctx, Tensor y, Tensor x, std::span<const int32_t> index);
