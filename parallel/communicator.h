@@ -92,6 +92,9 @@ class Communicator {
   /// Ends the work of all ranks with one message, from any thread and more than once; the first
   /// message stays. Returns, or ends the process where the library can do no less (MPI).
   virtual void abort(std::string_view message) = 0;
+  /// Throws the Error of an abort, if there was one; returns at once. From any thread. For one who
+  /// waits for what other ranks may no longer do.
+  virtual void poll() = 0;
 };
 
 /// The values of every rank, in rank order; as many on each. Collective.

@@ -47,6 +47,8 @@ class MpiCommunicator final : public Communicator {
   void set_watchdog(std::chrono::seconds limit) override;
   /// Calls on_abort and ends all processes of the job, this one too: does not return.
   void abort(std::string_view message) override;
+  /// An abort, of any rank, has ended this process.
+  void poll() override {}
 
  private:
   MpiCommunicator(std::shared_ptr<MpiWorld> world, std::shared_ptr<MpiGroup> group, int rank);

@@ -30,6 +30,7 @@ class SelfCommunicator final : public Communicator {
   void set_phase(std::string_view) override {}
   void set_watchdog(std::chrono::seconds) override {}
   void abort(std::string_view message) override;
+  void poll() override { check_running(); }
 
  private:
   struct Abort;

@@ -374,6 +374,11 @@ void ThreadCommunicator::abort(std::string_view message) {
   group_->world->abort(message);
 }
 
+void ThreadCommunicator::poll() {
+  const std::lock_guard lock(group_->world->mutex);
+  group_->world->check_running();
+}
+
 void run_ranks(int ranks, int ranks_per_node, FunctionRef<void(Communicator&)> body) {
   const auto group = ThreadCommunicator::group(ranks, ranks_per_node);
   std::mutex mutex;

@@ -33,6 +33,7 @@ class ThreadCommunicator final : public Communicator {
   void set_phase(std::string_view phase) override;
   void set_watchdog(std::chrono::seconds limit) override;
   void abort(std::string_view message) override;
+  void poll() override;
 
  private:
   struct World;

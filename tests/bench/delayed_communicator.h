@@ -47,6 +47,7 @@ class DelayedCommunicator final : public parallel::Communicator {
   void set_phase(std::string_view phase) override { inner_.set_phase(phase); }
   void set_watchdog(std::chrono::seconds limit) override { inner_.set_watchdog(limit); }
   void abort(std::string_view message) override { inner_.abort(message); }
+  void poll() override { inner_.poll(); }
 
  private:
   std::unique_ptr<parallel::Communicator> owned_;

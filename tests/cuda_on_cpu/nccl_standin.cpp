@@ -52,7 +52,7 @@ struct Mailbox {
 };
 /// The memory all ranks map; it begins as zeros.
 struct Meeting {
-  std::atomic<int> ranks, here, finalized, aborted;
+  std::atomic<int> ranks, here, finalized, aborted, closed;
   std::atomic<int> device_plus_one[kMostRanks];
   Board boards[kMostRanks];
   Mailbox mailboxes[kMostRanks][kMostRanks];
@@ -95,6 +95,7 @@ class Task {
 
 struct ncclComm {
   Meeting* meeting = nullptr;
+  Place place{};
   int rank = 0, ranks = 0, device = 0;
   bool finalizing = false;
   std::atomic<bool> aborted = false;
@@ -105,7 +106,12 @@ struct ncclComm {
   std::atomic<int> queued = 0;  // operations that are not done
 
   ~ncclComm() { munmap(meeting, sizeof(Meeting)); }
-  bool complete() const { return meeting->here == ranks; }
+  /// All have come, so that the file needs no name any more.
+  bool complete() const {
+    if (meeting->here < ranks) return false;
+    if (place.process == getpid() && meeting->closed.exchange(1) == 0) close(int(place.descriptor));
+    return true;
+  }
 };
 
 namespace {
@@ -456,6 +462,7 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t* made, int ranks, ncclUniqueId id
   if (memory == MAP_FAILED) return ncclSystemError;
   auto comm = std::make_shared<ncclComm>();
   comm->meeting = static_cast<Meeting*>(memory);
+  comm->place = place;
   comm->rank = rank;
   comm->ranks = ranks;
   if (cudaGetDevice(&comm->device) != cudaSuccess) return ncclUnhandledCudaError;

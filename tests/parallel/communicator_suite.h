@@ -271,6 +271,7 @@ TEST_P(Communicators, StaysQuietUnderAWatchdog) {
     for (int step = 0; step < 100; ++step) {
       group.set_phase("step " + std::to_string(step));
       group.barrier();
+      group.poll();
     }
   });
 }

@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <chrono>
 #include <functional>
 #include <string>
@@ -14,53 +13,10 @@
 #include "parallel/thread_communicator.h"
 #include "runtime/core/error.h"
 #include "tests/expect_error.h"
-#include "tests/parallel/communicator_suite.h"
+#include "tests/parallel/communicator_aborts.h"
 
 namespace tessera::parallel {
 namespace {
-
-TEST_P(Communicators, AbortReachesEveryRankWithItsMessage) {
-  run([](Communicator& group) {
-    const auto part = group.split(0);
-    if (group.rank() == group.size() - 1) {
-      group.abort("model.safetensors: truncated");
-      group.abort("a later message");
-    }
-    for (Communicator* any : {&group, part.get()}) {
-      try {
-        any->barrier();
-        ADD_FAILURE() << "the barrier of an aborted group returned";
-      } catch (const Error& e) {
-        EXPECT_STREQ(e.what(), "model.safetensors: truncated");
-      }
-    }
-    std::vector<float> values(4);
-    EXPECT_THROW(group.all_reduce(values), Error);
-    EXPECT_THROW(group.broadcast(bytes_of(values), 0), Error);
-  });
-}
-
-TEST_P(Communicators, OneThrowEndsAll) {
-  const int last = GetParam().ranks - 1;
-  std::atomic<int> ended = 0;
-  try {
-    run([&](Communicator& group) {
-      const auto part = group.split(0);
-      if (group.rank() == last) fail("layer {}: not finite", 3);
-      try {
-        part->barrier();
-      } catch (const Error& error) {
-        EXPECT_STREQ(error.what(), "layer 3: not finite");
-        ++ended;
-        throw Error("an echo");
-      }
-    });
-    ADD_FAILURE() << "nothing was thrown";
-  } catch (const Error& error) {
-    EXPECT_STREQ(error.what(), "layer 3: not finite");
-  }
-  EXPECT_EQ(ended, last);
-}
 
 Kind threads(std::string name, int ranks, int ranks_per_node) {
   return {name, ranks, ranks_per_node,
