@@ -10,10 +10,11 @@
 // comes each K and V once for 128 queries. So tensor cores bound it, if a scheduler has two warps,
 // one's exponentials under the other's products: 128 threads of at most 255 registers (128 of them
 // the output, 32 the scores: of 64 keys at a time they would not fit) and 128 + 2 * 2 * 32 rows, 68
-// KiB of shared memory, are two blocks an SM from sm_80 on; three at D = 64. At D = 256 the output
-// of 16 queries is 128 registers, and shared memory the bound. The one barrier a step leaves warps
-// free to drift apart by a step. The output is rescaled only where a maximum of the warp's rows has
-// moved, which is rare after the first steps.
+// KiB of shared memory, are two blocks an SM of sm_80 and sm_90, three at D = 64; SMs of sm_86 and
+// sm_89, with 100 KiB, hold one. At D = 256 the output of 16 queries is 128 registers, and shared
+// memory the bound. The one barrier a step leaves warps free to drift apart by a step. The output
+// is rescaled only where a maximum of the warp's rows has moved, which is rare after the first
+// steps.
 //
 // attention_forward_plain (float32, and rows that are not whole packs): a warp works on two
 // queries, a lane on one key. 2 D float instructions and 8 D bytes of shared memory a pair: shared

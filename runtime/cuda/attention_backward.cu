@@ -14,7 +14,8 @@
 // cycles, and reads 64 bytes, 0.5 cycles. Shared memory bounds both, by a quarter and a third; with
 // 32 rows a warp it would not, but the sums of dk and dv alone would be 256 registers a thread.
 // exp2 is 0.06 cycles. 2 * 64 own rows and 2 * 2 * 32 streaming ones are 68 KiB at D = 128: two
-// blocks of 4 warps an SM from sm_80 on. At D = 256, 16 rows stream at a time, so that 99 KiB do.
+// blocks of 4 warps an SM of sm_80 and sm_90, one of sm_86 and sm_89. At D = 256, 16 rows stream at
+// a time, so that a block takes 99 KiB, the most that the latter give.
 //
 // attention_delta reads out and dout once and is bound by device memory; it runs 8 lanes a row of a
 // head, so that a warp's loads are 4 * 128 bytes. attention_backward_plain (float32, and rows that
