@@ -122,9 +122,12 @@ KernelFailure Executor::run(const Kernel& kernel, Order order, uint64_t seed) {
               : order == Order::kDescending ? blocks - 1 - i
                                             : (i * stride + offset) % blocks);
   }
+  if (failure_.code != cudaSuccess) {
+    for (const std::unique_ptr<Fiber>& fiber : fibers_) tsan_release_for(*fiber, &end_tag_);
+    restart_all();
+  }
   tsan_acquire(&end_tag_);
   free_shared();
-  if (failure_.code != cudaSuccess) restart_all();
   return failure_;
 }
 
@@ -279,10 +282,8 @@ void Executor::barrier(Where where) {
     barrier_where_ = where;
   } else if (barrier_where_.line() != where.line() ||
              barrier_where_.file_name() != where.file_name()) {
-    fail(cudaErrorLaunchFailure,
-         "divergent __syncthreads: other threads wait at line " +
-             std::to_string(barrier_where_.line()),
-         where);
+    fail(cudaErrorLaunchFailure, "divergent __syncthreads: other threads wait", where,
+         &barrier_where_);
   }
   if (++arrived_ == live_) release_barrier();
   wait_here(where);
@@ -307,14 +308,16 @@ unsigned Executor::barrier_count(bool predicate, Where where) {
   return counts_[phase];
 }
 
-void Executor::fail(cudaError_t code, const std::string& what, Where where) {
+void Executor::fail(cudaError_t code, const char* what, Where where, const Where* other) {
   const auto triple = [](auto v) {
     return std::to_string(v.x) + "," + std::to_string(v.y) + "," + std::to_string(v.z);
   };
   failure_.code = code;
-  failure_.message = std::string(where.file_name()) + ":" + std::to_string(where.line()) + ": " +
-                     what + ", block " + triple(blockIdx) + " thread " + triple(threadIdx) +
-                     " of " + where.function_name();
+  failure_.message =
+      std::string(where.file_name()) + ":" + std::to_string(where.line()) + ": " + what;
+  if (other != nullptr) failure_.message += " at line " + std::to_string(other->line());
+  failure_.message += ", block " + triple(blockIdx) + " thread " + triple(threadIdx) + " of " +
+                      where.function_name();
   tsan_release(&end_tag_);
   switch_fiber(*fiber_[current_], main_);
   abort();

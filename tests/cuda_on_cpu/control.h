@@ -15,7 +15,7 @@ namespace cuda_on_cpu {
 enum class Streams { kEager, kLate, kRandom };
 
 struct Settings {
-  int devices = 4;
+  int devices = 8;  // as a common server
   size_t memory = size_t(4) << 30;
   /// The host cannot touch device memory; a read or write of it is a segmentation fault.
   bool protect = false;

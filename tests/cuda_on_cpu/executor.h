@@ -60,7 +60,10 @@ class Executor {
   Executor();
   KernelFailure run(const Kernel& kernel, Order order, uint64_t seed);
 
-  [[noreturn]] void fail(cudaError_t code, const std::string& what, Where where);
+  /// `other`: a second place that the message names. What is on the thread's stack is never
+  /// destroyed.
+  [[noreturn]] void fail(cudaError_t code, const char* what, Where where,
+                         const Where* other = nullptr);
   void barrier(Where where);
   unsigned barrier_count(bool predicate, Where where);
   /// Brings up to a Slot to the lanes of `mask`. The last to come calls `complete` on what all
@@ -74,6 +77,7 @@ class Executor {
   unsigned current() const { return current_; }
   char* shared() const { return shared_; }
   size_t shared_bytes() const { return kernel_->shared_bytes; }
+  /// Fails with `what` where any of the bytes is outside of the block's shared memory.
   void check_shared(const void* p, size_t bytes, const char* what, Where where);
 
  private:

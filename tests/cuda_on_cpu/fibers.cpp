@@ -61,6 +61,8 @@ constexpr size_t kSavedRegisters = 6;
 thread_local Fiber* left = nullptr;
 
 #if defined(CUDA_ON_CPU_TSAN)
+constexpr unsigned kNoSync = 1;
+
 // Creating a fiber orders it after its creator. It is created by one that never did anything, so
 // that it starts without a past.
 void* create_without_past() {
@@ -69,7 +71,6 @@ void* create_without_past() {
   while (busy.test_and_set(std::memory_order_acquire)) {
   }
   void* const self = __tsan_get_current_fiber();
-  constexpr unsigned kNoSync = 1;
   __tsan_switch_to_fiber(origin, kNoSync);
   void* const fiber = __tsan_create_fiber(0);
   __tsan_switch_to_fiber(self, kNoSync);
@@ -125,7 +126,6 @@ void switch_fiber(Fiber& from, Fiber& to) {
   __sanitizer_start_switch_fiber(&from.asan_fake_stack, to.stack, to.stack_bytes);
 #endif
 #if defined(CUDA_ON_CPU_TSAN)
-  constexpr unsigned kNoSync = 1;
   __tsan_switch_to_fiber(to.tsan, kNoSync);
 #endif
   cuda_on_cpu_switch(&from.stack_pointer, to.stack_pointer);
@@ -141,6 +141,12 @@ void adopt_running(Fiber& fiber) {
 
 #if defined(CUDA_ON_CPU_TSAN)
 void tsan_release(void* tag) { __tsan_release(tag); }
+void tsan_release_for(const Fiber& fiber, void* tag) {
+  void* const self = __tsan_get_current_fiber();
+  __tsan_switch_to_fiber(fiber.tsan, kNoSync);
+  __tsan_release(tag);
+  __tsan_switch_to_fiber(self, kNoSync);
+}
 void tsan_acquire(void* tag) { __tsan_acquire(tag); }
 void tsan_read(const void* p, size_t bytes) { __tsan_read_range(const_cast<void*>(p), bytes); }
 void tsan_write(void* p, size_t bytes) { __tsan_write_range(p, bytes); }
@@ -149,6 +155,7 @@ void tsan_ignore(void* p, size_t bytes) {
 }
 #else
 void tsan_release(void*) {}
+void tsan_release_for(const Fiber&, void*) {}
 void tsan_acquire(void*) {}
 void tsan_read(const void*, size_t) {}
 void tsan_write(void*, size_t) {}

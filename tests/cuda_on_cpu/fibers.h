@@ -30,6 +30,8 @@ void adopt_running(Fiber& fiber);
 /// TSan's happens-before, by address; nothing in other builds.
 void tsan_release(void* tag);
 void tsan_acquire(void* tag);
+/// A release by a fiber that does not run.
+void tsan_release_for(const Fiber& fiber, void* tag);
 /// An access on behalf of the running fiber by code that TSan does not see.
 void tsan_read(const void* p, size_t bytes);
 void tsan_write(void* p, size_t bytes);

@@ -39,7 +39,7 @@ void distribute(Slot* slots, Executor& executor, Where where, bool transposed) {
     if (reinterpret_cast<uintptr_t>(row) % 16 != 0) {
       executor.fail(cudaErrorMisalignedAddress, "ldmatrix: a row is not 16-byte aligned", where);
     }
-    executor.check_shared(row, 16, "ldmatrix", where);
+    executor.check_shared(row, 16, "ldmatrix: a row outside of shared memory", where);
     tsan_read(row, 16);
     std::copy_n(static_cast<const uint16_t*>(row), 8, tiles[l / 8][l % 8]);
   }
@@ -116,10 +116,8 @@ Slot* Executor::meet(unsigned mask, const void* value, size_t bytes, Complete co
     meeting.where = where;
   } else if (meeting.where.line() != where.line() ||
              meeting.where.file_name() != where.file_name()) {
-    fail(
-        cudaErrorLaunchFailure,
-        "divergent warp function: other lanes wait at line " + std::to_string(meeting.where.line()),
-        where);
+    fail(cudaErrorLaunchFailure, "divergent warp function: other lanes wait", where,
+         &meeting.where);
   }
   Slot* const slots = meeting.slots[meeting.parity];
   copy_words(slots[current_ % kLanes].words, value, bytes);
@@ -154,8 +152,7 @@ PendingCopies& Executor::pending_copies() {
 void Executor::check_shared(const void* p, size_t bytes, const char* what, Where where) {
   const char* const at = static_cast<const char*>(p);
   if (shared_ != nullptr && at >= shared_ && at + bytes <= shared_ + shared_bytes()) return;
-  fail(cudaErrorIllegalAddress, std::string(what) + ": outside of the block's shared memory",
-       where);
+  fail(cudaErrorIllegalAddress, what, where);
 }
 
 void fail_kernel(cudaError_t code, const char* what, Where where) {
@@ -200,16 +197,12 @@ int lane() { return int(running().current() % kLanes); }
 
 void* shared_memory() { return running().shared(); }
 
-void check_shared(const void* p, size_t bytes, const char* what, Where where) {
-  running().check_shared(p, bytes, what, where);
-}
-
 void copy_async(void* shared, const void* global, size_t bytes, bool valid, Where where) {
   Executor& executor = running();
   if ((reinterpret_cast<uintptr_t>(shared) | reinterpret_cast<uintptr_t>(global)) % bytes != 0) {
     executor.fail(cudaErrorMisalignedAddress, "cp.async: misaligned", where);
   }
-  executor.check_shared(shared, bytes, "cp.async", where);
+  executor.check_shared(shared, bytes, "cp.async: target outside of shared memory", where);
   PendingCopies& pending = executor.pending_copies();
   if (pending.count == PendingCopies::kMost) {
     executor.fail(cudaErrorLaunchFailure, "cp.async: more under way than this simulation holds",

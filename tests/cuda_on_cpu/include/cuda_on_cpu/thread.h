@@ -35,8 +35,6 @@ int lane();
 
 /// The block's dynamic shared memory, filled with 0xFF before the block starts.
 void* shared_memory();
-/// Fails the kernel where any of the bytes is outside of it.
-void check_shared(const void* p, size_t bytes, const char* what, Where where);
 
 /// cp.async of the calling thread: bytes arrive when a wait says so, and are 0xFF until then.
 void copy_async(void* shared, const void* global, size_t bytes, bool valid, Where where);
