@@ -1,5 +1,6 @@
 // One rank of a job that mpirun started: the suite of communicators or, with an argument, a job
-// that goes wrong.  Usage: communicator_mpi [count=N | throws | stops | stays_away | leaves]
+// that goes wrong; with `nccl`, where each rank drives a device of its own.
+// Usage: communicator_mpi [nccl] [count=N | throws | stops | stays_away | leaves]
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -14,16 +15,31 @@
 #include "parallel/launcher.h"
 #include "parallel/mpi_communicator.h"
 #include "tests/parallel/communicator_suite.h"
+#if TESSERA_HAS_CUDA
+#include "tests/cuda/device_spans.h"
+#endif
 
 namespace tessera::parallel {
 namespace {
 
 std::unique_ptr<Communicator> world;
+bool on_devices = false;
+
+/// Calls the body with the world or, on devices, with NCCL over its ranks.
+void with_group(const Body& body) {
+#if TESSERA_HAS_CUDA
+  if (on_devices) {
+    Stream stream(Device::cuda(world->rank()));
+    return body(*testing::nccl_for_host_spans(*world, stream));
+  }
+#endif
+  body(*world);
+}
 
 std::vector<Kind> kinds() {
   return {{"Mpi", world->size(), world->size(), [](const Body& body) {
              world->set_watchdog(std::chrono::seconds(20));
-             body(*world);
+             with_group(body);
            }}};
 }
 INSTANTIATE_TEST_SUITE_P(All, Communicators, ::testing::ValuesIn(kinds()),
@@ -55,6 +71,20 @@ int run_suite(int argc, char** argv) {
   return failed;
 }
 
+constexpr int kSkipped = 77;
+
+bool enough_devices() {
+#if TESSERA_HAS_CUDA
+  if (on_devices && testing::device_count() < world->size()) {
+    if (world->rank() == 0) {
+      fmt::print("skipped: needs {} devices, has {}\n", world->size(), testing::device_count());
+    }
+    return false;
+  }
+#endif
+  return true;
+}
+
 /// The last rank fails in the way that is asked for, while the others wait for it.
 void go_wrong(Communicator& group, const std::string& how) {
   const auto part = group.split(0);
@@ -79,7 +109,11 @@ void go_wrong(Communicator& group, const std::string& how) {
 
 int main(int argc, char** argv) {
   using namespace tessera::parallel;
-  const std::string argument = argc > 1 ? argv[1] : "";
+  std::string argument = argc > 1 ? argv[1] : "";
+  if (argument == "nccl") {
+    on_devices = true;
+    argument = argc > 2 ? argv[2] : "";
+  }
   const auto say = [](int rank, std::string_view message) {
     fmt::print(stderr, "tessera: rank {}: {}\n", rank, message);
     return 1;
@@ -87,11 +121,15 @@ int main(int argc, char** argv) {
   if (argument.empty() || argument.starts_with("count=")) {
     const size_t count = argument.empty() ? INT_MAX : std::stoul(argument.substr(6));
     world = MpiCommunicator::world({say, count});
+    if (!enough_devices()) {
+      world.reset();
+      return kSkipped;
+    }
     return run_suite(argc, argv);
   }
   try {
     world = start_world([](const char* name) { return std::getenv(name); }, say);
-    go_wrong(*world, argument);
+    with_group([&](Communicator& group) { go_wrong(group, argument); });
     world.reset();
   } catch (const std::exception& error) {
     if (world) world->abort(error.what());
