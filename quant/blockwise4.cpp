@@ -71,10 +71,12 @@ void quantize4(Context& ctx, const Codebook4& book, int block, std::span<const f
                                    &out.scales.back());
     if (at >= 0) report(whole + at);
   }
-  if (bad < n) {
-    fail("tensor {}: element {} is {}; a weight to quantize must be finite: repair the checkpoint",
-         name, bad.load(), x[size_t(bad.load())]);
-  }
+  if (bad < n) refuse_element(name, bad, x[size_t(bad.load())]);
+}
+
+void refuse_element(std::string_view name, int64_t index, float value) {
+  fail("tensor {}: element {} is {}; a frozen weight must be finite: repair the checkpoint", name,
+       index, value);
 }
 
 }  // namespace tessera::quant

@@ -9,6 +9,7 @@
 
 #include "quant/codebook.h"
 #include "runtime/core/context.h"
+#include "runtime/core/tensor.h"
 
 namespace tessera::quant {
 
@@ -25,12 +26,15 @@ struct Blocks4 {
 void quantize4(Context& ctx, const Codebook4& book, int block, std::span<const float> x,
                const Blocks4& out, std::string_view name);
 
+/// Throws the Error for an element of tensor `name` that is not finite.
+[[noreturn]] void refuse_element(std::string_view name, int64_t index, float value);
+
 /// Scales of a tensor as they are stored: floats, or 8-bit codes of double quantization.
 struct Scales {
   const float* plain = nullptr;    // null when double quantized
-  const uint8_t* codes = nullptr;  // scale i = kDynamicSigned[codes[i]] * nested[i / 256] + offset
+  const uint8_t* codes = nullptr;  // scale i = kDynamicSigned[codes[i]] * nested[i / 256] + *offset
   const float* nested = nullptr;
-  float offset = 0;
+  const float* offset = nullptr;
 };
 
 /// A quantized tensor to decode: element e is values[code e] * scale[e / block], in float32.
@@ -51,5 +55,14 @@ struct Runs {
 
 /// Decodes run r to out[r * ldo ...]. Thread safe; writes nothing but the runs' elements.
 void dequantize4(const Encoded4& in, const Runs& runs, float* out, int64_t ldo);
+
+namespace cuda {
+/// As quantize4 of finite elements: w (float32, bfloat16 or float16), codes and scales are memory
+/// of the context's device.
+void quantize4(Context& ctx, const Codebook4& book, int block, Tensor w, const Blocks4& out);
+/// out = elements first, first + 1, ... of a tensor on the device, rounded once to out's dtype.
+/// Fastest where `first` is a multiple of 8.
+void dequantize4(Context& ctx, const Encoded4& in, int64_t first, Tensor out);
+}  // namespace cuda
 
 }  // namespace tessera::quant

@@ -14,8 +14,8 @@ namespace {
 
 constexpr int64_t kVector = 8;  // torch's sum is built for AVX2 only, so this holds on AVX-512 too
 constexpr int64_t kRows = 4;
-constexpr int kLevels = 4;
-using Sum = std::array<float, kRows * kVector>;
+static_assert(kRows * kVector == kSumLanes);
+using Sum = std::array<float, kSumLanes>;
 
 void add(Sum& to, const float* from, int64_t count) {
   for (int64_t i = 0; i < count; ++i) to[size_t(i)] += from[i];
@@ -23,23 +23,34 @@ void add(Sum& to, const float* from, int64_t count) {
 
 /// Sums `groups` consecutive groups of `width` floats elementwise; a partial sum moves up a level
 /// after every 2^power additions, so that rounding errors grow slowly.
-Sum cascade(const float* x, int64_t width, int64_t groups) {
-  const int log2_groups = groups <= 1 ? 0 : std::bit_width(uint64_t(groups - 1));
-  const int power = std::max(4, log2_groups / kLevels);
+SumLevels cascade(const float* x, int64_t width, int64_t groups) {
+  const int power = group_sum_power(groups);
   const int64_t step = int64_t{1} << power;
-  std::array<Sum, kLevels> level{};
+  SumLevels level{};
   int64_t i = 0;
   while (i + step <= groups) {
     for (int64_t j = 0; j < step; ++j, ++i) add(level[0], x + i * width, width);
-    for (int l = 1; l < kLevels; ++l) {
+    for (int l = 1; l < kSumLevels; ++l) {
       add(level[size_t(l)], level[size_t(l - 1)].data(), width);
       level[size_t(l - 1)].fill(0);
       if ((i & ((step - 1) << (l * power))) != 0) break;
     }
   }
   for (; i < groups; ++i) add(level[0], x + i * width, width);
-  for (size_t l = 1; l < kLevels; ++l) add(level[0], level[l].data(), width);
-  return level[0];
+  return level;
+}
+
+/// The mean of n floats, those in vectors of `width` and fewer in `tail`.
+float mean_of(SumLevels& levels, std::span<const float> tail, int64_t width, int64_t n) {
+  Sum& sum = levels[0];
+  for (size_t l = 1; l < kSumLevels; ++l) add(sum, levels[l].data(), width * kRows);
+  size_t i = 0;
+  for (; i + size_t(width) <= tail.size(); i += size_t(width)) add(sum, tail.data() + i, width);
+  for (int64_t r = 1; r < kRows; ++r) add(sum, sum.data() + r * width, width);
+  float total = 0;
+  for (; i < tail.size(); ++i) total += tail[i];
+  for (int64_t lane = 0; lane < width; ++lane) total += sum[size_t(lane)];
+  return total / float(n);
 }
 
 /// Entries of the signed dynamic map for 65,536 points of [-1, 1]: the number of midpoints between
@@ -65,18 +76,30 @@ uint8_t dynamic_code(float x) {
 
 }  // namespace
 
+int group_sum_power(int64_t groups) {
+  const int log2_groups = groups <= 1 ? 0 : std::bit_width(uint64_t(groups - 1));
+  return std::max(4, log2_groups / kSumLevels);
+}
+
+float mean_of_levels(SumLevels levels, std::span<const float> tail, int64_t n) {
+  TESSERA_CHECK(n >= kVector && int64_t(tail.size()) == n % kSumLanes);
+  return mean_of(levels, tail, kVector, n);
+}
+
 float mean_as_torch(std::span<const float> x) {
   const int64_t n = int64_t(x.size());
   const int64_t width = n < kVector ? 1 : kVector;
-  const int64_t vectors = n / width;
-  const int64_t groups = vectors / kRows;
-  Sum sum = cascade(x.data(), width * kRows, groups);
-  for (int64_t v = groups * kRows; v < vectors; ++v) add(sum, x.data() + v * width, width);
-  for (int64_t r = 1; r < kRows; ++r) add(sum, sum.data() + r * width, width);
-  float total = 0;
-  for (int64_t i = vectors * width; i < n; ++i) total += x[size_t(i)];
-  for (int64_t lane = 0; lane < width; ++lane) total += sum[size_t(lane)];
-  return total / float(n);
+  const int64_t groups = n / (width * kRows);
+  SumLevels levels = cascade(x.data(), width * kRows, groups);
+  return mean_of(levels, x.subspan(size_t(groups * width * kRows)), width, n);
+}
+
+void check_offset(float offset, std::string_view name) {
+  if (std::isfinite(offset)) return;
+  fail(
+      "tensor {}: its weights are too large for double quantization (the scales sum to {}); set "
+      "bnb_4bit_use_double_quant: false",
+      name, offset);
 }
 
 float quantize_scales(std::span<const float> scales, std::span<uint8_t> codes,
@@ -85,12 +108,7 @@ float quantize_scales(std::span<const float> scales, std::span<uint8_t> codes,
   TESSERA_CHECK(int64_t(codes.size()) == n);
   TESSERA_CHECK(int64_t(nested.size()) == (n + kNestedBlock - 1) / kNestedBlock);
   const float offset = mean_as_torch(scales);
-  if (!std::isfinite(offset)) {
-    fail(
-        "tensor {}: its weights are too large for double quantization (the scales sum to {}); set "
-        "bnb_4bit_use_double_quant: false",
-        name, offset);
-  }
+  check_offset(offset, name);
   for (int64_t first = 0; first < n; first += kNestedBlock) {
     const int64_t last = std::min(n, first + kNestedBlock);
     float largest = 0;

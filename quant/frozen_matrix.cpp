@@ -8,9 +8,12 @@
 
 #include "quant/cpu/half_floats.h"
 #include "quant/double_quant.h"
+#include "runtime/core/buffer.h"
+#include "runtime/core/cuda_runtime.h"
 #include "runtime/core/error.h"
 #include "runtime/cpu/gemm.h"
 #include "runtime/cpu/parallel.h"
+#include "runtime/ops/transfer.h"
 
 namespace tessera::quant {
 
@@ -30,29 +33,53 @@ void for_pieces(Context& ctx, int64_t n, const Work& work) {
                     [&](int64_t task) { work(task * kTask, std::min(kTask, n - task * kTask)); });
 }
 
-void quantize_4bit(Context& ctx, const FrozenSpec& spec, std::span<const float> w, std::byte* blob,
-                   std::string_view name) {
+/// The parts of a 4-bit blob.
+struct Parts4 {
+  std::span<uint8_t> codes;
+  std::span<float> plain;  // empty with double quantization, as are the others without
+  std::span<uint8_t> scale_codes;
+  std::span<float> nested;
+  float* offset = nullptr;
+};
+
+Parts4 parts_of(const FrozenSpec& spec, std::byte* blob) {
   const size_t blocks = size_t(spec.blocks());
-  const std::span<uint8_t> codes(reinterpret_cast<uint8_t*>(blob), (w.size() + 1) / 2);
+  Parts4 parts{{reinterpret_cast<uint8_t*>(blob), size_t(spec.numel() + 1) / 2}, {}, {}, {}};
   std::byte* const scales = blob + spec.scales_offset();
   if (!spec.double_quant) {
-    const Blocks4 out{codes, {reinterpret_cast<float*>(scales), blocks}};
-    return quantize4(ctx, spec.book(), spec.block, w, out, name);
+    parts.plain = {reinterpret_cast<float*>(scales), blocks};
+    return parts;
   }
-  std::vector<float> plain(blocks);
-  quantize4(ctx, spec.book(), spec.block, w, {codes, plain}, name);
-  const std::span<float> nested(reinterpret_cast<float*>(blob + spec.nested_offset()),
-                                size_t(spec.nested()));
-  const float offset =
-      quantize_scales(plain, {reinterpret_cast<uint8_t*>(scales), blocks}, nested, name);
-  std::memcpy(nested.data() + nested.size(), &offset, sizeof(offset));
+  parts.scale_codes = {reinterpret_cast<uint8_t*>(scales), blocks};
+  parts.nested = {reinterpret_cast<float*>(blob + spec.nested_offset()), size_t(spec.nested())};
+  parts.offset = parts.nested.data() + parts.nested.size();
+  return parts;
+}
+
+void quantize_4bit(Context& ctx, const FrozenSpec& spec, std::span<const float> w, std::byte* blob,
+                   std::string_view name) {
+  const Parts4 parts = parts_of(spec, blob);
+  if (!spec.double_quant) {
+    return quantize4(ctx, spec.book(), spec.block, w, {parts.codes, parts.plain}, name);
+  }
+  std::vector<float> plain(size_t(spec.blocks()));
+  quantize4(ctx, spec.book(), spec.block, w, {parts.codes, plain}, name);
+  *parts.offset = quantize_scales(plain, parts.scale_codes, parts.nested, name);
+}
+
+/// The first float above a format's largest finite value that does not round back to it.
+float limit_of(Format format) { return format == Format::kF16 ? 65520.0f : INFINITY; }
+
+[[noreturn]] void refuse(std::string_view name, int64_t index, float value) {
+  if (!std::isfinite(value)) refuse_element(name, index, value);
+  fail("tensor {}: element {} is {}, beyond float16's 65504; keep the base in bfloat16", name,
+       index, value);
 }
 
 void quantize_16bit(Context& ctx, const FrozenSpec& spec, std::span<const float> w, std::byte* blob,
                     std::string_view name) {
   const DType type = spec.dtype();
-  // The first float above float16's largest finite value that does not round back to it.
-  const float limit = type == DType::kF16 ? 65520.0f : INFINITY;
+  const float limit = limit_of(spec.format);
   std::atomic<bool> bad{false};
   for_pieces(ctx, int64_t(w.size()), [&](int64_t first, int64_t count) {
     const float* from = w.data() + first;
@@ -68,12 +95,40 @@ void quantize_16bit(Context& ctx, const FrozenSpec& spec, std::span<const float>
   });
   if (!bad) return;
   const auto at = std::ranges::find_if(w, [&](float x) { return !(std::fabs(x) < limit); });
-  if (std::isfinite(*at)) {
-    fail("tensor {}: element {} is {}, beyond float16's 65504; keep the base in bfloat16", name,
-         at - w.begin(), *at);
+  refuse(name, at - w.begin(), *at);
+}
+
+/// One element of a tensor on a device, when the operators before have run.
+float element(Context& ctx, Tensor w, int64_t index) {
+  return to_host(ctx, w.view({w.numel()}).slice(index, index + 1)).front();
+}
+
+void quantize_4bit_on_device(Context& ctx, const FrozenSpec& spec, Tensor w, std::byte* blob,
+                             std::string_view name) {
+  const Parts4 parts = parts_of(spec, blob);
+  if (!spec.double_quant) {
+    return cuda::quantize4(ctx, spec.book(), spec.block, w, {parts.codes, parts.plain});
   }
-  fail("tensor {}: element {} is {}; a frozen weight must be finite: repair the checkpoint", name,
-       at - w.begin(), *at);
+  const size_t blocks = size_t(spec.blocks());
+  const Buffer memory = Buffer::on(ctx.device(), blocks * sizeof(float));
+  const std::span<float> plain(memory.as<float>(), blocks);
+  cuda::quantize4(ctx, spec.book(), spec.block, w, {parts.codes, plain});
+  const float offset = cuda::quantize_scales(ctx, plain, parts.scale_codes, parts.nested, name);
+  ctx.compute_stream().copy(parts.offset, &offset, sizeof(offset));
+  ctx.compute_stream().synchronize();
+}
+
+void quantize_on_device(Context& ctx, const FrozenSpec& spec, Tensor w, std::byte* blob,
+                        std::string_view name) {
+  const int64_t bad = cuda::first_not_below(ctx, w, limit_of(spec.format));
+  if (bad >= 0) refuse(name, bad, element(ctx, w, bad));
+  tessera::cuda::fill_zero(ctx.compute_stream().handle(), blob, spec.bytes());
+  if (spec.is_4bit()) {
+    quantize_4bit_on_device(ctx, spec, w, blob, name);
+  } else {
+    tessera::cuda::convert(ctx, Tensor(blob, spec.dtype(), {spec.numel()}, ctx.device()), w);
+  }
+  ctx.compute_stream().synchronize();
 }
 
 }  // namespace
@@ -121,19 +176,26 @@ void FrozenMatrix::quantize(Context& ctx, const FrozenSpec& spec, std::span<cons
                  : quantize_16bit(ctx, spec, w, blob, name);
 }
 
-void FrozenMatrix::dequantize_runs(const Runs& runs, float* out, int64_t ldo) const {
-  if (spec_.is_4bit()) {
-    Encoded4 in{&spec_.book(), reinterpret_cast<const uint8_t*>(blob_), spec_.block, {}};
-    const std::byte* scales = blob_ + spec_.scales_offset();
-    if (spec_.double_quant) {
-      in.scales.codes = reinterpret_cast<const uint8_t*>(scales);
-      in.scales.nested = reinterpret_cast<const float*>(blob_ + spec_.nested_offset());
-      in.scales.offset = in.scales.nested[spec_.nested()];
-    } else {
-      in.scales.plain = reinterpret_cast<const float*>(scales);
-    }
-    return dequantize4(in, runs, out, ldo);
+void FrozenMatrix::quantize(Context& ctx, const FrozenSpec& spec, Tensor w, std::byte* blob,
+                            std::string_view name) {
+  spec.validate();
+  TESSERA_CHECK(w.numel() == spec.numel());
+  if constexpr (kHasCuda) {
+    if (ctx.device().is_cuda()) return quantize_on_device(ctx, spec, w, blob, name);
   }
+  quantize(ctx, spec, w.span<const float>(), blob, name);
+}
+
+Encoded4 FrozenMatrix::encoded() const {
+  const Parts4 parts = parts_of(spec_, const_cast<std::byte*>(blob_));
+  return {&spec_.book(),
+          parts.codes.data(),
+          spec_.block,
+          {parts.plain.data(), parts.scale_codes.data(), parts.nested.data(), parts.offset}};
+}
+
+void FrozenMatrix::dequantize_runs(const Runs& runs, float* out, int64_t ldo) const {
+  if (spec_.is_4bit()) return dequantize4(encoded(), runs, out, ldo);
   const DType type = spec_.dtype();
   for (int64_t r = 0; r < runs.rows; ++r) {
     const std::byte* from = blob_ + size_t(runs.first + r * runs.stride) * size_of(type);
@@ -151,16 +213,29 @@ void FrozenMatrix::dequantize_span(int64_t first, int64_t count, float* out) con
 
 void FrozenMatrix::dequantize(Context& ctx, Tensor out) const {
   TESSERA_CHECK(out.numel() == spec_.numel());
+  dequantize_part(ctx, 0, out);
+}
+
+void FrozenMatrix::dequantize_part(Context& ctx, int64_t begin, Tensor out) const {
+  TESSERA_CHECK(0 <= begin && begin + out.numel() <= spec_.numel());
   if (ctx.measuring()) return;
-  for_pieces(ctx, spec_.numel(), [&](int64_t first, int64_t count) {
+  if constexpr (kHasCuda) {
+    if (ctx.device().is_cuda()) {
+      if (spec_.is_4bit()) return cuda::dequantize4(ctx, encoded(), begin, out);
+      std::byte* elements = const_cast<std::byte*>(blob_) + size_t(begin) * size_of(spec_.dtype());
+      const Tensor from(elements, spec_.dtype(), {out.numel()}, ctx.device());
+      return tessera::cuda::convert(ctx, out, from);
+    }
+  }
+  for_pieces(ctx, out.numel(), [&](int64_t first, int64_t count) {
     if (out.dtype() == DType::kF32) {
-      return dequantize_span(first, count, out.data<float>() + first);
+      return dequantize_span(begin + first, count, out.data<float>() + first);
     }
     constexpr int64_t kChunk = 4096;
     alignas(64) float wide[kChunk];
     for (int64_t i = first; i < first + count; i += kChunk) {
       const int64_t c = std::min(kChunk, first + count - i);
-      dequantize_span(i, c, wide);
+      dequantize_span(begin + i, c, wide);
       narrow(out.dtype(), wide, c, static_cast<std::byte*>(out.raw()) + size_t(i) * 2);
     }
   });

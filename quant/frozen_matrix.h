@@ -67,20 +67,32 @@ class FrozenMatrix {
   int64_t cols() const { return spec_.cols; }
   const std::byte* blob() const { return blob_; }
 
-  /// out [N,K], float32, or bfloat16/float16 rounded once from the float32 values. Takes no
-  /// scratch.
+  /// The same from a tensor of the context's device to a blob there, with the same bytes: w [N*K]
+  /// in float32, on a GPU also bfloat16 or float16. Returns when all is done; on a GPU takes memory
+  /// for two floats a block meanwhile.
+  static void quantize(Context& ctx, const FrozenSpec& spec, Tensor w, std::byte* blob,
+                       std::string_view name);
+
+  /// out [N,K], float32, or bfloat16/float16 rounded once from the float32 values; where the blob
+  /// and `out` are on the context's device. Takes no scratch.
   void dequantize(Context& ctx, Tensor out) const;
 
-  /// Elements [first, first + count) of the flat weight. Thread safe.
+  /// Elements first, first + 1, ... of the flat weight, as many as `out` has, likewise. Fastest on
+  /// a GPU where `first` is a multiple of 8.
+  void dequantize_part(Context& ctx, int64_t first, Tensor out) const;
+
+  /// Elements [first, first + count) of the flat weight of a blob on the host. Thread safe.
   void dequantize_span(int64_t first, int64_t count, float* out) const;
 
-  /// Runs of elements to out[r * ldo ...], as dequantize4. Thread safe.
+  /// Runs of elements to out[r * ldo ...], as dequantize4. The host's, as are packers. Thread safe.
   void dequantize_runs(const Runs& runs, float* out, int64_t ldo) const;
 
   PackForward pack_forward() const;
   PackBackward pack_backward() const;
 
  private:
+  Encoded4 encoded() const;
+
   FrozenSpec spec_;
   const std::byte* blob_ = nullptr;
 };
@@ -107,5 +119,11 @@ class PackBackward {
 
 inline PackForward FrozenMatrix::pack_forward() const { return PackForward(*this); }
 inline PackBackward FrozenMatrix::pack_backward() const { return PackBackward(*this); }
+
+namespace cuda {
+/// The index of the first element of w, a tensor of the context's device, whose magnitude is not
+/// below `limit` (NaN is not); -1: none. Waits.
+int64_t first_not_below(Context& ctx, Tensor w, float limit);
+}  // namespace cuda
 
 }  // namespace tessera::quant

@@ -61,7 +61,7 @@ HWY_INLINE V decode_vector(const Table& table, const uint8_t* codes) {
 
 HWY_INLINE float scale_at(const Scales& s, int64_t i) {
   if (s.plain != nullptr) return s.plain[i];
-  return kDynamicSigned[s.codes[i]] * s.nested[i / 256] + s.offset;  // two roundings
+  return kDynamicSigned[s.codes[i]] * s.nested[i / 256] + *s.offset;  // two roundings
 }
 
 HWY_INLINE float decode_one(const Encoded4& in, int64_t element, float scale) {
