@@ -3,8 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "optim/cpu/adamw.h"
-#include "optim/cpu/adamw_8bit.h"
+#include "optim/adamw_update.h"
 #include "runtime/core/error.h"
 #include "runtime/cpu/parallel.h"
 
@@ -43,8 +42,8 @@ AdamWOptions checked(const AdamWOptions& options) {
 }
 
 struct Scalars {
-  cpu::AdamWScalars of_32bit;
-  cpu::AdamW8bitScalars of_8bit;
+  AdamWScalars of_32bit;
+  AdamW8bitScalars of_8bit;
 };
 
 /// Both rules' scalars are computed in double; each is rounded to float32 once.
@@ -77,23 +76,38 @@ template <class T>
 T* state_at(StateField field, const StateRun& run, std::byte* state, size_t begin) {
   return reinterpret_cast<T*>(state + field_offset(field, run)) + begin;
 }
-
-/// Elements [begin, begin + params.size()) of a run.
-void update(const Scalars& scalars, const StateRun& run, std::byte* state, size_t begin,
-            std::span<float> params, std::span<const float> grads) {
-  const size_t n = params.size();
-  if (run.bits == StateBits::k32) {
-    cpu::adamw(scalars.of_32bit, params, grads,
-               {state_at<float>(StateField::kM, run, state, begin), n},
-               {state_at<float>(StateField::kV, run, state, begin), n});
-    return;
-  }
+Moments32bit moments_32bit(const StateRun& run, std::byte* state, size_t begin) {
+  return {.m = state_at<float>(StateField::kM, run, state, begin),
+          .v = state_at<float>(StateField::kV, run, state, begin)};
+}
+Moments8bit moments_8bit(const StateRun& run, std::byte* state, size_t begin) {
   const size_t block = begin / kStateBlock;
-  cpu::adamw_8bit(scalars.of_8bit, params, grads,
-                  {.m_codes = state_at<uint8_t>(StateField::kMCodes, run, state, begin),
-                   .v_codes = state_at<uint8_t>(StateField::kVCodes, run, state, begin),
-                   .m_absmax = state_at<float>(StateField::kMAbsmax, run, state, block),
-                   .v_absmax = state_at<float>(StateField::kVAbsmax, run, state, block)});
+  return {.m_codes = state_at<uint8_t>(StateField::kMCodes, run, state, begin),
+          .v_codes = state_at<uint8_t>(StateField::kVCodes, run, state, begin),
+          .m_absmax = state_at<float>(StateField::kMAbsmax, run, state, block),
+          .v_absmax = state_at<float>(StateField::kVAbsmax, run, state, block)};
+}
+
+/// The update of a whole run.
+void update(Context& ctx, const Scalars& scalars, const StateRun& run, std::byte* state,
+            std::span<float> params, std::span<const float> grads) {
+  const bool wide = run.bits == StateBits::k32;
+  if constexpr (kHasCuda) {
+    if (ctx.device().is_cuda()) {
+      return wide ? cuda::adamw(ctx, scalars.of_32bit, params, grads, moments_32bit(run, state, 0))
+                  : cuda::adamw_8bit(ctx, scalars.of_8bit, params, grads,
+                                     moments_8bit(run, state, 0));
+    }
+  }
+  const int64_t tasks = int64_t((run.elements() + kTaskElements - 1) / kTaskElements);
+  tessera::cpu::parallel_for(ctx.threads(), tasks, [&](int64_t task) {
+    const size_t begin = size_t(task) * kTaskElements;
+    const size_t n = std::min(kTaskElements, run.elements() - begin);
+    const std::span<float> p = params.subspan(begin, n);
+    const std::span<const float> g = grads.subspan(begin, n);
+    wide ? cpu::adamw(scalars.of_32bit, p, g, moments_32bit(run, state, begin))
+         : cpu::adamw_8bit(scalars.of_8bit, p, g, moments_8bit(run, state, begin));
+  });
 }
 
 }  // namespace
@@ -122,13 +136,8 @@ void AdamW::step(Context& ctx, std::span<float> params, std::span<const float> g
   const Scalars scalars = scalars_of(options_, steps_taken_, lr, grad_scale);
   moments_.sweep(ctx, [&](const StateRun& run, std::byte* state) {
     const size_t first = run.begin - moments_.range().begin;
-    const int64_t tasks = int64_t((run.elements() + kTaskElements - 1) / kTaskElements);
-    tessera::cpu::parallel_for(ctx.threads(), tasks, [&](int64_t task) {
-      const size_t begin = size_t(task) * kTaskElements;
-      const size_t n = std::min(kTaskElements, run.elements() - begin);
-      update(scalars, run, state, begin, params.subspan(first + begin, n),
-             grads.subspan(first + begin, n));
-    });
+    update(ctx, scalars, run, state, params.subspan(first, run.elements()),
+           grads.subspan(first, run.elements()));
   });
 }
 

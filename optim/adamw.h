@@ -1,8 +1,7 @@
 // AdamW over flat float32 spans: decoupled weight decay, bias correction, moments of 32 or 8 bits,
-// resident or paged. 32 bits: the formula and the order of its roundings are those of
-// torch.optim.AdamW (foreach=False) on the CPU. 8 bits: those of bitsandbytes' CUDA kernel, see
-// optim/cpu/adamw_8bit.h. The bits depend on neither the thread count, nor the vector width, nor
-// the paging, and a step over slices equals a step over the whole.
+// resident or paged; the rules are those of optim/adamw_update.h. The bits depend on neither the
+// device, nor the thread count, nor the vector width, nor the paging, and a step over slices equals
+// a step over the whole.
 #pragma once
 
 #include <cstdint>
@@ -34,10 +33,11 @@ class AdamW {
   static PageMemory memory(std::span<const StateSegment> segments, ElementRange range,
                            const PageOptions& paging);
 
-  /// One step, in place. `params` and `grads` are the range's: size() elements; each gradient is
-  /// first multiplied by `grad_scale` (the clip factor; 1 changes nothing). Error, before anything
-  /// is changed, unless `lr` is finite and not negative. With 8 bits, an element whose gradient is
-  /// not finite is left out: look at the gradient norm first. Error as StatePages::sweep().
+  /// One step, in place. `params` and `grads` are the range's: size() elements in memory of the
+  /// context's device, which is that of the pages; each gradient is first multiplied by
+  /// `grad_scale` (the clip factor; 1 changes nothing). Error, before anything is changed, unless
+  /// `lr` is finite and not negative. With 8 bits, an element whose gradient is not finite is left
+  /// out: look at the gradient norm first. Error as StatePages::sweep().
   void step(Context& ctx, std::span<float> params, std::span<const float> grads, double lr,
             float grad_scale);
 

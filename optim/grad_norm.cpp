@@ -6,13 +6,22 @@
 #include "optim/cpu/grad_norm.h"
 #include "runtime/core/error.h"
 #include "runtime/cpu/parallel.h"
+#include "runtime/ops/transfer.h"
 
 namespace tessera::optim {
 
 std::vector<float> chunk_sums(Context& ctx, std::span<const float> grads) {
   constexpr int64_t kChunksPerTask = 16;
-  std::vector<float> sums((grads.size() + kNormChunk - 1) / kNormChunk);
-  const int64_t chunks = int64_t(sums.size());
+  const int64_t chunks = int64_t((grads.size() + kNormChunk - 1) / kNormChunk);
+  if constexpr (kHasCuda) {
+    if (ctx.device().is_cuda()) {
+      const ArenaScope scope(ctx.scratch());
+      const Tensor sums = ctx.scratch().f32({chunks});
+      cuda::chunk_sums(ctx, sums, grads);
+      return to_host(ctx, sums);
+    }
+  }
+  std::vector<float> sums(static_cast<size_t>(chunks));
   const int64_t tasks = (chunks + kChunksPerTask - 1) / kChunksPerTask;
   tessera::cpu::parallel_for(ctx.threads(), tasks, [&](int64_t task) {
     const int64_t end = std::min(chunks, (task + 1) * kChunksPerTask);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "runtime/core/context.h"
+#include "runtime/core/tensor.h"
 
 namespace tessera::optim {
 
@@ -15,7 +16,8 @@ namespace tessera::optim {
 /// put together in order, are those of the whole buffer.
 inline constexpr size_t kNormChunk = 4096;
 
-/// The sum of squares of every chunk of `grads`; the last chunk may be short.
+/// The sum of squares of every chunk of `grads`, which lie on the context's device; the last chunk
+/// may be short. On a GPU it waits, and takes scratch for the sums.
 std::vector<float> chunk_sums(Context& ctx, std::span<const float> grads);
 
 /// The norm of a buffer with these chunk sums.
@@ -30,5 +32,10 @@ double grad_norm(Context& ctx, std::span<const float> grads);
 /// max_norm = 0 means no clipping, as in Hugging Face's trainer: 1. Error (usage) if it is negative
 /// or NaN.
 float clip_factor(double norm, double max_norm);
+
+namespace cuda {
+/// One float a chunk, on the device.
+void chunk_sums(Context& ctx, Tensor sums, std::span<const float> grads);
+}  // namespace cuda
 
 }  // namespace tessera::optim

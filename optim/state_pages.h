@@ -1,5 +1,5 @@
-// Pages of state of which a budget's worth stays resident; the others live in host memory or in a
-// file and pass through two staging frames when their turn comes. Bytes only.
+// Pages of state of which a budget's worth stays resident on a device; the others live in host
+// memory or in a file and pass through two staging frames when their turn comes. Bytes only.
 //
 // Every sweep visits all pages, and sweeps go up and down in turn. The page that goes out is the
 // one just visited, which is the least recently used, and its frame takes the next page that is
@@ -9,7 +9,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -24,6 +23,8 @@
 namespace tessera::optim {
 
 struct PageOptions {
+  /// Where pages are visited. On a GPU, those in host memory are pinned.
+  Device device = {};
   /// Bytes that stay resident, rounded down to whole pages; nothing: everything stays.
   std::optional<size_t> budget;
   /// A folder for the file of the pages that do not stay; empty: they live in host memory.
@@ -47,7 +48,7 @@ struct PageCounters {
   uint64_t pages_out = 0;
   uint64_t bytes_in = 0;
   uint64_t bytes_out = 0;
-  double seconds_waited = 0;  // for pages that were not there when their turn came
+  double seconds_waited = 0;  // by the host, for pages that were not there when their turn came
 };
 
 class StatePages {
@@ -64,8 +65,9 @@ class StatePages {
   static PageMemory memory(std::span<const size_t> sizes, const PageOptions& options);
 
   /// Calls visit(page, data) for every page, once, in an order of its own; visit may change the
-  /// page. Copies run on ctx.copy_stream(), the last ones still after the return. Error as
-  /// PageFile; the state is lost then.
+  /// page, by work on ctx.compute_stream() where ctx.device(), which is that of the pages, is a
+  /// GPU. Copies run beside, the last ones still after the return: on ctx.copy_stream(), or,
+  /// between a GPU and a file, by a thread of their own. Error as PageFile; the state is lost then.
   void sweep(Context& ctx, FunctionRef<void(size_t page, std::byte* data)> visit);
 
   size_t count() const { return sizes_.size(); }
@@ -78,25 +80,27 @@ class StatePages {
   const PageCounters& counters() const { return counters_; }
   /// What is really held, for comparison with the static function.
   PageMemory memory() const;
-  /// The memory of a page that is resident (always, where all are).
-  std::byte* resident(size_t page) const;
 
  private:
   static constexpr size_t kNone = SIZE_MAX;
 
   std::byte* frame(size_t index) const { return frames_.data() + frame_begin_[index]; }
-  Event copy(Context& ctx, std::function<void()> work);
+  Stream& copies(Context& ctx) { return file_copies_ ? *file_copies_ : ctx.copy_stream(); }
   void fetch(Context& ctx, size_t page);
   void evict(Context& ctx, size_t page);
-  void await(size_t page);
+  void await(Context& ctx, size_t page);
+  void from_file(size_t slot, std::span<std::byte> frame);
+  void to_file(size_t slot, std::span<const std::byte> frame);
+  void transfer(void* to, const void* from, size_t bytes) const;
   void load(size_t slot, size_t offset, std::span<std::byte> into) const;
   void store(size_t slot, size_t offset, std::span<const std::byte> bytes) const;
 
+  Device device_;
   std::vector<size_t> sizes_;
   size_t slot_bytes_;
   Buffer frames_;
   std::vector<size_t> frame_begin_;  // in frames_, by frame
-  Buffer host_;                      // slots, or
+  Buffer host_;                      // slots, or room for a page between a GPU and
   std::unique_ptr<PageFile> file_;   // slots
   size_t resident_bytes_;
 
@@ -110,7 +114,10 @@ class StatePages {
   size_t resident_pages_;
   bool upward_ = true;
   Event last_copy_;
+  Event last_visit_;
   PageCounters counters_;
+  mutable Stream transfers_;             // of what waits for them
+  std::unique_ptr<Stream> file_copies_;  // last: its work uses what is above
 };
 
 }  // namespace tessera::optim

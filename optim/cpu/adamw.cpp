@@ -1,7 +1,7 @@
-#include "optim/cpu/adamw.h"
-
 #include <cmath>
 #include <cstdint>
+
+#include "optim/adamw_update.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "optim/cpu/adamw.cpp"
@@ -67,8 +67,8 @@ namespace tessera::optim::cpu {
 HWY_EXPORT(adamw_impl);
 
 void adamw(const AdamWScalars& scalars, std::span<float> params, std::span<const float> grads,
-           std::span<float> m, std::span<float> v) {
-  HWY_DYNAMIC_DISPATCH(adamw_impl)(scalars, params, grads, m.data(), v.data());
+           const Moments32bit& moments) {
+  HWY_DYNAMIC_DISPATCH(adamw_impl)(scalars, params, grads, moments.m, moments.v);
 }
 
 }  // namespace tessera::optim::cpu

@@ -1,8 +1,7 @@
-#include "optim/cpu/adamw_8bit.h"
-
 #include <algorithm>
 #include <cmath>
 
+#include "optim/adamw_update.h"
 #include "optim/cpu/dynamic_code.h"
 #include "quant/codebook.h"
 

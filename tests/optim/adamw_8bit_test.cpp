@@ -1,6 +1,4 @@
 // The 8-bit update against bitsandbytes' published rule, bit by bit.
-#include "optim/cpu/adamw_8bit.h"
-
 #include <gtest/gtest.h>
 
 #include <bit>
@@ -11,6 +9,7 @@
 
 #include "hwy/targets.h"
 #include "optim/adamw.h"
+#include "optim/adamw_update.h"
 #include "quant/codebook.h"
 #include "tests/optim/golden_values.h"
 
@@ -132,7 +131,7 @@ std::vector<float> points_of(std::span<const float> entries) {
 }
 
 /// With these scalars m is the gradient, and v is its old value + one_minus_beta2 * gradient^2.
-cpu::AdamW8bitScalars identity() {
+AdamW8bitScalars identity() {
   return {.grad_scale = 1,
           .beta1 = 0,
           .one_minus_beta1 = 1,
@@ -165,7 +164,7 @@ TEST(AdamW8bit, CodesOfTheSecondMomentAreTheNearestEntries) {
     float params[2] = {}, m_absmax = 0, v_absmax = 1;
     uint8_t m_codes[kStateBlock] = {}, v_codes[kStateBlock] = {0, 255};
     const float grads[2] = {1.0f, 0.0f};
-    cpu::AdamW8bitScalars scalars = identity();
+    AdamW8bitScalars scalars = identity();
     scalars.one_minus_beta2 = points[i];
     cpu::adamw_8bit(scalars, params, grads, {m_codes, v_codes, &m_absmax, &v_absmax});
     EXPECT_EQ(int(v_codes[0]), int(expected[i])) << points[i];

@@ -17,6 +17,7 @@
 #include "optim/adamw.h"
 #include "tests/expect_error.h"
 #include "tests/optim/golden_values.h"
+#include "tests/optim/state_table.h"
 #include "tests/scratch_folder.h"
 
 namespace tessera::optim {
@@ -26,22 +27,6 @@ using tessera::testing::expect_error;
 using tessera::testing::ScratchFolder;
 
 constexpr size_t kPage = 4096;  // two blocks of 32 bits, or seven of 8
-
-/// Tensors of all sorts: small ones, one of exactly 4,096, ends inside a block.
-std::vector<StateSegment> table(bool eight_bit) {
-  std::vector<StateSegment> segments;
-  size_t offset = 0;
-  for (size_t elements : {5000, 100, 4096, 4095, 20000, 1, 256, 9999}) {
-    segments.push_back({offset, elements, state_bits(elements, eight_bit)});
-    offset += (elements + kStateBlock - 1) / kStateBlock * kStateBlock;
-  }
-  return segments;
-}
-
-size_t size_of(std::span<const StateSegment> segments) {
-  const StateSegment& last = segments.back();
-  return (last.offset + last.elements + kStateBlock - 1) / kStateBlock * kStateBlock;
-}
 
 using Arrays = std::map<std::string, std::vector<std::byte>>;
 
@@ -126,7 +111,7 @@ struct Expected {
 };
 
 Expected expected(bool eight_bit) {
-  Expected e{table(eight_bit), size_of(table(eight_bit)), {}, 0};
+  Expected e{state_table(eight_bit), size_of(state_table(eight_bit)), {}, 0};
   Context ctx(Device::cpu(), 1, 0);
   Ranks whole(e.segments, {0, e.size}, {});
   whole.steps(ctx, 1, 5);
@@ -233,7 +218,7 @@ TEST(PagedAdamW, MovesOnlyWhatDoesNotFit) {
 
 TEST(PagedAdamW, HoldsWhatThePlanSays) {
   ScratchFolder folder;
-  const auto segments = table(true);
+  const auto segments = state_table(true);
   for (const ElementRange range : {ElementRange{0, size_of(segments)}, {4096, 20480}, {0, 0}}) {
     const size_t all = AdamW::memory(segments, range, {}).resident;
     size_t bytes = 0;
@@ -262,7 +247,7 @@ TEST(PagedAdamW, HoldsWhatThePlanSays) {
 
 TEST(PagedAdamW, LeavesNothingInItsFolder) {
   ScratchFolder folder;
-  const auto segments = table(false);
+  const auto segments = state_table(false);
   AdamW optimizer(segments, {0, size_of(segments)}, {},
                   {.budget = 0, .directory = folder.path(), .page_bytes = kPage});
   EXPECT_GT(optimizer.memory().file, 0u);
@@ -289,7 +274,7 @@ class FileLimit {
 
 TEST(PagedAdamW, RefusesAFolderItCannotUse) {
   ScratchFolder folder;
-  const auto segments = table(false);
+  const auto segments = state_table(false);
   const auto make = [&](const std::string& directory) {
     AdamW(segments, {0, size_of(segments)}, {},
           {.budget = 0, .directory = directory, .page_bytes = kPage});
@@ -306,7 +291,7 @@ TEST(PagedAdamW, RefusesAFolderItCannotUse) {
 
 TEST(PagedAdamW, ReportsAPageThatCannotBeWritten) {
   ScratchFolder folder;
-  const auto segments = table(false);
+  const auto segments = state_table(false);
   const size_t size = size_of(segments);
   AdamW optimizer(segments, {0, size}, {},
                   {.budget = 0, .directory = folder.path(), .page_bytes = kPage});
