@@ -14,9 +14,8 @@ __device__ inline Floats<N> kept(const Floats<N>& x, int64_t i, const DropoutMas
     const PhiloxCounter random = philox(dropout_counter(mask.key, group), dropout_key(mask.key));
     if constexpr (N == 1) {
       // Not word[i % 4], for which the words would have to lie in memory.
-      uint32_t word = random.word[0];
-#pragma unroll
-      for (int k = 1; k < 4; ++k) word = int(i % 4) == k ? random.word[k] : word;
+      const uint32_t a = random.word[0], b = random.word[1], c = random.word[2], d = random.word[3];
+      const uint32_t word = i & 2 ? (i & 1 ? d : c) : (i & 1 ? b : a);
       out.v[0] = word < mask.threshold ? 0.0f : x.v[0] * mask.scale;
     } else {
 #pragma unroll

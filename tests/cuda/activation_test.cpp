@@ -10,10 +10,11 @@ namespace {
 
 using namespace testing;
 
-// expf is within 2 units in the last place of CUDA (2.4e-7), the CPU's polynomial within 2e-7.
+// CUDA's expf is within 2 units in the last place (2.4e-7), the CPU's polynomial within 2e-7;
+// measured 2.6e-7 with an exact expf.
 constexpr Noise kForward{1e-6};
 // A slope is s * (1 + z * (1 - s)), whose two terms cancel near z = -1.28; gradients are products
-// of two values that stay below 5 here.
+// of two values that stay below 5 here. Measured 4.4e-7.
 constexpr Noise kBackward{2e-6, 1e-5};
 
 TEST(CudaSwiglu, AgreesWithTheCpu) {
