@@ -14,21 +14,27 @@ struct View {
 static __global__ void __launch_bounds__(256) launch_fill(float* out, float value) {
   out[blockIdx.x * blockDim.x + threadIdx.x] = value;
 }
-static __global__ void __launch_bounds__(128, 4) launch_bounded(float* out) { out[0] = 1.0f; }
+static __global__ void __launch_bounds__(128, 4) launch_bounded(float* out) {
+  if (threadIdx.x == 0) out[0] = 1.0f;
+}
 template <int N>
 static __global__ void __launch_bounds__(N) launch_bounded_by(float* out) {
-  out[0] = float(N);
+  if (threadIdx.x == 0) out[0] = float(N);
 }
-static __global__ void launch_unbounded(float* out) { out[0] = 1.0f; }
-static __global__ void __launch_bounds__(32) launch_view(View view) { view.data[0] = 1.0f; }
+static __global__ void launch_unbounded(float* out) {
+  if (threadIdx.x == 0) out[0] = 1.0f;
+}
+static __global__ void __launch_bounds__(32) launch_view(View view) {
+  if (threadIdx.x == 0) view.data[0] = 1.0f;
+}
 static __global__ void __launch_bounds__(32) launch_big(float* out) {
   DYN_SHARED(float, buffer);
-  buffer[0] = 1.0f;
-  out[0] = buffer[0];
+  if (threadIdx.x == 0) buffer[0] = 1.0f;
+  if (threadIdx.x == 0) out[0] = buffer[0];
 }
 static __global__ void __launch_bounds__(32) launch_misaligned(float* out, const float* in) {
   check_aligned(in, 16);
-  out[0] = in[0];
+  if (threadIdx.x == 0) out[0] = in[0];
 }
 
 TEST_F(LaunchTest, ShapesBeyondTheLimits) {
@@ -168,8 +174,8 @@ TEST_F(LaunchTest, AFailureSticksToItsDeviceAlone) {
 TEST_F(LaunchTest, DevicesAndWhatTheySay) {
   int count = 0, value = 0;
   ASSERT_EQ(cudaGetDeviceCount(&count), cudaSuccess);
-  EXPECT_EQ(count, 4);
-  EXPECT_EQ(cudaSetDevice(4), cudaErrorInvalidDevice);
+  EXPECT_EQ(count, settings().devices);
+  EXPECT_EQ(cudaSetDevice(count), cudaErrorInvalidDevice);
   EXPECT_EQ(cudaSetDevice(-1), cudaErrorInvalidDevice);
   cudaDeviceProp p;
   ASSERT_EQ(cudaGetDeviceProperties(&p, 3), cudaSuccess);

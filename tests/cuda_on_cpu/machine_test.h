@@ -33,8 +33,10 @@ class MachineTest : public ::testing::Test {
     settings() = Settings{};
     cudaSetDevice(0);
     cudaDeviceReset();
+    reports_before_ = tsan_reports();
   }
   void TearDown() override {
+    EXPECT_TRUE(races_expected_ || tsan_reports() == reports_before_);
     for (int d = 0; d < settings().devices; ++d) {
       cudaSetDevice(d);
       cudaDeviceReset();
@@ -42,6 +44,11 @@ class MachineTest : public ::testing::Test {
     cudaSetDevice(0);
     settings() = Settings{};
   }
+
+  bool races_expected_ = false;
+
+ private:
+  int reports_before_ = 0;
 };
 
 template <class T>

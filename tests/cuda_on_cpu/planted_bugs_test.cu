@@ -80,6 +80,7 @@ using Planted = void (*)(float*, const float*, Bug);
 
 class PlantedKernelBug : public MachineTest {
  protected:
+  PlantedKernelBug() { races_expected_ = true; }
   /// Compares a run without the bug with others; in TSan builds it is the reports that count.
   void expect_found(Planted kernel, Bug bug, int blocks) {
     std::vector<float> values(size_t(blocks) * kThreads);
@@ -159,6 +160,7 @@ enum class Missing {
 
 class PlantedStreamBug : public MachineTest {
  protected:
+  PlantedStreamBug() { races_expected_ = true; }
   void SetUp() override {
     MachineTest::SetUp();
     settings().memory = size_t(1) << 20;

@@ -16,7 +16,6 @@ add_library(tessera_cudart STATIC
   ${CUDA_ON_CPU_DIR}/runtime_stream.cpp ${CUDA_ON_CPU_DIR}/scheduler.cpp
   ${CUDA_ON_CPU_DIR}/stream_context.cpp ${CUDA_ON_CPU_DIR}/warp.cpp)
 target_include_directories(tessera_cudart BEFORE PUBLIC ${CUDA_ON_CPU_DIR}/include)
-target_include_directories(tessera_cudart PUBLIC ${CUDA_ON_CPU_DIR})
 target_include_directories(tessera_cudart SYSTEM PUBLIC ${CUDA_ON_CPU_TOOLKIT_INCLUDE})
 
 # What switches between CUDA threads and streams must not itself be seen by TSan, nor call what it

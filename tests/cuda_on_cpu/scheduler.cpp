@@ -217,11 +217,14 @@ bool Scheduler::step_towards(Lock& lock, const FencePtr& fence) {
 }
 
 bool Scheduler::step_any(Lock& lock, int device) {
-  const std::vector<std::shared_ptr<CUstream_st>> streams = devices_[size_t(device)].streams;
-  const size_t first = settings().streams == Streams::kRandom ? random() % streams.size() : 0;
-  for (size_t i = 0; i < streams.size(); ++i) {
-    CUstream_st& stream = *streams[(first + i) % streams.size()];
-    if (ready(stream) && step(lock, stream)) return true;
+  std::vector<std::shared_ptr<CUstream_st>> candidates = devices_[size_t(device)].streams;
+  std::erase_if(candidates, [&](const auto& stream) { return !ready(*stream); });
+  while (!candidates.empty()) {
+    const bool any = settings().streams == Streams::kRandom;
+    const size_t chosen = any ? random() % candidates.size() : 0;
+    const std::shared_ptr<CUstream_st> stream = candidates[chosen];
+    candidates.erase(candidates.begin() + std::ptrdiff_t(chosen));
+    if (ready(*stream) && step(lock, *stream)) return true;
   }
   return false;
 }
