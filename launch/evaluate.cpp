@@ -5,13 +5,13 @@
 #include <nlohmann/json.hpp>
 
 #include "launch/agreement.h"
+#include "launch/device.h"
 #include "launch/model.h"
 #include "launch/run_data.h"
 #include "lora/peft.h"
 #include "parallel/gradient_tree.h"
 #include "parallel/self_communicator.h"
 #include "runtime/core/error.h"
-#include "runtime/cpu/gemm_bf16.h"
 
 namespace tessera::launch {
 namespace {
@@ -65,20 +65,20 @@ Evaluation evaluate(const Config& config, const std::optional<std::string>& adap
   require(config, !config.base_model.empty(), "base_model");
   require(config, !config.datasets.empty(), "datasets");
   const std::optional<std::string> folder = choose_adapter(config, adapter);
-  const DType compute = compute_dtype(config, cpu::has_gemm_bf16());
+  const Device device = choose_device(config.device);
+  const DType compute = compute_dtype(config, device);
   if (folder) lora::read_peft_config(*folder);  // a wrong path shows before the model is loaded
   parallel::SelfCommunicator alone;
-  Context ctx(Device::cpu(), thread_count(config.threads), uint64_t(config.seed));
+  Context ctx(device, thread_count(config.threads), uint64_t(config.seed));
   ctx.set_compute_dtype(compute);
   LoadedModel model(ctx, config.base_model, BaseChoice::of(config), {alone, {}}, console);
-  std::optional<lora::AdapterSet> adapters;
-  if (folder) adapters = lora::load_peft(*folder, model.config());
+  const auto adapters = load_adapter(ctx, folder, model.config());
   const RunData data(config, model.config().vocab, 1, console);
   const bool split = !data.validation.empty();
   const auto batches = evaluation_batches(split ? data.validation : data.training, data.options);
   console.line(
       fmt::format("base     {} ({})", config.base_model, BaseChoice::of(config).describe()));
-  console.line(fmt::format("compute  {}", describe_compute(compute)));
+  console.line(fmt::format("compute  {}", describe_compute(compute, device)));
   console.line(fmt::format("adapter  {}", folder.value_or("none")));
   console.line(fmt::format("data     {} rows{}",
                            split ? data.validation.size() : data.training.size(),

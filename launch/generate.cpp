@@ -8,12 +8,12 @@
 #include "launch/adapter_run.h"
 #include "launch/conversations.h"
 #include "launch/data/stream_decoder.h"
+#include "launch/device.h"
 #include "launch/model.h"
 #include "launch/signals.h"
 #include "lora/peft.h"
 #include "parallel/self_communicator.h"
 #include "runtime/core/error.h"
-#include "runtime/cpu/gemm_bf16.h"
 #include "runtime/io/json.h"
 
 namespace tessera::launch {
@@ -113,12 +113,6 @@ std::optional<int32_t> end_of_turn(const Tokenizer& tokenizer, const ChatTemplat
   return ids.front();
 }
 
-std::optional<lora::AdapterSet> load_adapter(const std::optional<std::string>& folder,
-                                             const lora::DecoderConfig& model) {
-  if (!folder) return std::nullopt;
-  return lora::load_peft(*folder, model);
-}
-
 }  // namespace
 
 std::vector<int32_t> stop_ids(const lora::DecoderConfig& model, const std::string& base_model,
@@ -141,17 +135,18 @@ void generate(const GenerateOptions& options) {
   Console console;
   // What is cheap to find wrong comes before the model is loaded.
   const Config base = base_config(options.adapter, options.base_settings);
-  const DType compute = compute_dtype(base, cpu::has_gemm_bf16());
+  const Device device = choose_device(base.device);
+  const DType compute = compute_dtype(base, device);
   if (options.adapter) lora::read_peft_config(*options.adapter);
   const Tokenizer tokenizer = Tokenizer::load(options.base_model);
   const Prompts prompts = read_prompts(options, tokenizer);
 
   const StopSignals signals;
   parallel::SelfCommunicator alone;
-  Context ctx(Device::cpu(), thread_count(options.threads), options.sampler.seed);
+  Context ctx(device, thread_count(options.threads), options.sampler.seed);
   ctx.set_compute_dtype(compute);
   LoadedModel model(ctx, options.base_model, BaseChoice::of(base), {alone, {}}, console);
-  const auto adapters = load_adapter(options.adapter, model.config());
+  const auto adapters = load_adapter(ctx, options.adapter, model.config());
   lora::Decoder decoder(ctx, model.base(), model.scheduler(), adapters ? &*adapters : nullptr);
 
   GeneratorOptions how;

@@ -6,7 +6,9 @@
 
 #include "launch/agreement.h"
 #include "lora/decoder/loader.h"
+#include "lora/peft.h"
 #include "runtime/core/error.h"
+#include "runtime/cpu/gemm_bf16.h"
 
 namespace tessera::launch {
 
@@ -47,7 +49,20 @@ LoadedModel::LoadedModel(Context& ctx, const std::string& path, const BaseChoice
   scheduler_ = std::make_unique<parallel::LayerScheduler>(ctx, base_->store());
 }
 
-DType compute_dtype(const Config& config, bool bf16_products) {
+std::optional<lora::AdapterSet> load_adapter(Context& ctx, const std::optional<std::string>& folder,
+                                             const lora::DecoderConfig& model) {
+  if (!folder) return std::nullopt;
+  lora::AdapterSet adapters = lora::load_peft(*folder, model, ctx.device());
+  adapters.to_device(ctx);
+  return adapters;
+}
+
+DType compute_dtype(const Config& config, Device device) {
+  return device.is_cuda() ? compute_dtype_on_gpu(config)
+                          : compute_dtype_on_cpu(config, cpu::has_gemm_bf16());
+}
+
+DType compute_dtype_on_cpu(const Config& config, bool bf16_products) {
   const DType type = config.bnb_4bit_compute_dtype.value_or(DType::kF32);
   if (type == DType::kBF16 && !bf16_products) {
     fail_usage(
@@ -57,7 +72,12 @@ DType compute_dtype(const Config& config, bool bf16_products) {
   return type;
 }
 
-std::string_view describe_compute(DType type) {
+DType compute_dtype_on_gpu(const Config& config) {
+  return config.bnb_4bit_compute_dtype.value_or(DType::kBF16);
+}
+
+std::string_view describe_compute(DType type, Device device) {
+  if (device.is_cuda()) return name_of(type);
   if (type == DType::kBF16) return "bfloat16 (AVX512_BF16), summed in float32";
   return type == DType::kF16 ? "float32, weights rounded to float16" : "float32";
 }

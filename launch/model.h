@@ -49,11 +49,20 @@ class LoadedModel {
   uint64_t fingerprint_ = 0;
 };
 
-/// What products with the base are computed in: as configured, float32 for auto. Throws Error
-/// (usage) on bfloat16 where `bf16_products`, which is cpu::has_gemm_bf16(), is false.
-DType compute_dtype(const Config& config, bool bf16_products);
+/// The adapter of a folder, where the context computes; none without a folder. Error as
+/// load_peft().
+std::optional<lora::AdapterSet> load_adapter(Context& ctx, const std::optional<std::string>& folder,
+                                             const lora::DecoderConfig& model);
+
+/// What products with the base are computed in: as configured, for auto float32 on the CPU and
+/// bfloat16 on a GPU. Error (usage) on bfloat16 on a CPU that does not have it.
+DType compute_dtype(const Config& config, Device device);
+/// The same on a CPU of which is known whether it has bfloat16 products.
+DType compute_dtype_on_cpu(const Config& config, bool bf16_products);
+/// The same on a GPU: bfloat16 for auto.
+DType compute_dtype_on_gpu(const Config& config);
 /// "bfloat16 (AVX512_BF16), summed in float32".
-std::string_view describe_compute(DType type);
+std::string_view describe_compute(DType type, Device device);
 
 /// CPU threads to use: as configured, or every core of this process's affinity mask.
 int thread_count(const std::optional<int64_t>& configured);

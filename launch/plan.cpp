@@ -54,7 +54,8 @@ size_t RankMemory::peak() const {
 
 MemoryModel::MemoryModel(PlanInput input)
     : input_(std::move(input)),
-      ctx_(Device::cpu(), 1, 0),
+      ctx_(input_.gpu ? Context::to_measure(Device::cuda(0), *input_.gpu)
+                      : Context::to_measure(Device::cpu(), DType::kF32)),
       base_(input_.model, input_.format, ctx_.device()),
       adapters_(lora::AdapterSet::shapes(input_.model, input_.adapter, ctx_.device())),
       scheduler_(ctx_, base_.store()),
@@ -150,29 +151,13 @@ size_t MemoryModel::loading_bytes() const {
 }
 
 void MemoryModel::place_on_gpu(RankMemory& m, Group group, parallel::Sharding sharding) const {
-  const lora::DecoderConfig& c = input_.model;
-  if (sharding.mode ==
-      parallel::Sharding::Mode::kHost) {  // read from the node's copy, layer by layer
+  if (sharding.mode == parallel::Sharding::Mode::kHost) {
+    // Read from the node's copy, layer by layer.
     m.host_base = m.base;
     m.base = 0;
     m.slots = parallel::LayerScheduler::kSlots *
               parallel::padded_layer_bytes(base_.layout().bytes, group.members);
   }
-  m.outer = parallel::padded_layer_bytes(base_.outer_layout().bytes, 1);
-  // Statistics of a row (two norms, one number a head) stay float32, whatever the policy; their
-  // share is the same in what one layer keeps.
-  const double row = double(2 + c.heads);
-  const double layer = double(2 * c.q_size() + 2 * c.kv_size() + 2 * c.hidden + 2 * c.ffn) + row;
-  const auto narrowed = [](size_t bytes, double kept) {
-    return size_t(double(bytes) * (0.5 + 0.5 * kept));
-  };
-  m.activations = narrowed(m.activations, row / layer);
-  m.offloaded = narrowed(m.offloaded, 0.0);
-  size_t largest = 0;  // a matrix, dequantized for its product
-  for (const quant::FrozenSpec& spec : base_.layout().spec) {
-    if (spec.is_4bit()) largest = std::max(largest, size_t(spec.numel()) * size_of(DType::kBF16));
-  }
-  m.workspace = narrowed(m.workspace, 0.0) + largest;
   m.libraries = kGpuContext + (input_.ranks() > 1 ? kGpuCommunication : 0);
 }
 

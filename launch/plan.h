@@ -35,7 +35,7 @@ struct PlanInput {
   int64_t micro_batches = 1;     // of a step, over all ranks
   bool invariant = true;         // reduction: invariant
   OptimizerSetting optimizer;
-  bool gpu = false;  // model a GPU, with bfloat16 activations
+  std::optional<DType> gpu;  // on a GPU, with activations of that dtype; nothing: on the CPU
 
   int ranks() const { return int(nodes.size()); }
 };

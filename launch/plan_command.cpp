@@ -77,7 +77,7 @@ Planned make_plan(const PlanOptions& options) {
   const Config& config = planned.config;
   const ModelShape shape = read_shape(config.base_model);
   planned.input = plan_input(config, shape.config, shape.stored, nodes_of(options, gpu));
-  planned.input.gpu = gpu;
+  if (gpu) planned.input.gpu = compute_dtype_on_gpu(config);
   const DeviceProfile device = planned.profile.value_or(nominal_cpu());
   MemoryLimit limit;
   if (config.memory_budget) {
@@ -147,7 +147,7 @@ std::string as_json(const Planned& p) {
       {"ranks", p.input.ranks()},
       {"micro_batches_per_step", p.input.micro_batches},
       {"tokens_per_micro_batch", p.input.tokens},
-      {"modelled", p.input.gpu},
+      {"modelled", p.input.gpu.has_value()},
       {"sharding", describe_sharding(p.plan.sharding)},
       {"activations", p.plan.describe_policies()},
       {"gradient_checkpointing", find_flag("gradient_checkpointing")->write(chosen)},
@@ -207,7 +207,7 @@ std::vector<std::string> plan_table(const Plan& plan, const PlanInput& input) {
     if (row.place == MemoryRow::Place::kDisk) name += " (disk)";
     cells.emplace_back(std::move(name), bytes);
   }
-  const std::string total = format_bytes(int64_t(m.budgeted(input.gpu)));
+  const std::string total = format_bytes(int64_t(m.budgeted(input.gpu.has_value())));
   std::vector<std::string> lines = {"memory   " + total};
   if (input.gpu) lines[0] += " on the GPU";
   if (input.ranks() > 1) {

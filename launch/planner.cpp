@@ -85,8 +85,8 @@ Fullest find_fullest(const MemoryModel& model, parallel::Sharding sharding) {
   std::vector<std::pair<size_t, size_t>> nodes(size_t(input.ranks()));  // bytes and ranks
   for (int r = 0; r < input.ranks(); ++r) {
     const RankMemory memory = model.rank(r, sharding, {});
-    if (memory.budgeted(input.gpu) > most) {
-      most = memory.budgeted(input.gpu);
+    if (memory.budgeted(input.gpu.has_value()) > most) {
+      most = memory.budgeted(input.gpu.has_value());
       fullest.rank = r;
     }
     auto& [bytes, ranks] = nodes[size_t(input.nodes[size_t(r)])];
@@ -117,7 +117,7 @@ class Search {
            (!limit_.node || plan.node <= *limit_.node);
   }
   bool is_better(const Plan& plan, const Plan& best) const;
-  bool gpu() const { return model_.input().gpu; }
+  bool gpu() const { return model_.input().gpu.has_value(); }
   size_t size_of(const Plan& plan) const {
     return limit_.rank || !limit_.node ? plan.memory.budgeted(gpu()) : plan.node;
   }
@@ -298,7 +298,7 @@ PlanInput plan_input(const Config& config, const lora::DecoderConfig& model,
   input.invariant = config.reduction == Reduction::kInvariant;
   input.optimizer = {.is_8bit = is_8bit(config.optimizer),
                      .sharded = config.optimizer_sharding,
-                     .pages = page_options(config)};
+                     .pages = page_options(config, Device::cpu())};
   return input;
 }
 

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "launch/agreement.h"
+#include "launch/device.h"
 #include "launch/metrics.h"
 #include "launch/model.h"
 #include "launch/plan_command.h"
@@ -29,10 +30,26 @@ int64_t largest_batch(const RunData& data, const StepPlan& steps) {
   return tokens;
 }
 
+/// Bytes that are free where a rank computes.
+int64_t available_on(Device device) {
+  if constexpr (kHasCuda) {
+    if (device.is_cuda()) return int64_t(cuda::free_memory(device));
+  }
+  return available_bytes();
+}
+
+/// The GPU's profile by its name; for one that is not known, that of a middling one.
+DeviceProfile profile_of(const std::string& name) {
+  for (std::string_view known : gpu_names()) {
+    if (name.find(known) != std::string::npos) return find_profile(std::string(known));
+  }
+  return find_profile("A100-80GB");
+}
+
 }  // namespace
 
 RunPlan plan_run(const Config& config, const RunData& data, const StepPlan& steps,
-                 parallel::Communicator& world) {
+                 parallel::Communicator& world, const Context& ctx) {
   const auto checkpoint = lora::Checkpoint::open(config.base_model);
   PlanInput input = plan_input(config, checkpoint.config(), lora::checkpoint_format(checkpoint),
                                parallel::gather_values(world, world.node()));
@@ -42,11 +59,15 @@ RunPlan plan_run(const Config& config, const RunData& data, const StepPlan& step
   };
   input.tokens = most(largest_batch(data, steps));
   input.sequence = most(longest_sample(data));
-  const std::vector<int64_t> available = parallel::gather_values(world, available_bytes());
+  const bool gpu = ctx.device().is_cuda();
+  if (gpu) input.gpu = ctx.compute_dtype();
+  const std::vector<int64_t> available = parallel::gather_values(world, available_on(ctx.device()));
+  const auto usable = size_t(double(std::ranges::min(available)) * kUsableShare);
   MemoryLimit limit;
-  limit.node = size_t(double(std::ranges::min(available)) * kUsableShare);
+  (gpu ? limit.rank : limit.node) = usable;
   if (config.memory_budget) limit.rank = size_t(*config.memory_budget);
-  Plan plan = on_all(world, [&] { return choose_plan(config, input, nominal_cpu(), limit); });
+  const DeviceProfile profile = gpu ? profile_of(describe_device(ctx.device())) : nominal_cpu();
+  Plan plan = on_all(world, [&] { return choose_plan(config, input, profile, limit); });
   return {std::move(input), std::move(plan)};
 }
 
@@ -61,8 +82,9 @@ void print_banner(Console& console, const Config& config, const RunPlan& plan, c
                            format_count(c.vocab)));
   console.line(fmt::format("base     {}: {}", BaseChoice::of(config).describe(),
                            format_bytes(int64_t(base))));
-  console.line(
-      fmt::format("compute  {}; {} threads", describe_compute(ctx.compute_dtype()), ctx.threads()));
+  console.line(fmt::format("compute  {}; {}", describe_compute(ctx.compute_dtype(), ctx.device()),
+                           ctx.device().is_cuda() ? describe_device(ctx.device())
+                                                  : fmt::format("{} threads", ctx.threads())));
   console.line(fmt::format(
       "adapter  r {}, alpha {}, {} trainable parameters", config.lora_r, config.lora_alpha,
       format_count(lora::AdapterSet::shapes(c, plan.input.adapter, ctx.device()).trainable())));

@@ -17,7 +17,7 @@ struct RunPlan {
 /// within what the nodes have free. The same on every rank: collective. SharedError (usage) where
 /// nothing fits, saying what would.
 RunPlan plan_run(const Config& config, const RunData& data, const StepPlan& steps,
-                 parallel::Communicator& world);
+                 parallel::Communicator& world, const Context& ctx);
 
 /// What a run says before it starts: model, base, adapter, data, steps and memory.
 void print_banner(Console& console, const Config& config, const RunPlan& plan, const RunData& data,

@@ -5,6 +5,7 @@
 
 #include "launch/agreement.h"
 #include "launch/checkpoint.h"
+#include "launch/device.h"
 #include "launch/evaluate.h"
 #include "launch/flags.h"
 #include "launch/metrics.h"
@@ -18,7 +19,6 @@
 #include "lora/peft.h"
 #include "optim/adamw.h"
 #include "optim/schedule.h"
-#include "runtime/cpu/gemm_bf16.h"
 #include "runtime/io/hash.h"
 
 namespace tessera::launch {
@@ -30,12 +30,12 @@ constexpr int64_t kWatchdogSeconds = 1800;
 /// One run: everything it holds, in the order in which it is made.
 class Run {
  public:
-  Run(const Config& config, parallel::Communicator& world, DType compute);
+  Run(const Config& config, parallel::Communicator& world, Device device);
   int loop();
 
  private:
   /// Settles what the config leaves open, and says what will run. Before the model is loaded.
-  RunPlan plan_memory(DType compute);
+  RunPlan plan_memory();
   /// All memory of the decoder, as planned.
   void allocate();
   void resume();
@@ -72,29 +72,29 @@ class Run {
   int64_t first_step_ = 0;
 };
 
-Run::Run(const Config& config, parallel::Communicator& world, DType compute)
+Run::Run(const Config& config, parallel::Communicator& world, Device device)
     : config_(config),
       world_(world),
       console_(world.rank() == 0),
       folder_(config_, world),
-      ctx_(Device::cpu(), thread_count(config.threads, world), uint64_t(config.seed)),
+      ctx_(device, thread_count(config.threads, world), uint64_t(config.seed)),
       data_(on_all(world,
                    [&] {
                      const auto checkpoint = lora::Checkpoint::open(config.base_model);
                      return RunData(config, checkpoint.config().vocab, world.size(), console_);
                    })),
       steps_(data_.training, data_.options, config.num_epochs, config.max_steps.value_or(0)),
-      memory_(plan_memory(compute)),
+      memory_(plan_memory()),
       model_(ctx_, config.base_model, BaseChoice::of(config), {world, memory_.plan.sharding},
              console_),
-      adapters_(model_.config(), adapter_options(config)),
+      adapters_(model_.config(), adapter_options(config), device),
       decoder_(ctx_, model_.base(), model_.scheduler(), &adapters_),
       segments_(state_segments(adapters_, is_8bit(config.optimizer))),
       optimizer_(
           segments_,
           owned_state(adapters_.size(), config.optimizer_sharding, world.rank(), world.size()),
           {config.adam_beta1, config.adam_beta2, config.adam_epsilon, config.weight_decay},
-          page_options(config_)),
+          page_options(config_, device)),
       schedule_(make_schedule(config, steps_.steps())),
       step_({ctx_, world, decoder_, adapters_, optimizer_}, config_),
       checkpoints_(config.output_dir, config.save_total_limit) {
@@ -110,13 +110,14 @@ Run::Run(const Config& config, parallel::Communicator& world, DType compute)
   require_agreement(world, state_.identity);
   allocate();
   resume();
+  adapters_.to_device(ctx_);
   folder_.begin(data_.tokenizer);
   if (leads()) metrics_.emplace(config.output_dir + "/metrics.jsonl", state_.step);
 }
 
-RunPlan Run::plan_memory(DType compute) {
-  ctx_.set_compute_dtype(compute);
-  RunPlan plan = plan_run(config_, data_, steps_, world_);
+RunPlan Run::plan_memory() {
+  ctx_.set_compute_dtype(compute_dtype(config_, ctx_.device()));
+  RunPlan plan = plan_run(config_, data_, steps_, world_, ctx_);
   config_ = plan.plan.applied(config_);
   print_banner(console_, config_, plan, data_, steps_, ctx_);
   return plan;
@@ -207,6 +208,7 @@ void Run::evaluate(int64_t step) {
 
 void Run::save(int64_t step, bool last) {
   world_.set_phase(fmt::format("checkpoint after step {}", step));
+  adapters_.to_host(ctx_);
   try {
     const std::string path = checkpoints_.save(world_, state_, trained());
     if (!last) console_.line(fmt::format("step {}: saved {}", step, path));
@@ -276,7 +278,7 @@ int train(const Config& config, parallel::Communicator& world) {
   world.set_phase("start");
   world.set_watchdog(std::chrono::seconds(config.watchdog_seconds.value_or(kWatchdogSeconds)));
   if (world.size() > 1) require_agreement(world, what_all_run(config));
-  Run run(config, world, compute_dtype(config, cpu::has_gemm_bf16()));
+  Run run(config, world, on_all(world, [&] { return choose_device(config.device, world); }));
   return run.loop();
 }
 

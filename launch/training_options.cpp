@@ -51,8 +51,9 @@ bool is_8bit(OptimizerKind kind) {
   return kind == OptimizerKind::kAdamW8bit || kind == OptimizerKind::kPagedAdamW8bit;
 }
 
-optim::PageOptions page_options(const Config& config) {
+optim::PageOptions page_options(const Config& config, Device device) {
   optim::PageOptions options;
+  options.device = device;
   if (config.optimizer_page_budget) options.budget = size_t(*config.optimizer_page_budget);
   options.directory = config.optimizer_page_dir.value_or("");
   return options;

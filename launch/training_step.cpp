@@ -6,6 +6,7 @@
 #include "launch/agreement.h"
 #include "launch/run_folder.h"
 #include "optim/grad_norm.h"
+#include "runtime/ops/transfer.h"
 
 namespace tessera::launch {
 
@@ -84,9 +85,11 @@ TrainingStep::Gradients TrainingStep::reduce(int64_t step, int64_t micro_batches
   if (config_.optimizer_sharding) sums = gather_chunk_sums(std::move(sums));
   const double norm = optim::norm_of(sums);
   if (!std::isfinite(norm)) {
+    const Tensor on_device(const_cast<float*>(mine.data()), DType::kF32, {int64_t(mine.size())},
+                           parts_.ctx.device());
     all_or_none(parts_.world, [&] {
       fail("step {}: the gradient is not finite ({}); lower learning_rate", step + 1,
-           first_non_finite(parts_.adapters, range, mine));
+           first_non_finite(parts_.adapters, range, to_host(parts_.ctx, on_device)));
     });
   }
   return {mine, norm};

@@ -150,7 +150,7 @@ bool holds(const fs::path& path, std::string_view text) {
 
 }  // namespace
 
-AdapterSet load_peft(const std::string& folder, const DecoderConfig& model) {
+AdapterSet load_peft(const std::string& folder, const DecoderConfig& model, Device device) {
   const PeftConfig config = read_peft_config(folder);
   const fs::path weights = fs::path(folder) / kPeftWeightsFile;
   if (!fs::exists(weights)) {
@@ -162,7 +162,7 @@ AdapterSet load_peft(const std::string& folder, const DecoderConfig& model) {
   // Before memory is taken, whose size the config alone decides.
   check_tensors(file, adapter_segments(model, config.options), model.layers);
 
-  AdapterSet adapters(model, config.options);
+  AdapterSet adapters(model, config.options, device);
   for (const Segment& segment : adapters.segments()) {
     const auto values = adapters.params().subspan(segment.offset, segment.elements());
     read_tensor(file, *file.find(stored_name(segment)), values);

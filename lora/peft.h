@@ -33,7 +33,9 @@ std::string peft_config_text(const PeftConfig& config);
 /// Reads a whole adapter: float32, or 16 bits widened. Throws Error naming every tensor that is
 /// missing or not part of the adapter, wrong shapes (both given), layers that the model lacks, and
 /// non-finite values; and for a folder whose weights are a pickle.
-AdapterSet load_peft(const std::string& folder, const DecoderConfig& model);
+/// On a device the caller has still to call to_device().
+AdapterSet load_peft(const std::string& folder, const DecoderConfig& model,
+                     Device device = Device::cpu());
 
 /// Writes the adapter, making the folder where needed; then reads it back and compares. Throws
 /// Error for a value that is not finite, before anything is written, and for whatever the system

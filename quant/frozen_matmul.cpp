@@ -5,9 +5,20 @@
 #include "quant/cpu/half_floats.h"
 #include "runtime/cpu/gemm.h"
 #include "runtime/cpu/gemm_bf16.h"
+#include "runtime/ops/matmul.h"
 
 namespace tessera::quant {
 namespace {
+
+/// What a product on a GPU takes of scratch, taken also where nothing is computed, so that a plan
+/// for a GPU needs none: the dense matrix, unless it is stored as it is multiplied, and gemm's own.
+void reserve_on_gpu(Context& ctx, const FrozenSpec& spec, DType dtype) {
+  ArenaScope scope(ctx.scratch());
+  if (spec.is_4bit() || spec.dtype() != dtype) {
+    ctx.scratch().tensor(dtype, {spec.rows, spec.cols});
+  }
+  ctx.scratch().allocate(kMatmulWorkspace);
+}
 
 /// A packer of the same weights rounded to float16.
 struct PackHalf {
@@ -47,6 +58,11 @@ void frozen_matmul(Context& ctx, Tensor y, Tensor x, const FrozenMatrix& w, LowR
   const int64_t n = x.rows(), in = w.spec().cols, out = w.spec().rows;
   TESSERA_CHECK(x.cols() == in && y.rows() == n && y.cols() == out);
   TESSERA_CHECK(update.left.cols() == update.right.cols());
+  if (ctx.device().is_cuda()) {
+    reserve_on_gpu(ctx, w.spec(), x.dtype());
+    if (ctx.measuring()) return;
+    if constexpr (kHasCuda) return cuda::frozen_matmul(ctx, y, x, w, update);
+  }
   const PackForward pack = w.pack_forward();
   const cpu::PackTransposed pack_right{floats(update.right), update.right.cols()};
   two_terms(ctx, {y.data<float>(), n, out, out, false}, {x.data<float>(), in, 1, in, pack},
@@ -58,6 +74,13 @@ void frozen_matmul_backward(Context& ctx, Tensor dx, Tensor dy, const FrozenMatr
   const int64_t n = dy.rows(), in = w.spec().cols, out = w.spec().rows;
   TESSERA_CHECK(dy.cols() == out && dx.rows() == n && dx.cols() == in);
   TESSERA_CHECK(update.left.cols() == 0 || update.left.cols() == update.right.rows());
+  if (ctx.device().is_cuda()) {
+    reserve_on_gpu(ctx, w.spec(), dy.dtype());
+    if (ctx.measuring()) return;
+    if constexpr (kHasCuda) {
+      return cuda::frozen_matmul_backward(ctx, dx, dy, w, update, accumulate);
+    }
+  }
   const PackBackward pack = w.pack_backward();
   const cpu::PackRows pack_right{floats(update.right), in};
   two_terms(ctx, {dx.data<float>(), n, in, in, accumulate}, {dy.data<float>(), out, 1, out, pack},

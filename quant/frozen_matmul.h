@@ -1,6 +1,7 @@
 // Products with a frozen weight, and the LoRA update that rides on them in the same output tile.
 // The context's compute type says what W and the other operand are rounded to before they meet;
-// the update and all sums are float32.
+// sums are float32. On the CPU the update is, too; on a GPU its operands have the activations'
+// type.
 #pragma once
 
 #include "quant/frozen_matrix.h"
@@ -21,5 +22,11 @@ void frozen_matmul(Context& ctx, Tensor y, Tensor x, const FrozenMatrix& w, LowR
 /// dx[N,in] (+)= dy[N,out] * W + left[N,R] * right[R,in].
 void frozen_matmul_backward(Context& ctx, Tensor dx, Tensor dy, const FrozenMatrix& w,
                             LowRank update, bool accumulate);
+
+namespace cuda {
+void frozen_matmul(Context& ctx, Tensor y, Tensor x, const FrozenMatrix& w, LowRank update);
+void frozen_matmul_backward(Context& ctx, Tensor dx, Tensor dy, const FrozenMatrix& w,
+                            LowRank update, bool accumulate);
+}  // namespace cuda
 
 }  // namespace tessera::quant

@@ -26,4 +26,14 @@ Context::Context(Device device, int threads, uint64_t seed)
       copy_(device),
       comm_(device) {}
 
+Context::Context(Device device, DType compute)
+    : device_(device),
+      threads_(1),
+      seed_(0),
+      compute_dtype_(compute),
+      scratch_(device),
+      compute_(Stream::of_operators(Device::cpu())),
+      copy_(Stream::of_operators(Device::cpu())),
+      comm_(Stream::of_operators(Device::cpu())) {}
+
 }  // namespace tessera

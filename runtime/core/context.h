@@ -16,6 +16,8 @@ class Context {
  public:
   /// On a GPU, the device becomes the calling thread's.
   Context(Device device, int threads, uint64_t seed);
+  /// Only ever measures, as if it were on that device, which need not exist.
+  static Context to_measure(Device device, DType compute) { return Context(device, compute); }
 
   Device device() const { return device_; }
   int threads() const { return threads_; }
@@ -45,6 +47,8 @@ class Context {
   std::shared_ptr<void>& backend() { return backend_; }
 
  private:
+  Context(Device device, DType compute);
+
   Device device_;
   int threads_;
   uint64_t seed_;

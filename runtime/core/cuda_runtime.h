@@ -4,10 +4,23 @@
 
 #include <cstddef>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "runtime/core/device.h"
 
 namespace tessera::cuda {
+
+struct GpuInfo {
+  std::string name;
+  size_t memory;   // bytes, in all
+  int capability;  // 90 for 9.0
+};
+/// The GPUs that the driver shows, in its order; none, with the reason, where there is no driver or
+/// no GPU. Never throws.
+std::vector<GpuInfo> gpus(std::string& why_none);
+/// Bytes of the device that nobody has taken.
+size_t free_memory(Device device);
 
 /// Makes `device` the calling thread's.
 void use(Device device);
@@ -17,6 +30,9 @@ void* allocate(Device device, size_t bytes);
 void* allocate_pinned(size_t bytes);
 void release(Device device, void* memory) noexcept;
 void release_pinned(void* memory) noexcept;
+/// Makes memory that others have allocated as good as pinned, for all GPUs, and ends that.
+void pin(void* memory, size_t bytes);
+void unpin(void* memory) noexcept;
 
 /// A stream of the calling thread's device; destroyed with its last owner, after its work.
 std::shared_ptr<void> make_stream(Device device);

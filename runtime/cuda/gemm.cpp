@@ -11,6 +11,7 @@
 
 #include "runtime/core/cuda_runtime.h"
 #include "runtime/core/error.h"
+#include "runtime/ops/matmul.h"
 
 namespace tessera::cuda {
 namespace {
@@ -110,7 +111,7 @@ Preference preference_for(const Product& p) {
   cublasLtMatmulPreference_t made = nullptr;
   TESSERA_CUBLAS(cublasLtMatmulPreferenceCreate(&made));
   Preference preference(made);
-  set(made, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{kGemmWorkspace});
+  set(made, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{kMatmulWorkspace});
   // In place, parts are added in the order in which blocks get there; in the output's type they are
   // rounded to it. A sum that is split over blocks and added up afterwards in float32 stays.
   set(made, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
@@ -176,7 +177,7 @@ void gemm(Context& ctx, const GemmArgs& args) {
   if (args.c.numel() == 0) return;
   const Product p = product_of(args);
   ArenaScope scope(ctx.scratch());
-  void* workspace = ctx.scratch().allocate(kGemmWorkspace);
+  void* workspace = ctx.scratch().allocate(kMatmulWorkspace);
   if (ctx.measuring()) return;
   void* stream = ctx.compute_stream().handle();
   if (p.k == 0) {
@@ -193,7 +194,7 @@ void gemm(Context& ctx, const GemmArgs& args) {
   const cublasStatus_t status = cublasLtMatmul(
       gemms.handle.get(), plan.description.get(), &one, args.b.raw(), plan.b.get(), args.a.raw(),
       plan.a.get(), &keep, args.c.raw(), plan.c.get(), args.c.raw(), plan.c.get(), &plan.algorithm,
-      workspace, kGemmWorkspace, static_cast<cudaStream_t>(stream));
+      workspace, kMatmulWorkspace, static_cast<cudaStream_t>(stream));
   if (status != CUBLAS_STATUS_SUCCESS) {
     fail("{}: {} ({})", described(p), cublasLtGetStatusString(status),
          cublasLtGetStatusName(status));

@@ -10,10 +10,6 @@
 
 namespace tessera::cuda {
 
-/// What a product takes of the context's scratch. NVIDIA's advice for Hopper and later, given to
-/// every GPU: older ones would do with less, but so a plan need not know which GPU it is for.
-inline constexpr size_t kGemmWorkspace = size_t{32} << 20;
-
 /// c[M,N] (+)= a[M,K] * b[K,N], row-major. a and b of one float type, c of that type or float32;
 /// no two overlap. Float32 operands are multiplied in full precision (no TF32). Where rows are not
 /// a multiple of 16 bytes cuBLASLt is slow; where it has no algorithm, Error with the shape.

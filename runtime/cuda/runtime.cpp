@@ -1,5 +1,7 @@
 #include "runtime/core/cuda_runtime.h"
 
+#include <cstring>
+
 #include "runtime/cuda/check.h"
 
 namespace tessera::cuda {
@@ -9,6 +11,31 @@ cudaStream_t stream_of(void* stream) { return static_cast<cudaStream_t>(stream);
 cudaEvent_t event_of(void* event) { return static_cast<cudaEvent_t>(event); }
 
 }  // namespace
+
+std::vector<GpuInfo> gpus(std::string& why_none) {
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  if (status != cudaSuccess || count == 0) {
+    cudaGetLastError();
+    why_none = status == cudaSuccess ? "the driver shows no GPU" : cudaGetErrorString(status);
+    return {};
+  }
+  std::vector<GpuInfo> found;
+  for (int i = 0; i < count; ++i) {
+    cudaDeviceProp properties;
+    if (cudaGetDeviceProperties(&properties, i) != cudaSuccess) continue;
+    found.push_back(
+        {properties.name, properties.totalGlobalMem, properties.major * 10 + properties.minor});
+  }
+  return found;
+}
+
+size_t free_memory(Device device) {
+  use(device);
+  size_t free = 0, total = 0;
+  TESSERA_CUDA(cudaMemGetInfo(&free, &total));
+  return free;
+}
 
 void use(Device device) {
   const cudaError_t status = cudaSetDevice(device.index);
@@ -41,6 +68,7 @@ void* allocate_pinned(size_t bytes) {
     fail("out of memory: cannot get {} MiB of pinned host memory; `ulimit -l` may limit it",
          bytes >> 20);
   }
+  std::memset(memory, 0, bytes);
   return memory;
 }
 
@@ -50,6 +78,11 @@ void release(Device device, void* memory) noexcept {
   cudaFree(memory);
 }
 void release_pinned(void* memory) noexcept { cudaFreeHost(memory); }
+
+void pin(void* memory, size_t bytes) {
+  TESSERA_CUDA(cudaHostRegister(memory, bytes, cudaHostRegisterPortable));
+}
+void unpin(void* memory) noexcept { cudaHostUnregister(memory); }
 
 std::shared_ptr<void> make_stream(Device device) {
   use(device);

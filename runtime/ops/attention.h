@@ -54,8 +54,8 @@ struct AttentionDecode {
 void attention(Context& ctx, Tensor out, Tensor lse, const AttentionInput& in);
 
 /// The gradients of sum(dout * out) with out and lse as attention() wrote them (FlashAttention-2,
-/// algorithm 2, recomputing the probabilities). NaN and infinities reach every gradient of what they
-/// took part in, and may reach others of their sample that lie near.
+/// algorithm 2, recomputing the probabilities). NaN and infinities reach every gradient of what
+/// they took part in, and may reach others of their sample that lie near.
 void attention_backward(Context& ctx, const AttentionGrads& grads, Tensor dout, Tensor out,
                         Tensor lse, const AttentionInput& in);
 

@@ -10,8 +10,10 @@ void matmul(Context& ctx, Tensor c, Tensor a, Tensor b, MatmulOptions options) {
   TESSERA_CHECK(c.rows() == (options.transpose_a ? a.cols() : a.rows()));
   TESSERA_CHECK(c.cols() == (options.transpose_b ? b.rows() : b.cols()));
   TESSERA_CHECK(depth == (options.transpose_b ? b.cols() : b.rows()));
-  if constexpr (kHasCuda) {
-    if (ctx.device().is_cuda()) return cuda::matmul(ctx, c, a, b, options);
+  if (ctx.device().is_cuda()) {
+    ArenaScope scope(ctx.scratch());
+    if (ctx.measuring()) return void(ctx.scratch().allocate(kMatmulWorkspace));
+    if constexpr (kHasCuda) return cuda::matmul(ctx, c, a, b, options);
   }
   cpu::matmul(ctx, c, a, b, options);
 }

@@ -13,6 +13,10 @@ struct MatmulOptions {
   bool accumulate = false;   // c += instead of c =
 };
 
+/// What a product on a GPU takes of scratch. NVIDIA's advice for Hopper and later, given to every
+/// GPU: older ones would do with less, but so a plan need not know which GPU it is for.
+inline constexpr size_t kMatmulWorkspace = size_t{32} << 20;
+
 /// c[M,N] (+)= a[M,K] * b[K,N]. a and b of the activation dtype, c of it or float32. Sums as
 /// cpu::gemm or cuda::gemm does.
 void matmul(Context& ctx, Tensor c, Tensor a, Tensor b, MatmulOptions options);

@@ -18,7 +18,7 @@ namespace {
 using testing::DeviceContext;
 using testing::OnDevice;
 
-constexpr size_t kScratch = cuda::kGemmWorkspace + (size_t{1} << 20);
+constexpr size_t kScratch = kMatmulWorkspace + (size_t{1} << 20);
 
 struct Case {
   int64_t m, n, k;
@@ -175,7 +175,7 @@ TEST(Gemm, PlansItsWorkspaceAndNothingElse) {
   const Tensor b(nullptr, DType::kF32, {200, 300}, ctx.device());
   const Tensor c(nullptr, DType::kF32, {100, 300}, ctx.device());
   cuda::gemm(ctx, {c, a, b, false, false, false});
-  EXPECT_EQ(ctx.scratch().high_water(), cuda::kGemmWorkspace);
+  EXPECT_EQ(ctx.scratch().high_water(), kMatmulWorkspace);
   EXPECT_EQ(ctx.scratch().used(), 0u);
 }
 

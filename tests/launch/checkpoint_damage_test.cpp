@@ -83,7 +83,8 @@ output_dir: )" + folder_->file("out"));
   static Loaded load() {
     lora::AdapterSet adapters(*model_, adapter_options(*config_));
     const auto segments = state_segments(adapters, false);
-    optim::AdamW optimizer(segments, {0, adapters.size()}, {}, page_options(*config_));
+    optim::AdamW optimizer(segments, {0, adapters.size()}, {},
+                           page_options(*config_, Device::cpu()));
     const RunState state =
         CheckpointStore::load(checkpoint(), (*expected_)["identity"], *model_,
                               {adapters, {optimizer, segments}, config_->base_model});

@@ -14,6 +14,7 @@
 
 #include "parallel/self_communicator.h"
 #include "parallel/thread_communicator.h"
+#include "tests/bits_check.h"
 
 namespace tessera::parallel {
 namespace {
@@ -59,6 +60,7 @@ Vector to_vector(std::span<const float> values) { return {values.begin(), values
 
 TEST(GradientTree, EqualsTheNaiveTree) {
   Context ctx(Device::cpu(), 2, 0);
+  testing::give_scratch(ctx);
   SelfCommunicator self;
   for (int64_t total = 1; total <= 33; ++total) {
     GradientTree tree(ctx, kElements, self);
@@ -84,6 +86,7 @@ Vector combined_over(Context& ctx, const std::vector<MicroBatchRange>& ranges, i
 
 TEST(GradientTree, SameBitsForAnyContiguousSplit) {
   Context ctx(Device::cpu(), 1, 0);
+  testing::give_scratch(ctx);
   std::mt19937 rng(7);
   for (int64_t total = 1; total <= 33; ++total) {
     const Vector expected = naive(total);
@@ -129,6 +132,7 @@ void expect_the_naive_sum(const RanksOnNodes& c, Communicator& world) {
   SCOPED_TRACE(fmt::format("rank {} of {}, {} a node, {} micro-batches", world.rank(), c.ranks,
                            c.per_node, c.total));
   Context ctx(Device::cpu(), 1, 0);
+  testing::give_scratch(ctx);
   const Vector expected = naive(c.total);
   const NodeGrid grid = node_grid(gather_values(world, world.node()));
   GradientTree tree(ctx, kElements, world);
@@ -212,6 +216,7 @@ TEST(GradientTree, DealsContiguousRangesOfNearlyEqualSize) {
 
 TEST(GradientTree, ReusesItsBuffersAndForgetsTheLastStep) {
   Context ctx(Device::cpu(), 1, 0);
+  testing::give_scratch(ctx);
   SelfCommunicator self;
   GradientTree tree(ctx, kElements, self);
   for (int step = 0; step < 3; ++step) {
@@ -239,6 +244,7 @@ TEST(GradientTree, HoldsTheMaximalSubtreesInFewBuffers) {
   for (int64_t first = 0; first < 20; ++first) {
     for (int64_t count = 1; count < 40; ++count) {
       Context ctx(Device::cpu(), 1, 0);
+      testing::give_scratch(ctx);
       GradientTree tree(ctx, 1, self);
       tree.begin_step({first, count});
       for (int64_t i = 0; i < count; ++i) {
@@ -262,6 +268,7 @@ TEST(GradientTree, SameBitsOnAnyThreadCount) {
   const size_t elements = 200001;
   const auto sum = [&](int threads) {
     Context ctx(Device::cpu(), threads, 0);
+    testing::give_scratch(ctx);
     GradientTree tree(ctx, elements, self);
     tree.begin_step({0, 5});
     for (int i = 0; i < 5; ++i) {
@@ -276,6 +283,7 @@ TEST(GradientTree, SameBitsOnAnyThreadCount) {
 
 TEST(GradientTree, RefusesMisuse) {
   Context ctx(Device::cpu(), 1, 0);
+  testing::give_scratch(ctx);
   SelfCommunicator self;
   GradientTree tree(ctx, kElements, self);
   tree.begin_step({0, 2});

@@ -1,0 +1,31 @@
+// Which device a rank computes on, and what the GPUs of this machine are.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "launch/config.h"
+#include "parallel/communicator.h"
+#include "runtime/core/cuda_runtime.h"
+
+namespace tessera::launch {
+
+/// The GPUs that this process can use, and why there are none.
+struct Gpus {
+  std::vector<cuda::GpuInfo> all;
+  std::string why_none;
+};
+Gpus find_gpus();
+
+/// As configured; auto is a GPU where this process can use one. Ranks of a node take its GPUs in
+/// turn, one each. Error (usage) where a GPU is asked for and there is none for every rank.
+/// Collective.
+Device choose_device(const std::optional<Device::Kind>& configured, parallel::Communicator& world);
+/// For a command of one process.
+Device choose_device(const std::optional<Device::Kind>& configured);
+
+/// "NVIDIA H100 (cuda:0, 80 GiB, sm_90)", or "CPU".
+std::string describe_device(Device device);
+
+}  // namespace tessera::launch
