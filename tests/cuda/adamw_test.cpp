@@ -255,7 +255,7 @@ TEST(DeviceAdamW, GoesOnFromACheckpointAndInAnotherContext) {
   const ElementRange range{0, size_of(segments)};
   DeviceContext one, two;
   OnGpu first(segments, range, {.budget = 30000, .page_bytes = kPage});
-  for (int step = 1; step <= 3; ++step) first.step(step % 2 == 0 ? one : two, step);
+  for (int step = 1; step <= 3; ++step) first.step(step % 2 == 0 ? two : one, step);
   const Result saved = first.result(one);
   OnGpu second(segments, range, {.budget = 0, .page_bytes = 3 * kPage});
   second.set_params(saved.params);
