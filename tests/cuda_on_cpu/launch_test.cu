@@ -118,6 +118,8 @@ TEST_F(LaunchTest, ADestroyedStreamFinishesItsWork) {
   ASSERT_EQ(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
   EXPECT_EQ(launch_kernel(launch_fill, 1, 32, 0, stream, out, 3.0f), cudaSuccess);
   ASSERT_EQ(cudaStreamDestroy(stream), cudaSuccess);
+  EXPECT_EQ(launch_kernel(launch_fill, 1, 32, 0, stream, out, 4.0f),
+            cudaErrorInvalidResourceHandle);
   EXPECT_EQ(from_device(out, 32), std::vector<float>(32, 3.0f));
 }
 

@@ -181,22 +181,39 @@ TEST_F(MemoryTest, AsyncMemoryIsThereInItsStreamAlone) {
   EXPECT_EQ(total, free);
 }
 
+TEST_F(MemoryTest, CopiesOfMemoryThatIsFreedBeforeTheyRun) {
+  settings().streams = Streams::kLate;
+  cudaStream_t frees, copies;
+  cudaStreamCreateWithFlags(&frees, cudaStreamNonBlocking);
+  cudaStreamCreateWithFlags(&copies, cudaStreamNonBlocking);
+  void* p = nullptr;
+  ASSERT_EQ(cudaMallocAsync(&p, 64, frees), cudaSuccess);
+  ASSERT_EQ(cudaMemsetAsync(p, 0, 64, copies), cudaSuccess);
+  ASSERT_EQ(cudaFreeAsync(p, frees), cudaSuccess);
+  EXPECT_EQ(cudaStreamSynchronize(frees), cudaSuccess);
+  EXPECT_EQ(cudaStreamSynchronize(copies), cudaErrorIllegalAddress);
+  EXPECT_NE(failure_of(0).find("freed"), std::string::npos);
+}
+
 using MemoryDeathTest = MemoryTest;
 
 TEST_F(MemoryDeathTest, TheHostCannotTouchDeviceMemoryUnderProtection) {
   if (kAsan || kTsan) GTEST_SKIP() << "no threads beside a forked death test";
   ::testing::FLAGS_gtest_death_test_style = "threadsafe";
-  const auto use = [](bool by_host) {
+  enum class Host { kNever, kAtOnce, kAfterWork };
+  const auto use = [](Host host) {
     settings().protect = true;
     auto* const p = device_array<unsigned char>(100);
+    if (host == Host::kAtOnce) p[5] = 2;
     poke(p, 5);
     EXPECT_EQ(from_device(p, 6)[5], 1);
-    if (by_host) p[5] = 2;
+    if (host == Host::kAfterWork) p[5] = 2;
     cudaFree(p);
     std::_Exit(::testing::Test::HasFailure() ? 1 : 0);
   };
-  EXPECT_EXIT(use(false), ::testing::ExitedWithCode(0), "");
-  EXPECT_EXIT(use(true), ::testing::KilledBySignal(SIGSEGV), "");
+  EXPECT_EXIT(use(Host::kNever), ::testing::ExitedWithCode(0), "");
+  EXPECT_EXIT(use(Host::kAtOnce), ::testing::KilledBySignal(SIGSEGV), "");
+  EXPECT_EXIT(use(Host::kAfterWork), ::testing::KilledBySignal(SIGSEGV), "");
 }
 
 }  // namespace

@@ -502,7 +502,9 @@ ncclResult_t ncclCommFinalize(ncclComm_t handle) {
 ncclResult_t ncclCommDestroy(ncclComm_t handle) {
   const Comm comm = forget(handle);
   if (!comm) return refuse(ncclInvalidArgument, "destroyed twice");
-  return comm->queued == 0 ? ncclSuccess : refuse(ncclInvalidUsage, "destroyed while it works");
+  if (comm->meeting->finalized == comm->ranks && comm->queued == 0) return ncclSuccess;
+  fail(*comm, "destroyed before all ranks have finalized: what others need may be lost");
+  return refuse(ncclInvalidUsage, "destroyed before all ranks have finalized");
 }
 
 ncclResult_t ncclCommAbort(ncclComm_t handle) {
