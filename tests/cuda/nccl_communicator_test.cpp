@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cmath>
 #include <functional>
+#include <future>
 #include <optional>
 #include <random>
 #include <string>
@@ -79,28 +80,30 @@ struct Floats {
   std::span<float> span;
 };
 
-/// A GPU that does not get on: the stream is held up by a function of the host.
+/// A GPU that does not get on: as long as this lives, a function of the host holds up the stream.
 class HeldUp {
  public:
-  HeldUp(Stream& stream, std::chrono::seconds time) : time_(time) {
-    launcher_ = std::jthread([this, handle = static_cast<cudaStream_t>(stream.handle())] {
+  explicit HeldUp(Stream& stream) {
+    server_ = std::jthread([this, handle = static_cast<cudaStream_t>(stream.handle())] {
       EXPECT_EQ(cudaLaunchHostFunc(handle, &HeldUp::hold, this), cudaSuccess);
-      launched_ = true;
-      launched_.notify_all();
+      EXPECT_EQ(cudaStreamSynchronize(handle), cudaSuccess);
     });
-    launched_.wait(false);
+    holds_.wait(false);
+  }
+  ~HeldUp() {
+    ends_ = true;
+    ends_.notify_all();
   }
 
  private:
   static void hold(void* self) {
     auto& held = *static_cast<HeldUp*>(self);
-    held.launched_ = true;
-    held.launched_.notify_all();
-    std::this_thread::sleep_for(held.time_);
+    held.holds_ = true;
+    held.holds_.notify_all();
+    held.ends_.wait(false);
   }
-  const std::chrono::seconds time_;
-  std::atomic<bool> launched_ = false;
-  std::jthread launcher_;
+  std::atomic<bool> holds_ = false, ends_ = false;
+  std::jthread server_;
 };
 
 TEST(NcclCommunicator, SumsToTheSameBitsOnAllRanks) {
@@ -253,11 +256,17 @@ TEST(NcclCommunicator, WatchdogEndsWhatAllHaveComeToAndDoesNotGetOn) {
       group.set_phase("step 5");
       group.set_watchdog(std::chrono::seconds(1));
       std::optional<HeldUp> held;
-      if (group.rank() == 1) held.emplace(stream, std::chrono::seconds(4));
+      if (group.rank() == 1) held.emplace(stream);
       group.all_reduce(values.span);
+      if (group.rank() == 1) {
+        while (true) {
+          group.poll();
+          std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        }
+      }
       stream.synchronize();
       group.poll();
-      ADD_FAILURE() << "rank " << group.rank() << " did not notice";
+      ADD_FAILURE() << "went on with what was never summed";
     });
   });
   EXPECT_TRUE(
@@ -269,22 +278,23 @@ TEST(NcclCommunicator, WatchdogEndsWhatAllHaveComeToAndDoesNotGetOn) {
 
 TEST(NcclCommunicator, AnAbortEndsWorkThatWaitsForOthers) {
   SKIP_WITHOUT_DEVICES(2)
-  const std::string error = testing::error_of([] {
-    run_on_devices(2, [](NcclCommunicator& group, Stream& stream, Device device) {
+  std::promise<void> freed;
+  const std::string error = testing::error_of([&] {
+    run_on_devices(2, [&](NcclCommunicator& group, Stream& stream, Device device) {
       const auto part = group.split(0);
       Floats values(device, 10);
-      if (group.rank() == 0) {
-        part->all_reduce(values.span);  // all have come, but the stream of rank 1 is held up
-        stream.synchronize();
-        part->poll();
-        ADD_FAILURE() << "went on with what was never summed";
+      std::optional<HeldUp> held;
+      if (group.rank() == 1) held.emplace(stream);
+      part->all_reduce(values.span);  // all have come, but the stream of rank 1 is held up
+      if (group.rank() == 1) {
+        group.abort("layer 3: not finite");
+        EXPECT_EQ(freed.get_future().wait_for(std::chrono::seconds(10)), std::future_status::ready);
         return;
       }
-      Stream busy(device);
-      const HeldUp held(busy, std::chrono::seconds(1));
-      stream.wait(busy.record());
-      part->all_reduce(values.span);
-      group.abort("layer 3: not finite");
+      stream.synchronize();
+      freed.set_value();
+      part->poll();
+      ADD_FAILURE() << "went on with what was never summed";
     });
   });
   EXPECT_EQ(error, "layer 3: not finite");
