@@ -1,7 +1,7 @@
 # The CUDA backend. TESSERA_CUDA: ON, OFF, or AUTO, which is ON where the toolkit is found.
 # TESSERA_CUDA_PROVIDER names a CMake file that provides what the toolkit would: the targets
 # tessera_cudart, tessera_cublaslt and tessera_nccl, and tessera_cuda_sources(target sources...).
-set(TESSERA_CUDA OFF CACHE STRING "Build the CUDA backend: AUTO, ON or OFF")
+set(TESSERA_CUDA AUTO CACHE STRING "Build the CUDA backend: AUTO, ON or OFF")
 set_property(CACHE TESSERA_CUDA PROPERTY STRINGS AUTO ON OFF)
 set(TESSERA_CUDA_PROVIDER "" CACHE FILEPATH "What stands in for the CUDA toolkit; empty: NVIDIA's")
 set(TESSERA_CUDA_ARCHITECTURES "80-real;86-real;89-real;90" CACHE STRING

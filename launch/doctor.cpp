@@ -13,6 +13,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include "launch/device.h"
 #include "launch/metrics.h"
 #include "launch/model.h"
 #include "launch/progress.h"
@@ -82,8 +83,11 @@ std::string diagnose() {
                            sysconf(_SC_NPROCESSORS_ONLN)));
   row("memory",
       fmt::format("{}, {} free", format_bytes(pages * page), format_bytes(available_bytes())));
-  row("cuda", "this build has none; it runs on the CPU");
-  row("ranks", "this build has no MPI and no NCCL; a run is one process");
+  const Gpus gpus = find_gpus();
+  if (gpus.all.empty()) row("gpu", "none: " + gpus.why_none);
+  for (int i = 0; i < int(gpus.all.size()); ++i) row("gpu", describe_device(Device::cuda(i)));
+  row("ranks", kHasCuda ? "as many as mpirun or srun starts; GPUs talk by NCCL"
+                        : "as many as mpirun or srun starts");
   row("libraries", library_versions());
   row("verdict", missing.empty() ? "this machine can run Tessera"
                                  : "this machine cannot run Tessera: it needs AVX2 and FMA");

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Installs, builds, tests. `--all` adds the sanitizer builds, the golden run of a real model, and the
-# long tests of many processes.
+# long tests of many processes, and where the CUDA toolkit is installed the CUDA backend: compiled by
+# nvcc, and run on the CPU. Where there is a GPU, or TESSERA_REQUIRE_CUDA=1 says that there must be
+# one, the backend's tests run on it, too.
 # Ends with why tests were skipped and one line `N passed, N failed, N skipped`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -39,11 +41,34 @@ if [ "$all" = 1 ]; then
     lora_sharded_decoder_test optim_paged_adamw_test launch_ranks_test
   check build-tsan -R \
     '(Communicators|ShardedStore|LayerScheduler|ShardedDecoder|PagedAdamW|launch.Ranks)\.'
+  toolkit=${CUDA_HOME:-/usr/local/cuda}
+  if [ -e "$toolkit/include/cuda_runtime.h" ]; then
+    build cuda-on-cpu build-cuda-on-cpu cuda_tests
+    for how in "ascending eager" "descending late" "random:$RANDOM random:$RANDOM"; do
+      read -r CUDA_ON_CPU_ORDER CUDA_ON_CPU_STREAMS <<<"$how"
+      export CUDA_ON_CPU_ORDER CUDA_ON_CPU_STREAMS
+      echo "CUDA on the CPU: threads and blocks $CUDA_ON_CPU_ORDER, streams $CUDA_ON_CPU_STREAMS"
+      check build-cuda-on-cpu -R '^cuda'
+    done
+    unset CUDA_ON_CPU_ORDER CUDA_ON_CPU_STREAMS
+  else
+    echo "skipped: the CUDA backend on the CPU: there is no $toolkit/include/cuda_runtime.h"
+  fi
+  if command -v nvcc >/dev/null || [ -x "$toolkit/bin/nvcc" ]; then
+    build cuda build-cuda tessera
+    build-cuda/tessera doctor  # starts, whether or not there is a driver
+  else
+    echo "skipped: the CUDA backend by nvcc: there is none"
+  fi
   build asan build-asan all
   check build-asan -E '^ranks\.(signals|faults|full_disk)$'  # they judge by time limits
   if launch/get_smollm2.sh build/smollm2; then
     export TESSERA_SMOLLM2_DIR=$PWD/build/smollm2
   fi
+fi
+if [ "${TESSERA_REQUIRE_CUDA:-0}" = 1 ] || { command -v nvidia-smi && nvidia-smi -L; } >/dev/null; then
+  build cuda build-cuda cuda_tests
+  check build-cuda -R '^cuda\.'
 fi
 build release build all
 long=()
