@@ -26,20 +26,25 @@ namespace {
 using testing::DeviceSpans;
 using testing::nccl_for_host_spans;
 
-#define SKIP_WITHOUT_DEVICES(count)                                                     \
-  if (testing::device_count() < (count)) {                                              \
-    GTEST_SKIP() << "needs " << (count) << " devices, has " << testing::device_count(); \
-  }
+/// Empty where there are so many devices.
+std::string missing_devices(int count) {
+  const int found = testing::device_count();
+  if (found >= count) return "";
+  return "needs " + std::to_string(count) + " devices, has " + std::to_string(found);
+}
+#define SKIP_WITHOUT_DEVICES(count) \
+  if (const auto missing = missing_devices(count); !missing.empty()) GTEST_SKIP() << missing
 
 Kind on_devices(std::string name, int ranks, int ranks_per_node) {
-  return {name, ranks, ranks_per_node, [=](const Body& body) {
-            SKIP_WITHOUT_DEVICES(ranks)
+  return {name, ranks, ranks_per_node,
+          [=](const Body& body) {
             run_ranks(ranks, ranks_per_node, [&](Communicator& host) {
               Stream stream(Device::cuda(host.rank()));
               const auto group = nccl_for_host_spans(host, stream);
               body(*group);
             });
-          }};
+          },
+          [=] { return missing_devices(ranks); }};
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -108,7 +113,7 @@ class HeldUp {
 
 TEST(NcclCommunicator, SumsToTheSameBitsOnAllRanks) {
   constexpr int ranks = 4;
-  SKIP_WITHOUT_DEVICES(ranks)
+  SKIP_WITHOUT_DEVICES(ranks);
   for (const size_t count : {size_t(1), size_t(70'001)}) {
     std::vector<std::vector<float>> in, out(ranks);
     std::mt19937 random(3);
@@ -138,7 +143,7 @@ TEST(NcclCommunicator, SumsToTheSameBitsOnAllRanks) {
 
 TEST(NcclCommunicator, WorksInTheOrderOfItsStream) {
   // Memory is used again at once by later work of the same stream.
-  SKIP_WITHOUT_DEVICES(2)
+  SKIP_WITHOUT_DEVICES(2);
   run_on_devices(2, [](NcclCommunicator& group, Stream& stream, Device device) {
     constexpr size_t kCount = 100'000;
     constexpr int kRounds = 5;
@@ -162,7 +167,7 @@ TEST(NcclCommunicator, WorksInTheOrderOfItsStream) {
 }
 
 TEST(NcclCommunicator, WaitsForWhatItsStreamWaitsFor) {
-  SKIP_WITHOUT_DEVICES(2)
+  SKIP_WITHOUT_DEVICES(2);
   run_on_devices(2, [](NcclCommunicator& group, Stream& stream, Device device) {
     Stream compute(device);
     Floats values(device, 1000);
@@ -179,7 +184,7 @@ TEST(NcclCommunicator, WaitsForWhatItsStreamWaitsFor) {
 }
 
 TEST(NcclCommunicator, RefusesRanksThatDisagree) {
-  SKIP_WITHOUT_DEVICES(2)
+  SKIP_WITHOUT_DEVICES(2);
   using Do = std::function<void(NcclCommunicator&, Floats&)>;
   const std::vector<Do> bodies{
       [](NcclCommunicator& group, Floats& memory) {
@@ -213,7 +218,7 @@ TEST(NcclCommunicator, RefusesRanksThatDisagree) {
 }
 
 TEST(NcclCommunicator, RefusesTwoRanksOnOneDevice) {
-  SKIP_WITHOUT_DEVICES(1)
+  SKIP_WITHOUT_DEVICES(1);
   const std::string error = testing::error_of([] {
     run_ranks(2, [](Communicator& host) {
       Stream stream(Device::cuda(0));
@@ -224,14 +229,14 @@ TEST(NcclCommunicator, RefusesTwoRanksOnOneDevice) {
 }
 
 TEST(NcclCommunicator, KeepsItsMemoryToItself) {
-  SKIP_WITHOUT_DEVICES(1)
+  SKIP_WITHOUT_DEVICES(1);
   run_on_devices(1, [](NcclCommunicator& group, Stream&, Device) {
     testing::expect_error([&] { group.share(100); }, "cannot be shared");
   });
 }
 
 TEST(NcclCommunicator, WatchdogNamesWhoDoesNotCome) {
-  SKIP_WITHOUT_DEVICES(3)
+  SKIP_WITHOUT_DEVICES(3);
   const std::string error = testing::error_of([] {
     run_on_devices(3, [](NcclCommunicator& group, Stream& stream, Device device) {
       Floats values(device, 10);
@@ -248,7 +253,7 @@ TEST(NcclCommunicator, WatchdogNamesWhoDoesNotCome) {
 }
 
 TEST(NcclCommunicator, WatchdogEndsWhatAllHaveComeToAndDoesNotGetOn) {
-  SKIP_WITHOUT_DEVICES(2)
+  SKIP_WITHOUT_DEVICES(2);
   const auto begin = std::chrono::steady_clock::now();
   const std::string error = testing::error_of([] {
     run_on_devices(2, [](NcclCommunicator& group, Stream& stream, Device device) {
@@ -277,7 +282,7 @@ TEST(NcclCommunicator, WatchdogEndsWhatAllHaveComeToAndDoesNotGetOn) {
 }
 
 TEST(NcclCommunicator, AnAbortEndsWorkThatWaitsForOthers) {
-  SKIP_WITHOUT_DEVICES(2)
+  SKIP_WITHOUT_DEVICES(2);
   std::promise<void> freed;
   const std::string error = testing::error_of([&] {
     run_on_devices(2, [&](NcclCommunicator& group, Stream& stream, Device device) {
@@ -301,7 +306,7 @@ TEST(NcclCommunicator, AnAbortEndsWorkThatWaitsForOthers) {
 }
 
 TEST(DeviceGroup, IsTheHostsOnTheCpuAndNcclOnAGpu) {
-  SKIP_WITHOUT_DEVICES(2)
+  SKIP_WITHOUT_DEVICES(2);
   run_ranks(2, [](Communicator& host) {
     Context cpu(Device::cpu(), 1, 7), gpu(Device::cuda(host.rank()), 1, 7);
     auto part = host.split(0);

@@ -26,12 +26,18 @@ struct Kind {
   int ranks;
   int ranks_per_node;
   std::function<void(const Body&)> run;
+  /// What it needs and there is not; empty where all is there.
+  std::function<std::string()> missing = [] { return std::string(); };
 };
 
 inline void PrintTo(const Kind& kind, std::ostream* out) { *out << kind.name; }
 
 class Communicators : public ::testing::TestWithParam<Kind> {
  protected:
+  void SetUp() override {
+    const std::string missing = GetParam().missing();
+    if (!missing.empty()) GTEST_SKIP() << missing;
+  }
   void run(const Body& body) { GetParam().run(body); }
 };
 
