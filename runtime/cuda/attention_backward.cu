@@ -290,7 +290,6 @@ static __global__ void __launch_bounds__(kAttentionThreads, 4)
       const float x = args.logit(product), p = expf(x - s.lse);
       const bool seen = args.sees(query, key);
       float* const of_row = weights + row * 2 * kPlainStreamRows;
-      __syncwarp();
       of_row[lane] = seen ? p * (dp - s.delta) * args.slope(x) : 0.0f;
       of_row[kPlainStreamRows + lane] = seen ? p : 0.0f;
       __syncwarp();
