@@ -43,12 +43,12 @@ if [ "$all" = 1 ]; then
     '(Communicators|ShardedStore|LayerScheduler|ShardedDecoder|PagedAdamW|launch.Ranks)\.'
   toolkit=${CUDA_HOME:-/usr/local/cuda}
   if [ -e "$toolkit/include/cuda_runtime.h" ]; then
-    build cuda-on-cpu build-cuda-on-cpu cuda_tests
+    build cuda-on-cpu build-cuda-on-cpu cuda_tests tessera ranks_write_model
     for how in "ascending eager" "descending late" "random:$RANDOM random:$RANDOM"; do
       read -r CUDA_ON_CPU_ORDER CUDA_ON_CPU_STREAMS <<<"$how"
       export CUDA_ON_CPU_ORDER CUDA_ON_CPU_STREAMS
       echo "CUDA on the CPU: threads and blocks $CUDA_ON_CPU_ORDER, streams $CUDA_ON_CPU_STREAMS"
-      check build-cuda-on-cpu -R '^cuda'
+      check build-cuda-on-cpu -R '^(cuda|ranks\.matrix$)'
     done
     unset CUDA_ON_CPU_ORDER CUDA_ON_CPU_STREAMS
   else
