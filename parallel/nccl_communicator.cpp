@@ -18,6 +18,7 @@ namespace {
 using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
+constexpr auto kSoon = 1ms;  // for NCCL to have started what it was asked for
 constexpr auto kSettlePause = 100us;
 constexpr auto kWatchEvery = 20ms;
 constexpr auto kTheirWord = 2s;  // for the message of a rank that has given up to get here
@@ -125,7 +126,7 @@ void NcclCommunicator::settle(Lock& lock, int result, const char* call) {
     lock.unlock();
     host_->poll();
     check_patience(call, waited());
-    std::this_thread::sleep_for(kSettlePause);
+    waited() < kSoon ? std::this_thread::yield() : std::this_thread::sleep_for(kSettlePause);
     lock.lock();
     if (!comm_) refuse(lock, call);
     const ncclResult_t asked = ncclCommGetAsyncError(comm_, &now);
