@@ -4,6 +4,7 @@
 
 #include "parallel/device_group.h"
 #include "runtime/core/arena.h"
+#include "runtime/core/cuda_runtime.h"
 #include "runtime/core/error.h"
 
 namespace tessera::parallel {
@@ -79,6 +80,11 @@ ShardedStore::ShardedStore(Context& ctx, Communicator& world, Sharding sharding,
   }
   if (host && !readable_) {
     fail_usage("sharding: host needs memory that the ranks of a node can share; use full");
+  }
+  if constexpr (kHasCuda) {
+    if (!gpu) return;
+    const std::span<const std::byte> all = *memory_->of(0);
+    pinned_ = cuda::pin(all.data(), all.size());
   }
 }
 

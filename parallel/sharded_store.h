@@ -115,6 +115,7 @@ class ShardedStore {
   std::unique_ptr<Communicator> group_;   // over memory of the device
   std::span<std::byte> mine_;             // this rank's shards, layer after layer, in one of these:
   std::unique_ptr<SharedMemory> memory_;  // of the node
+  std::shared_ptr<void> pinned_;          // so that a GPU copies it without the host's help
   Buffer gpu_memory_;
   Buffer received_;  // while loading: on its way to the GPU
   bool in_place_ = false;

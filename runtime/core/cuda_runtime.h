@@ -30,9 +30,9 @@ void* allocate(Device device, size_t bytes);
 void* allocate_pinned(size_t bytes);
 void release(Device device, void* memory) noexcept;
 void release_pinned(void* memory) noexcept;
-/// Makes memory that others have allocated as good as pinned, for all GPUs, and ends that.
-void pin(void* memory, size_t bytes);
-void unpin(void* memory) noexcept;
+/// Pins memory of the host that is already there, for all GPUs, until the result goes. Nothing
+/// where somebody has pinned it.
+std::shared_ptr<void> pin(const void* memory, size_t bytes);
 
 /// A stream of the calling thread's device; destroyed with its last owner, after its work.
 std::shared_ptr<void> make_stream(Device device);

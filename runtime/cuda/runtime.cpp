@@ -79,10 +79,16 @@ void release(Device device, void* memory) noexcept {
 }
 void release_pinned(void* memory) noexcept { cudaFreeHost(memory); }
 
-void pin(void* memory, size_t bytes) {
-  TESSERA_CUDA(cudaHostRegister(memory, bytes, cudaHostRegisterPortable));
+std::shared_ptr<void> pin(const void* memory, size_t bytes) {
+  void* address = const_cast<void*>(memory);
+  const cudaError_t status = cudaHostRegister(address, bytes, cudaHostRegisterPortable);
+  if (status == cudaErrorHostMemoryAlreadyRegistered) {
+    cudaGetLastError();
+    return nullptr;
+  }
+  TESSERA_CUDA(status);
+  return {address, [](void* p) { cudaHostUnregister(p); }};
 }
-void unpin(void* memory) noexcept { cudaHostUnregister(memory); }
 
 std::shared_ptr<void> make_stream(Device device) {
   use(device);
