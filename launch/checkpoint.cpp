@@ -48,6 +48,10 @@ void check_identity(const std::string& path, const json& stored, const json& exp
   }
 }
 
+json to_json(const LossScale& scale) {
+  return {{"factor", scale.factor}, {"good_steps", scale.good_steps}, {"skipped", scale.skipped}};
+}
+
 }  // namespace
 
 void copy_adapter(const lora::AdapterSet& from, lora::AdapterSet& to, const std::string& folder) {
@@ -107,8 +111,8 @@ std::string CheckpointStore::save(parallel::Communicator& world, const RunState&
       remove_unfinished();
       fs::create_directories(temporary);
       lora::save_peft(temporary, trained.adapters, trained.base_model);
-      const json stored = {
-          {"step", state.step}, {"tokens", state.tokens}, {"identity", state.identity}};
+      json stored = {{"step", state.step}, {"tokens", state.tokens}, {"identity", state.identity}};
+      if (state.scale.dynamic) stored["loss_scale"] = to_json(state.scale);
       io::write_file(fs::path(temporary) / kStateFile, stored.dump(2) + "\n");
     });
     const std::string part = optimizer_part_name(world.rank(), world.size());
@@ -202,6 +206,21 @@ std::vector<std::string> parts_of(const fs::path& folder) {
   return parts;
 }
 
+/// Of a stored state; none is that of a run without scaling.
+LossScale loss_scale_of(const json& stored, const std::string& path) {
+  const json scale = stored.value("loss_scale", json());
+  if (scale.is_null()) return {};
+  if (!scale.is_object() || !scale.value("factor", json()).is_number() ||
+      !scale.value("good_steps", json()).is_number_unsigned() ||
+      !scale.value("skipped", json()).is_number_unsigned()) {
+    fail("{} has no valid loss_scale", path);
+  }
+  return {.dynamic = true,
+          .factor = scale["factor"],
+          .good_steps = scale["good_steps"],
+          .skipped = scale["skipped"]};
+}
+
 }  // namespace
 
 RunState CheckpointStore::load(const std::string& path, const json& expected,
@@ -219,8 +238,11 @@ RunState CheckpointStore::load(const std::string& path, const json& expected,
   check_identity(path, stored["identity"], expected);
   copy_adapter(lora::load_peft(path, model), trained.adapters, path);
   read_optimizer_parts(parts_of(folder), trained.optimizer);
-  RunState state{stored["step"].get<int64_t>(), stored["tokens"].get<int64_t>(), expected};
-  trained.optimizer.optimizer.set_steps_taken(state.step);
+  RunState state{.step = stored["step"],
+                 .tokens = stored["tokens"],
+                 .scale = loss_scale_of(stored, state_path),
+                 .identity = expected};
+  trained.optimizer.optimizer.set_steps_taken(state.step - state.scale.skipped);
   return state;
 }
 

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "launch/loss_scale.h"
 #include "launch/optimizer_parts.h"
 #include "lora/adapter.h"
 #include "parallel/communicator.h"
@@ -20,6 +21,7 @@ namespace tessera::launch {
 struct RunState {
   int64_t step = 0;    // finished steps
   int64_t tokens = 0;  // trained on so far
+  LossScale scale;
   /// Everything that changes the result (data, base, batch sizes, hyper-parameters): flat
   /// key/value.
   nlohmann::json identity;

@@ -103,6 +103,7 @@ Run::Run(const Config& config, parallel::Communicator& world, Device device)
     const std::string& folder = *config.lora_model_dir;
     copy_adapter(lora::load_peft(folder, model_.config()), adapters_, folder);
   }
+  if (ctx_.activation_dtype() == DType::kF16) state_.scale = LossScale::for_float16();
   state_.identity = run_identity(config, {.base_hash = model_.fingerprint(),
                                           .data_hash = data_.fingerprint(),
                                           .micro_batches = data_.options.micro_batches,
@@ -165,7 +166,11 @@ StepMetrics Run::run_step(int64_t step) {
   int64_t tokens = 0;
   for (const lora::Batch& batch : batches) tokens += batch.tokens();
   const double rate = schedule_.rate(step);
-  const StepResult result = step_.run(step, batches, rate);
+  const StepResult result = step_.run(step, batches, rate, state_.scale);
+  if (result.skipped) {
+    console_.line(fmt::format("step {}: skipped, its gradient overflows float16; loss scale now {}",
+                              step + 1, state_.scale.factor));
+  }
   state_.step = step + 1;
   state_.tokens += tokens;
   return {.step = step + 1,

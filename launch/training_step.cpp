@@ -17,16 +17,25 @@ TrainingStep::TrainingStep(Parts parts, const Config& config)
   parts_.adapters.set_gradient_buffer(tree_.leaf());
 }
 
-StepResult TrainingStep::run(int64_t step, const std::vector<lora::Batch>& batches, double rate) {
+StepResult TrainingStep::run(int64_t step, const std::vector<lora::Batch>& batches, double rate,
+                             LossScale& scale) {
   int64_t supervised = 0;
   for (const lora::Batch& batch : batches) supervised += batch.supervised();
   parts_.world.set_phase(fmt::format("step {}, forward and backward", step + 1));
-  const double sum = forward_backward(step, batches, float(1.0 / double(supervised)));
+  const double sum = forward_backward(step, batches, float(scale.factor / double(supervised)));
   parts_.world.set_phase(fmt::format("step {}, exchange of gradients", step + 1));
-  const Gradients gradients = reduce(step, int64_t(batches.size()));
+  const Gradients gradients = reduce(int64_t(batches.size()));
+  const double loss = sum / double(supervised);
+  if (!std::isfinite(gradients.norm)) {
+    if (!scale.dynamic || scale.factor <= 1.0) fail_non_finite(step, gradients);
+    scale.step_was_skipped();
+    return {loss, gradients.norm, true};
+  }
   parts_.world.set_phase(fmt::format("step {}, optimizer", step + 1));
-  update(gradients, rate);
-  return {sum / double(supervised), gradients.norm};
+  update(gradients, rate, scale.factor);
+  const double norm = gradients.norm / scale.factor;
+  scale.step_was_good();
+  return {loss, norm, false};
 }
 
 double TrainingStep::forward_backward(int64_t step, const std::vector<lora::Batch>& batches,
@@ -71,7 +80,7 @@ void TrainingStep::fail_non_finite(int64_t step, const std::vector<lora::Batch>&
   fail("step {}: the loss is not finite; lower learning_rate", step + 1);
 }
 
-TrainingStep::Gradients TrainingStep::reduce(int64_t step, int64_t micro_batches) {
+TrainingStep::Gradients TrainingStep::reduce(int64_t micro_batches) {
   const optim::ElementRange range = parts_.optimizer.range();
   std::span<const float> mine;
   if (config_.reduction == Reduction::kFast) {
@@ -84,15 +93,18 @@ TrainingStep::Gradients TrainingStep::reduce(int64_t step, int64_t micro_batches
   std::vector<float> sums = optim::chunk_sums(parts_.ctx, mine);
   if (config_.optimizer_sharding) sums = gather_chunk_sums(std::move(sums));
   const double norm = optim::norm_of(sums);
-  if (!std::isfinite(norm)) {
-    const Tensor on_device(const_cast<float*>(mine.data()), DType::kF32, {int64_t(mine.size())},
-                           parts_.ctx.device());
-    all_or_none(parts_.world, [&] {
-      fail("step {}: the gradient is not finite ({}); lower learning_rate", step + 1,
-           first_non_finite(parts_.adapters, range, to_host(parts_.ctx, on_device)));
-    });
-  }
   return {mine, norm};
+}
+
+void TrainingStep::fail_non_finite(int64_t step, const Gradients& gradients) {
+  const Tensor on_device(const_cast<float*>(gradients.mine.data()), DType::kF32,
+                         {int64_t(gradients.mine.size())}, parts_.ctx.device());
+  all_or_none(parts_.world, [&] {
+    fail("step {}: the gradient is not finite ({}); lower learning_rate", step + 1,
+         first_non_finite(parts_.adapters, parts_.optimizer.range(),
+                          to_host(parts_.ctx, on_device)));
+  });
+  fail("step {}: the gradient is not finite; lower learning_rate", step + 1);
 }
 
 std::vector<float> TrainingStep::gather_chunk_sums(std::vector<float> mine) {
@@ -102,12 +114,13 @@ std::vector<float> TrainingStep::gather_chunk_sums(std::vector<float> mine) {
   return parallel::gather_values(parts_.world, std::span<const float>(mine));
 }
 
-void TrainingStep::update(const Gradients& gradients, double rate) {
+void TrainingStep::update(const Gradients& gradients, double rate, double scale) {
   const optim::ElementRange range = parts_.optimizer.range();
   const std::span<float> params =
       parts_.adapters.device_params().subspan(range.begin, range.size());
-  parts_.optimizer.step(parts_.ctx, params, gradients.mine, rate,
-                        optim::clip_factor(gradients.norm, config_.max_grad_norm));
+  parts_.optimizer.step(
+      parts_.ctx, params, gradients.mine, rate,
+      optim::clip_factor(gradients.norm / scale, config_.max_grad_norm) / float(scale));
   if (config_.optimizer_sharding) tree_.gather_slices(params, parts_.adapters.device_params());
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "launch/config.h"
+#include "launch/loss_scale.h"
 #include "lora/decoder/decoder.h"
 #include "optim/adamw.h"
 #include "parallel/gradient_tree.h"
@@ -15,7 +16,8 @@ namespace tessera::launch {
 
 struct StepResult {
   double loss;       // mean over the supervised tokens of all micro-batches
-  double grad_norm;  // before clipping
+  double grad_norm;  // before clipping; infinite where the step was skipped
+  bool skipped;      // the gradient overflowed float16: nothing was updated
 };
 
 class TrainingStep {
@@ -34,7 +36,9 @@ class TrainingStep {
   /// Collective; `batches` are the step's micro-batches in global order, the same on every rank.
   /// Error where a loss or the gradient is not finite: step, layer or tensor named, nothing
   /// updated.
-  StepResult run(int64_t step, const std::vector<lora::Batch>& batches, double rate);
+  /// With a dynamic `scale`, a gradient that is not finite skips the step instead.
+  StepResult run(int64_t step, const std::vector<lora::Batch>& batches, double rate,
+                 LossScale& scale);
 
  private:
   /// The sum of the losses of all micro-batches, added in their order. Gradients go into the tree.
@@ -44,11 +48,12 @@ class TrainingStep {
   /// The sum of the gradients over the optimizer's range, and the norm of the whole.
   struct Gradients {
     std::span<const float> mine;
-    double norm;
+    double norm;  // of the gradients as they are, times the loss scale
   };
-  Gradients reduce(int64_t step, int64_t micro_batches);
+  Gradients reduce(int64_t micro_batches);
+  [[noreturn]] void fail_non_finite(int64_t step, const Gradients& gradients);
   std::vector<float> gather_chunk_sums(std::vector<float> mine);
-  void update(const Gradients& gradients, double rate);
+  void update(const Gradients& gradients, double rate, double scale);
 
   Parts parts_;
   const Config& config_;
