@@ -8,6 +8,7 @@
 #include <cmath>
 #include <functional>
 #include <future>
+#include <memory>
 #include <optional>
 #include <random>
 #include <string>
@@ -19,6 +20,9 @@
 #include "tests/cuda/device_spans.h"
 #include "tests/expect_error.h"
 #include "tests/parallel/communicator_aborts.h"
+#if __has_include("queue.h")
+#include "queue.h"
+#endif
 
 namespace tessera::parallel {
 namespace {
@@ -85,30 +89,33 @@ struct Floats {
   std::span<float> span;
 };
 
-/// A GPU that does not get on: as long as this lives, a function of the host holds up the stream.
+/// A GPU that does not get on: as long as this lives, the stream is held up.
 class HeldUp {
  public:
   explicit HeldUp(Stream& stream) {
-    server_ = std::jthread([this, handle = static_cast<cudaStream_t>(stream.handle())] {
-      EXPECT_EQ(cudaLaunchHostFunc(handle, &HeldUp::hold, this), cudaSuccess);
-      EXPECT_EQ(cudaStreamSynchronize(handle), cudaSuccess);
-    });
-    holds_.wait(false);
+    const auto handle = static_cast<cudaStream_t>(stream.handle());
+#if __has_include("queue.h")  // the simulated machine, where no thread may be kept waiting
+    const auto go_on = [ends = ends_] {
+      return *ends ? cuda_on_cpu::Outcome::kDone : cuda_on_cpu::Outcome::kNotYet;
+    };
+    EXPECT_EQ(cuda_on_cpu::enqueue(handle, go_on), cudaSuccess);
+#else
+    const auto wait = [](void* data) {
+      const std::unique_ptr<Ends> ends(static_cast<Ends*>(data));
+      (*ends)->wait(false);
+    };
+    EXPECT_EQ(cudaLaunchHostFunc(handle, wait, std::make_unique<Ends>(ends_).release()),
+              cudaSuccess);
+#endif
   }
   ~HeldUp() {
-    ends_ = true;
-    ends_.notify_all();
+    *ends_ = true;
+    ends_->notify_all();
   }
 
  private:
-  static void hold(void* self) {
-    auto& held = *static_cast<HeldUp*>(self);
-    held.holds_ = true;
-    held.holds_.notify_all();
-    held.ends_.wait(false);
-  }
-  std::atomic<bool> holds_ = false, ends_ = false;
-  std::jthread server_;
+  using Ends = std::shared_ptr<std::atomic<bool>>;
+  const Ends ends_ = std::make_shared<std::atomic<bool>>(false);
 };
 
 TEST(NcclCommunicator, SumsToTheSameBitsOnAllRanks) {
@@ -283,7 +290,7 @@ TEST(NcclCommunicator, WatchdogEndsWhatAllHaveComeToAndDoesNotGetOn) {
 
 TEST(NcclCommunicator, AnAbortEndsWorkThatWaitsForOthers) {
   SKIP_WITHOUT_DEVICES(2);
-  std::promise<void> freed;
+  std::promise<void> waits, freed;
   const std::string error = testing::error_of([&] {
     run_on_devices(2, [&](NcclCommunicator& group, Stream& stream, Device device) {
       const auto part = group.split(0);
@@ -292,10 +299,12 @@ TEST(NcclCommunicator, AnAbortEndsWorkThatWaitsForOthers) {
       if (group.rank() == 1) held.emplace(stream);
       part->all_reduce(values.span);  // all have come, but the stream of rank 1 is held up
       if (group.rank() == 1) {
+        waits.get_future().wait();
         group.abort("layer 3: not finite");
         EXPECT_EQ(freed.get_future().wait_for(std::chrono::seconds(10)), std::future_status::ready);
         return;
       }
+      waits.set_value();
       stream.synchronize();
       freed.set_value();
       part->poll();
