@@ -120,7 +120,10 @@ void LayerScheduler::release(const std::byte* data) {
   for (Slot& slot : slots_) {
     if (slot.memory.data() != data) continue;
     slot.leased = false;
-    slot.free = ctx_.compute_stream().record();
+    try {  // at the end of a lease, perhaps because of an exception
+      slot.free = ctx_.compute_stream().record();
+    } catch (const Error&) {  // a device that has failed says so to whoever waits for it next
+    }
   }
 }
 

@@ -42,9 +42,11 @@ void add_words(std::vector<ArgumentWord>& words, const T& argument) {
   if constexpr (std::is_pointer_v<T>) {
     words.push_back({static_cast<const void*>(argument), true});
   } else if constexpr (std::is_class_v<T> && sizeof(T) >= sizeof(void*)) {
+    T copy = argument;
+    __builtin_clear_padding(&copy);  // which holds what was on the stack, old pointers too
     for (size_t at = 0; at + sizeof(void*) <= sizeof(T); at += sizeof(void*)) {
       const void* word;
-      __builtin_memcpy(&word, reinterpret_cast<const char*>(&argument) + at, sizeof word);
+      __builtin_memcpy(&word, reinterpret_cast<const char*>(&copy) + at, sizeof word);
       words.push_back({word, false});
     }
   }
