@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Installs, builds, tests. `--all` adds the sanitizer builds, the golden run of a real model, and the
-# long tests of many processes, and where the CUDA toolkit is installed the CUDA backend: compiled by
-# nvcc, and run on the CPU. Where there is a GPU, or TESSERA_REQUIRE_CUDA=1 says that there must be
+# long tests of many processes. `--cuda` adds the CUDA backend, where the toolkit is installed: run on
+# the CPU, and compiled by nvcc. Where there is a GPU, or TESSERA_REQUIRE_CUDA=1 says that there must be
 # one, the backend's tests run on it, too.
 # Ends with why tests were skipped and one line `N passed, N failed, N skipped`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-all=0
+all=0 cuda=0
 [ "${1:-}" = "--all" ] && all=1
+[ "${1:-}" = "--cuda" ] && cuda=1
 
 # build PRESET FOLDER [TARGET ...]
 build() {
@@ -41,6 +42,13 @@ if [ "$all" = 1 ]; then
     lora_sharded_decoder_test optim_paged_adamw_test launch_ranks_test
   check build-tsan -R \
     '(Communicators|ShardedStore|LayerScheduler|ShardedDecoder|PagedAdamW|launch.Ranks)\.'
+  build asan build-asan all
+  check build-asan -E '^ranks\.(signals|faults|full_disk)$'  # they judge by time limits
+  if launch/get_smollm2.sh build/smollm2; then
+    export TESSERA_SMOLLM2_DIR=$PWD/build/smollm2
+  fi
+fi
+if [ "$cuda" = 1 ]; then
   toolkit=${CUDA_HOME:-/usr/local/cuda}
   if [ -e "$toolkit/include/cuda_runtime.h" ]; then
     build cuda-on-cpu build-cuda-on-cpu cuda_tests tessera ranks_write_model
@@ -59,11 +67,6 @@ if [ "$all" = 1 ]; then
     build-cuda/tessera doctor  # starts, whether or not there is a driver
   else
     echo "skipped: the CUDA backend by nvcc: there is none"
-  fi
-  build asan build-asan all
-  check build-asan -E '^ranks\.(signals|faults|full_disk)$'  # they judge by time limits
-  if launch/get_smollm2.sh build/smollm2; then
-    export TESSERA_SMOLLM2_DIR=$PWD/build/smollm2
   fi
 fi
 if [ "${TESSERA_REQUIRE_CUDA:-0}" = 1 ] || { command -v nvidia-smi && nvidia-smi -L; } >/dev/null; then
