@@ -199,17 +199,23 @@ class OnGpu {
  public:
   OnGpu(const std::vector<StateSegment>& segments, ElementRange range, PageOptions paging)
       : optimizer_(segments, range, kOptions, on_device(std::move(paging))),
-        params_(DType::kF32, {int64_t(range.size())}, golden_values(1, range.size())) {}
-
-  /// Does not wait; each step has a gradient of its own.
-  void step(Context& ctx, int step) {
-    const auto n = int64_t(optimizer_.size());
-    grads_.emplace_back(DType::kF32, std::initializer_list<int64_t>{n},
-                        gradient(step, optimizer_.size()));
-    optimizer_.step(ctx, params_.tensor().span<float>(), grads_.back().tensor().span<const float>(),
-                    1e-2, 0.5f);
+        params_(DType::kF32, {int64_t(range.size())}, golden_values(1, range.size())) {
+    for (int step = 1; step <= kSteps; ++step) {
+      grads_.emplace_back(DType::kF32, std::initializer_list<int64_t>{int64_t(range.size())},
+                          gradient(step, range.size()));
+    }
   }
-  Result result(Context& ctx) const { return {params_.values(ctx), state_of(optimizer_)}; }
+
+  /// Neither waits nor takes memory, which would wait for the device.
+  void step(Context& ctx, int step) {
+    optimizer_.step(ctx, params_.tensor().span<float>(),
+                    grads_[size_t(step - 1)].tensor().span<const float>(), 1e-2, 0.5f);
+  }
+  /// `ctx` is the one of the last step.
+  Result result(Context& ctx) const {
+    Arrays state = state_of(optimizer_);  // first: it has to wait by itself
+    return {params_.values(ctx), std::move(state)};
+  }
   AdamW& optimizer() { return optimizer_; }
   void set_params(const std::vector<float>& values) { params_.set(values); }
 
@@ -221,7 +227,7 @@ class OnGpu {
  private:
   AdamW optimizer_;
   OnDevice params_;
-  std::deque<OnDevice> grads_;
+  std::deque<OnDevice> grads_;  // by step
 };
 
 TEST(DeviceAdamW, HasTheBitsOfTheCpuWithAnyPaging) {

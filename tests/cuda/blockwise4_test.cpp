@@ -224,7 +224,7 @@ TEST(DeviceBlockwise4, RefusesWhatTheCpuRefuses) {
        {Format::kNf4, Format::kFp4, Format::kF32, Format::kBF16, Format::kF16}) {
     const FrozenSpec spec{format, 201, 101};
     for (const auto& [value, index] :
-         std::vector<std::pair<float, size_t>>{{kInf, 0}, {kNan, 4096}, {-kInf, 20299}}) {
+         std::vector<std::pair<float, size_t>>{{kInf, 0}, {kNan, 4095}, {-kInf, 20299}}) {
       std::vector<float> w = bell(spec.numel(), 1, 1.0f);
       w[index] = value;
       w[20300] = kNan;

@@ -41,6 +41,18 @@ TEST(DeviceGradNorm, HasTheBitsOfTheCpu) {
   for (size_t skip : {1, 2, 4, 7, 256, 4096}) compare(golden_values(5, 20000), skip);
 }
 
+TEST(DeviceGradNorm, WritesNothingButTheSums) {
+  DeviceContext ctx;
+  for (const int64_t n : {1, 4097, 9 * 4096}) {
+    const int64_t chunks = (n + 4095) / 4096;
+    const OnDevice grads(DType::kF32, {n}, golden_values(1, size_t(n)));
+    const OnDevice sums(DType::kF32, {chunks + 64}, std::vector<float>(size_t(chunks + 64), -7.0f));
+    cuda::chunk_sums(ctx, sums.tensor().slice(0, chunks), grads.tensor().span<const float>());
+    const std::vector<float> all = sums.values(ctx);
+    for (int64_t i = chunks; i < chunks + 64; ++i) EXPECT_EQ(all[size_t(i)], -7.0f);
+  }
+}
+
 TEST(DeviceGradNorm, ShowsWhatIsNotFinite) {
   constexpr float kInf = std::numeric_limits<float>::infinity();
   DeviceContext ctx;
