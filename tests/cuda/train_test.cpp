@@ -36,7 +36,7 @@ class TrainOnGpu : public ::testing::Test {
  protected:
   void SetUp() override {
     testing::write_random_model(
-        folder_, {.layers = 3, .hidden = 128, .ffn = 192, .heads = 2, .kv_heads = 1, .vocab = 256});
+        folder_, {.layers = 4, .hidden = 128, .ffn = 192, .heads = 2, .kv_heads = 1, .vocab = 256});
     const std::string rows = testing::write_random_rows(folder_, 8, 8, 40, 256);
     folder_.write("config.yml", testing::random_run(folder_, rows) + "save_steps: 1\n");
   }
