@@ -203,7 +203,7 @@ planted_bug(page_used_before_it_is_there IN optim/state_pages.cpp
   FIND [[
   ctx.compute_stream().wait(ready);  // or here]]
   REPLACE [[]]
-  FINDS cuda_adamw_test DeviceAdamW.HasTheBitsOfTheCpuWithAnyPaging ORDER ascending late)
+  FINDS cuda_adamw_test DeviceAdamW.HasTheBitsOfTheCpuWithAnyPaging ORDER ascending random:1)
 planted_bug(page_evicted_before_updated IN optim/state_pages.cpp
   FIND [[
   copies(ctx).wait(ctx.compute_stream().record());]]
