@@ -39,7 +39,8 @@ SHARED = {
     "attention_forward": forward_tiles,
     "attention_forward_plain": lambda: ((8 + 2 * 32) * (WIDEST_PLAIN + 1) + 8 * 32) * 4,
     "attention_backward": backward_tiles,
-    "attention_backward_plain": lambda of_keys: (2 * (8 + 32) * (WIDEST_PLAIN + 1) + 2 * 8 * 32) * 4,
+    "attention_backward_plain":
+        lambda of_keys: (2 * (8 + 32) * (WIDEST_PLAIN + 1) + 2 * 8 * 32) * 4,
     "norm_forward": lambda block_row: 8 * 4,
     "norm_backward": lambda block_row: 8 * 4,
     "cross_entropy_rows": lambda gradient: 16 * 16,
@@ -147,7 +148,8 @@ def kernels_of(source, capability):
         wrong += [f"{title}: {fault}" for fault in faults(name, body, stack, spills)]
         dynamic = 0
         if name in SHARED:
-            dynamic = SHARED[name](*(int(v.replace("true", "1").replace("false", "0")) for v in others))
+            values = [int({"true": "1", "false": "0"}.get(v, v)) for v in others]
+            dynamic = SHARED[name](*values)
         elif "tessera_shared_" in body:
             wrong.append(f"{title}: takes shared memory; how much must be said in kernel_table.py")
         threads = 1
@@ -211,8 +213,8 @@ def page(text, kernels):
     release = re.search(r"release \S+, V(\S+)", version)[1]
     return f"""# What each kernel takes
 
-Made by `tests/cuda/kernel_table.py --write docs/kernels.md` with nvcc {release}, from the compiler's
-report and NVIDIA's occupancy calculator; nothing here was measured. The script compiles every
+Made by `tests/cuda/kernel_table.py --write docs/kernels.md` with nvcc {release}, from what the compiler
+reports and NVIDIA's occupancy calculator; nothing here was measured. The script compiles every
 kernel for {", ".join(f"sm_{c}" for c in GPUS)} with the options of the build, and fails where one spills
 registers or uses local memory, calls a function, traps, or computes in double without meaning to: of
 {len(kernels) // len(GPUS)} kernels, none does.
