@@ -59,12 +59,14 @@ if [ "$cuda" = 1 ]; then
       check build-cuda-on-cpu -R '^(cuda|ranks\.matrix$)'
     done
     unset CUDA_ON_CPU_ORDER CUDA_ON_CPU_STREAMS
+    check build-cuda-on-cpu -C all -R '^cuda_on_cpu\.finds_planted_bugs$'
   else
     echo "skipped: the CUDA backend on the CPU: there is no $toolkit/include/cuda_runtime.h"
   fi
   if command -v nvcc >/dev/null || [ -x "$toolkit/bin/nvcc" ]; then
     build cuda build-cuda tessera
     build-cuda/tessera doctor  # starts, whether or not there is a driver
+    tests/cuda/kernel_table.py >/dev/null  # fails on spills, local memory, calls and traps
   else
     echo "skipped: the CUDA backend by nvcc: there is none"
   fi
