@@ -12,11 +12,6 @@ namespace {
 /// bfloat16 on tensor cores, and asynchronous copies to shared memory.
 constexpr int kLeastCapability = 80;
 
-std::string describe(const cuda::GpuInfo& gpu, int index) {
-  return fmt::format("{} (cuda:{}, {}, sm_{})", gpu.name, index, format_bytes(int64_t(gpu.memory)),
-                     gpu.capability);
-}
-
 }  // namespace
 
 Gpus find_gpus() {
@@ -58,10 +53,14 @@ Device choose_device(const std::optional<Device::Kind>& configured) {
   return choose_device(configured, alone);
 }
 
+std::string describe_gpu(const cuda::GpuInfo& gpu, int index) {
+  return fmt::format("{} (cuda:{}, {}, sm_{})", gpu.name, index, format_bytes(int64_t(gpu.memory)),
+                     gpu.capability);
+}
+
 std::string describe_device(Device device) {
   if (!device.is_cuda()) return "CPU";
-  const Gpus gpus = find_gpus();
-  return describe(gpus.all.at(size_t(device.index)), device.index);
+  return describe_gpu(find_gpus().all.at(size_t(device.index)), device.index);
 }
 
 }  // namespace tessera::launch

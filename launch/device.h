@@ -25,7 +25,9 @@ Device choose_device(const std::optional<Device::Kind>& configured, parallel::Co
 /// For a command of one process.
 Device choose_device(const std::optional<Device::Kind>& configured);
 
-/// "NVIDIA H100 (cuda:0, 80 GiB, sm_90)", or "CPU".
+/// "NVIDIA H100 (cuda:0, 80 GiB, sm_90)"
+std::string describe_gpu(const cuda::GpuInfo& gpu, int index);
+/// The same of a device that is in use; "CPU".
 std::string describe_device(Device device);
 
 }  // namespace tessera::launch

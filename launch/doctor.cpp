@@ -85,7 +85,7 @@ std::string diagnose() {
       fmt::format("{}, {} free", format_bytes(pages * page), format_bytes(available_bytes())));
   const Gpus gpus = find_gpus();
   if (gpus.all.empty()) row("gpu", "none: " + gpus.why_none);
-  for (int i = 0; i < int(gpus.all.size()); ++i) row("gpu", describe_device(Device::cuda(i)));
+  for (int i = 0; i < int(gpus.all.size()); ++i) row("gpu", describe_gpu(gpus.all[size_t(i)], i));
   row("ranks", kHasCuda ? "as many as mpirun or srun starts; GPUs talk by NCCL"
                         : "as many as mpirun or srun starts");
   row("libraries", library_versions());

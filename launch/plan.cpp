@@ -1,6 +1,7 @@
 #include "launch/plan.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "launch/optimizer_parts.h"
 #include "parallel/gradient_tree.h"
@@ -107,12 +108,11 @@ RankMemory MemoryModel::rank(int rank, parallel::Sharding sharding,
   const parallel::Sharding outer = lora::outer_sharding(sharding, ctx_.device());
   const Group outer_group = group_of(rank, outer);
   const size_t blob = base_.layout().bytes;
-  const bool in_place = group.members == 1 || sharding.mode == parallel::Sharding::Mode::kHost;
 
   RankMemory m;
   m.base = size_t(input_.model.layers) *
            parallel::shard_range(sharding.mode, group.member, group.members, blob).bytes();
-  if (!in_place) {
+  if (!parallel::reads_in_place(sharding.mode, group.members, ctx_.device())) {
     m.slots = parallel::LayerScheduler::kSlots * parallel::padded_layer_bytes(blob, group.members);
   }
   m.outer = parallel::shard_range(outer.mode, outer_group.member, outer_group.members,
@@ -131,7 +131,10 @@ RankMemory MemoryModel::rank(int rank, parallel::Sharding sharding,
   m.tables = memory.tables;
   m.offloaded = memory.offloaded;
   m.loading = loading_bytes();
-  if (input_.gpu) place_on_gpu(m, group, sharding);
+  if (input_.gpu) {
+    if (sharding.mode == parallel::Sharding::Mode::kHost) m.host_base = std::exchange(m.base, 0);
+    m.libraries = kGpuContext + (input_.ranks() > 1 ? kGpuCommunication : 0);
+  }
   return m;
 }
 
@@ -148,17 +151,6 @@ size_t MemoryModel::loading_bytes() const {
     largest = std::max(largest, matrix(spec));
   }
   return largest;
-}
-
-void MemoryModel::place_on_gpu(RankMemory& m, Group group, parallel::Sharding sharding) const {
-  if (sharding.mode == parallel::Sharding::Mode::kHost) {
-    // Read from the node's copy, layer by layer.
-    m.host_base = m.base;
-    m.base = 0;
-    m.slots = parallel::LayerScheduler::kSlots *
-              parallel::padded_layer_bytes(base_.layout().bytes, group.members);
-  }
-  m.libraries = kGpuContext + (input_.ranks() > 1 ? kGpuCommunication : 0);
 }
 
 }  // namespace tessera::launch

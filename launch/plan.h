@@ -115,7 +115,6 @@ class MemoryModel {
   Group group_of(int rank, parallel::Sharding sharding) const;
 
  private:
-  void place_on_gpu(RankMemory& memory, Group group, parallel::Sharding sharding) const;
   size_t loading_bytes() const;
 
   PlanInput input_;

@@ -97,8 +97,8 @@ TrainingStep::Gradients TrainingStep::reduce(int64_t micro_batches) {
 }
 
 void TrainingStep::fail_non_finite(int64_t step, const Gradients& gradients) {
-  const Tensor on_device(const_cast<float*>(gradients.mine.data()), DType::kF32,
-                         {int64_t(gradients.mine.size())}, parts_.ctx.device());
+  const Tensor on_device =
+      Tensor::of(gradients.mine, {int64_t(gradients.mine.size())}, parts_.ctx.device());
   all_or_none(parts_.world, [&] {
     fail("step {}: the gradient is not finite ({}); lower learning_rate", step + 1,
          first_non_finite(parts_.adapters, parts_.optimizer.range(),

@@ -13,8 +13,7 @@ namespace tessera::parallel {
 namespace {
 
 Tensor tensor_of(Context& ctx, std::span<const float> values) {
-  return Tensor(const_cast<float*>(values.data()), DType::kF32, {int64_t(values.size())},
-                ctx.device());
+  return Tensor::of(values, {int64_t(values.size())}, ctx.device());
 }
 
 void add(Context& ctx, std::span<float> to, std::span<const float> from) {

@@ -35,6 +35,10 @@ void check_sharding(Sharding sharding, int ranks) {
              sharding.group);
 }
 
+bool reads_in_place(Sharding::Mode mode, int members, Device device) {
+  return mode == Sharding::Mode::kHost ? !device.is_cuda() : members == 1;
+}
+
 ShardRange shard_range(Sharding::Mode mode, int member, int members, size_t layer_bytes) {
   const size_t padded = padded_layer_bytes(layer_bytes, members);
   if (mode == Sharding::Mode::kHost) return {0, member == 0 ? padded : 0};
@@ -65,7 +69,7 @@ ShardedStore::ShardedStore(Context& ctx, Communicator& world, Sharding sharding,
     mine += my_range(layer).bytes();
   }
   const bool gpu = ctx.device().is_cuda(), host = mode_ == Sharding::Mode::kHost;
-  in_place_ = gpu ? group_->size() == 1 && !host : group_->size() == 1 || host;
+  in_place_ = reads_in_place(mode_, group_->size(), ctx.device());
   if (gpu && !host) {
     gpu_memory_ = Buffer::on(ctx.device(), mine);
     mine_ = {gpu_memory_.data(), mine};

@@ -46,6 +46,10 @@ int sharding_colour(Sharding sharding, int rank, int node);
 /// Error (usage) where so many ranks cannot be dealt into the groups asked for.
 void check_sharding(Sharding sharding, int ranks);
 
+/// Whether operators read the layers where they lie, so that nothing is gathered: what lies whole
+/// with a rank, and on the CPU the node's copy.
+bool reads_in_place(Sharding::Mode mode, int members, Device device);
+
 /// What a member of a sharding group of `members` holds of a layer's padded blob.
 struct ShardRange {
   size_t begin, end;

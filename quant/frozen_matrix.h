@@ -66,6 +66,8 @@ class FrozenMatrix {
   int64_t rows() const { return spec_.rows; }
   int64_t cols() const { return spec_.cols; }
   const std::byte* blob() const { return blob_; }
+  /// The blob is [N,K] of `dtype`.
+  bool is_dense(DType dtype) const { return !spec_.is_4bit() && spec_.dtype() == dtype; }
 
   /// The same from a tensor of the context's device to a blob there, with the same bytes: w [N*K]
   /// in float32, on a GPU also bfloat16 or float16. Returns when all is done; on a GPU takes memory

@@ -101,6 +101,28 @@ BlockInput Decoder::input_of(const Batch& batch) const {
           .starts = batch.starts};
 }
 
+quant::FrozenMatrix Decoder::matrix_of(const LayerLease& lease, Site site) const {
+  const BlockLayout& layout = base_.layout();
+  return {layout.spec[size_t(site)], lease.data() + layout.offset[size_t(site)]};
+}
+
+/// So that a GPU dequantizes a layer once for its second forward and the backward right after it.
+/// (The CPU dequantizes in its caches, while it multiplies.)
+void Decoder::unpack(const LayerLease& lease, int64_t layer) {
+  if (!ctx_.device().is_cuda()) return;
+  const DType dtype = ctx_.activation_dtype();
+  unpacked_.layer = layer;
+  for (Site site : kAllSites) {
+    quant::FrozenMatrix& matrix = unpacked_.matrix[size_t(site)];
+    matrix = matrix_of(lease, site);
+    if (matrix.is_dense(dtype)) continue;
+    const quant::FrozenSpec spec{format_of(dtype), matrix.rows(), matrix.cols()};
+    const Tensor copy = ctx_.scratch().tensor(dtype, {spec.rows, spec.cols});
+    matrix.dequantize(ctx_, copy);
+    matrix = {spec, static_cast<const std::byte*>(copy.raw())};
+  }
+}
+
 Block Decoder::bind(const LayerLease& lease, int64_t layer) const {
   const BlockLayout& layout = base_.layout();
   const BaseFormat& format = base_.format();
@@ -109,9 +131,7 @@ Block Decoder::bind(const LayerLease& lease, int64_t layer) const {
                   ctx_.device());
   };
   const auto linear = [&](Site site) {
-    const size_t i = size_t(site);
-    Linear l(quant::FrozenMatrix(layout.spec[i],
-                                 const_cast<std::byte*>(lease.data()) + layout.offset[i]),
+    Linear l(layer == unpacked_.layer ? unpacked_.matrix[size_t(site)] : matrix_of(lease, site),
              adapters_ ? adapters_->find(layer, site) : nullptr);
     if (pass_.training && adapters_) {
       l.set_dropout(
@@ -167,6 +187,8 @@ void Decoder::run_group(const LayerGroup& group, Tensor x, Tensor y, const Block
   for (int64_t i = 0; i < group.count; ++i) {
     const int64_t layer = group.first + i;
     const LayerLease lease = scheduler_.acquire(layer);
+    const bool backward_is_next = !y && i + 1 == group.count;
+    if (backward_is_next) unpack(lease, layer);
     const Block block = bind(lease, layer);
     const Tensor out =
         i + 1 == group.count ? y : activations_.tensor(x.dtype(), {x.rows(), x.cols()});
@@ -183,6 +205,7 @@ void Decoder::backward(const Batch& batch) {
   const BlockInput input = input_of(batch);
   for (size_t g = groups.size(); g-- > 0;) {
     const LayerGroup& group = groups[g];
+    const ArenaScope unpacked(ctx_.scratch());
     if (group.policy != Policy::kKeep) {
       activations_.release(marks_[g]);  // the group's output served its last reader
       const Tensor x =
@@ -193,6 +216,7 @@ void Decoder::backward(const Batch& batch) {
       const LayerLease lease = scheduler_.acquire(layer);
       block_backward(ctx_, gradient_, saved_[size_t(layer)], bind(lease, layer), input, layer > 0);
     }
+    unpacked_ = {};
     activations_.release(marks_[g]);
   }
 }

@@ -99,7 +99,9 @@ class Decoder {
   void shape_rope(int64_t positions);
   void fill_rope();
   BlockInput input_of(const Batch& batch) const;
+  quant::FrozenMatrix matrix_of(const parallel::LayerLease& lease, Site site) const;
   Block bind(const parallel::LayerLease& lease, int64_t layer) const;
+  void unpack(const parallel::LayerLease& lease, int64_t layer);
   Head head() const;
 
   Context& ctx_;
@@ -114,6 +116,11 @@ class Decoder {
   Arena activations_;
   OffloadedInputs offloaded_;
   Pass pass_{};
+  /// Matrices of the activations' dtype that bind() takes for one layer instead of its blob's.
+  struct Unpacked {
+    int64_t layer = -1;
+    std::array<quant::FrozenMatrix, kSites> matrix;
+  } unpacked_;
   std::vector<BlockSaved> saved_;  // of each layer that is kept, or being recomputed
   std::vector<Tensor> inputs_;     // [N, C] of each group, and the last one's output
   std::vector<size_t> marks_;      // of activations_ before each group

@@ -4,17 +4,18 @@
 
 #include <bit>
 
-#include "runtime/cuda/kernel.h"
+#include "runtime/cuda/runs.h"
 
 namespace tessera::quant::cuda {
 namespace {
 
 using tessera::cuda::ceil_div;
+using tessera::cuda::Floats;
 using tessera::cuda::kAllLanes;
 using tessera::cuda::kWarp;
 using tessera::cuda::launch;
 using tessera::cuda::LaunchShape;
-using tessera::cuda::load_pack;
+using tessera::cuda::load_run;
 using tessera::cuda::narrowed;
 using tessera::cuda::Pack;
 using tessera::cuda::packs_fit;
@@ -153,19 +154,12 @@ void dequantize4(Context& ctx, const Encoded4& in, int64_t first, Tensor out) {
 
 /// Eight neighbouring elements.
 template <class T, bool kPacked>
-__device__ inline void load_eight(const T* x, float (&to)[8]) {
-  if constexpr (kPacked) {
-    constexpr int kSize = Pack<T>::kSize;
+__device__ inline Floats<8> load_eight(const T* x) {
+  if constexpr (kPacked) return load_run<8>(x);
+  Floats<8> floats;
 #pragma unroll
-    for (int p = 0; p < 8 / kSize; ++p) {
-      const Pack<T> pack = load_pack(x + p * kSize);
-#pragma unroll
-      for (int i = 0; i < kSize; ++i) to[p * kSize + i] = widened(pack.v[i]);
-    }
-  } else {
-#pragma unroll
-    for (int i = 0; i < 8; ++i) to[i] = widened(x[i]);
-  }
+  for (int i = 0; i < 8; ++i) floats.v[i] = widened(x[i]);
+  return floats;
 }
 
 __device__ inline unsigned code_of(const EncodeTables& tables, float scaled) {
@@ -189,12 +183,11 @@ static __global__ void __launch_bounds__(kThreads)
   const int lane = int(thread % lanes);
   const int64_t begin = b * block + lane * 8;
   const int64_t end = b < blocks ? (b + 1) * block : 0;
-  float v[8];
   unsigned largest = 0;
   for (int64_t i = begin; i < end; i += lanes * 8) {
-    load_eight<T, kPacked>(x + i, v);
+    const Floats<8> v = load_eight<T, kPacked>(x + i);
 #pragma unroll
-    for (int j = 0; j < 8; ++j) largest = max(largest, __float_as_uint(v[j]) & 0x7fffffffu);
+    for (int j = 0; j < 8; ++j) largest = max(largest, __float_as_uint(v.v[j]) & 0x7fffffffu);
   }
   for (int distance = lanes / 2; distance > 0; distance /= 2) {
     largest = max(largest, __shfl_xor_sync(kAllLanes, largest, distance));
@@ -204,10 +197,10 @@ static __global__ void __launch_bounds__(kThreads)
   // The multiplication by a reciprocal and its floor are bitsandbytes' rule for whole blocks.
   const float factor = 1.0f / fmaxf(scale, kLeastScale);
   for (int64_t i = begin; i < end; i += lanes * 8) {
-    load_eight<T, kPacked>(x + i, v);
+    const Floats<8> v = load_eight<T, kPacked>(x + i);
     uint32_t word = 0;
 #pragma unroll
-    for (int j = 0; j < 8; ++j) word |= code_of(tables, v[j] * factor) << nibble_shift(j);
+    for (int j = 0; j < 8; ++j) word |= code_of(tables, v.v[j] * factor) << nibble_shift(j);
     check_aligned(codes + i / 2, sizeof word);
     *reinterpret_cast<uint32_t*>(codes + i / 2) = word;
   }

@@ -52,9 +52,9 @@ class Tensor {
     for (int64_t extent : shape) shape_[i++] = extent;
   }
   template <class T>
-  static Tensor of(std::span<T> values, std::initializer_list<int64_t> shape) {
+  static Tensor of(std::span<T> values, std::initializer_list<int64_t> shape, Device device = {}) {
     Tensor view(const_cast<std::remove_const_t<T>*>(values.data()),
-                dtype_of<std::remove_const_t<T>>(), shape);
+                dtype_of<std::remove_const_t<T>>(), shape, device);
     TESSERA_CHECK(view.numel() == int64_t(values.size()));
     return view;
   }

@@ -20,9 +20,6 @@
 #include "tests/cuda/device_spans.h"
 #include "tests/expect_error.h"
 #include "tests/parallel/communicator_aborts.h"
-#if __has_include("queue.h")
-#include "queue.h"
-#endif
 
 namespace tessera::parallel {
 namespace {
@@ -94,19 +91,12 @@ class HeldUp {
  public:
   explicit HeldUp(Stream& stream) {
     const auto handle = static_cast<cudaStream_t>(stream.handle());
-#if __has_include("queue.h")  // the simulated machine, where no thread may be kept waiting
-    const auto go_on = [ends = ends_] {
-      return *ends ? cuda_on_cpu::Outcome::kDone : cuda_on_cpu::Outcome::kNotYet;
-    };
-    EXPECT_EQ(cuda_on_cpu::enqueue(handle, go_on), cudaSuccess);
-#else
     const auto wait = [](void* data) {
       const std::unique_ptr<Ends> ends(static_cast<Ends*>(data));
       (*ends)->wait(false);
     };
     EXPECT_EQ(cudaLaunchHostFunc(handle, wait, std::make_unique<Ends>(ends_).release()),
               cudaSuccess);
-#endif
   }
   ~HeldUp() {
     *ends_ = true;

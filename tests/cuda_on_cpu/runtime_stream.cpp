@@ -1,5 +1,7 @@
 // cudart's C API: streams, events, host functions.
 #include <algorithm>
+#include <atomic>
+#include <thread>
 
 #include "runtime.h"
 
@@ -13,6 +15,30 @@ void push_wait(Call& c, CUstream_st& stream, const FencePtr& fence) {
   work.waits = {fence};
   c.scheduler.push(c.lock, stream, std::move(work));
 }
+
+// A host function has a thread of its own, as a driver gives it: it may wait for other threads.
+class HostWork {
+ public:
+  HostWork(cudaHostFn_t function, void* data) : function_(function), data_(data) {}
+  Outcome step() {
+    if (!thread_.joinable()) {
+      thread_ = std::jthread([this] {
+        const HostFunction here;
+        function_(data_);
+        ended_ = true;
+      });
+    }
+    if (!ended_) return Outcome::kNotYet;
+    thread_.join();
+    return Outcome::kDone;
+  }
+
+ private:
+  cudaHostFn_t function_;
+  void* data_;
+  std::atomic<bool> ended_ = false;
+  std::jthread thread_;
+};
 
 }  // namespace
 
@@ -88,11 +114,8 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t handle, cudaHostFn_t function, void*
     if (function == nullptr) return cudaErrorInvalidValue;
     Work work;
     work.opens = kNoDevice;
-    work.operation = std::make_unique<Operation>([function, data] {
-      const HostFunction here;
-      function(data);
-      return Outcome::kDone;
-    });
+    work.operation = std::make_unique<Operation>(
+        [host = std::make_shared<HostWork>(function, data)] { return host->step(); });
     c.scheduler.push(c.lock, *stream, std::move(work));
     return cudaSuccess;
   });

@@ -147,7 +147,7 @@ Scheduler& scheduler();
 Outcome run_as_stream(CUstream_st& stream, Operation* operation, const std::vector<FencePtr>& after,
                       Fence& end);
 
-/// While it lives, the OS thread runs a host function on a stream, which must not call the runtime.
+/// While it lives, its OS thread runs a host function, which must not call the runtime.
 class HostFunction {
  public:
   HostFunction();

@@ -165,6 +165,23 @@ TEST_F(StreamTest, HostFunctionsRunInOrderAndMayNotCallTheRuntime) {
   EXPECT_EQ(inside, cudaErrorNotPermitted);
 }
 
+TEST_F(StreamTest, AHostFunctionMayWaitForTheHost) {
+  in_every_mode(4, [this] {
+    const cudaStream_t stream = make_stream();
+    std::atomic<bool> go = false;
+    const auto wait = [](void* p) { static_cast<std::atomic<bool>*>(p)->wait(false); };
+    ASSERT_EQ(cudaLaunchHostFunc(stream, wait, &go), cudaSuccess);
+    note(stream, 2);
+    EXPECT_EQ(cudaStreamQuery(stream), cudaErrorNotReady);
+    append(1);
+    go = true;
+    go.notify_all();
+    EXPECT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
+    EXPECT_EQ(log(), (std::vector<int>{1, 2}));
+    clear_log();
+  });
+}
+
 TEST_F(StreamTest, WorkGoesOnWhileTheHostIsSilent) {
   settings().streams = Streams::kLate;
   std::atomic<bool> ran = false;

@@ -349,11 +349,11 @@ TEST_F(PlanCommand, ABudgetPagesTheOptimizer) {
 TEST_F(PlanCommand, SaysWhatWouldFit) {
   const std::vector<std::string> settings = {"sharding=full", "memory_budget=8GiB",
                                              "sequence_len=8192"};
-  expect_error([&] { plan_of(settings, 1, "4090"); }, "memory: the smallest plan needs 8.5 GiB",
-               " a rank, but memory_budget is 8.0 GiB; sequence_len=4096 or 2 ranks would fit");
+  expect_error([&] { plan_of(settings, 1, "4090"); }, "memory: the smallest plan needs 8.8 GiB",
+               " a rank, but memory_budget is 8.0 GiB; sequence_len=2048 or 2 ranks would fit");
   // And so it is.
   EXPECT_NO_THROW(plan_of(settings, 2, "4090"));
-  EXPECT_NO_THROW(plan_of({settings[0], settings[1], "sequence_len=4096"}, 1, "4090"));
+  EXPECT_NO_THROW(plan_of({settings[0], settings[1], "sequence_len=2048"}, 1, "4090"));
   expect_error([&] { plan_of({"memory_budget=100MiB"}, 1, "4090"); }, "a smaller model");
   expect_error([&] { plan_of({"micro_batch_size=64"}, 1, "4090"); }, "but what the GPU has is",
                "micro_batch_size=1");
