@@ -158,11 +158,18 @@ void narrow(void* p, cudaDataType type, size_t i, float value) {
 /// op(matrix) as float32 [outer][inner]: for A [k][m], for B [n][k].
 std::vector<float> panel(const void* matrix, const Layout& layout, cublasOperation_t op,
                          int64_t outer, int64_t inner) {
+  constexpr int64_t kTile = 32;  // of both matrices in the cache, whichever is transposed
+  const int64_t along_outer = op == CUBLAS_OP_N ? layout.ld : 1;
+  const int64_t along_inner = op == CUBLAS_OP_N ? 1 : layout.ld;
   std::vector<float> values(size_t(outer * inner));
-  for (int64_t o = 0; o < outer; ++o) {
-    for (int64_t i = 0; i < inner; ++i) {
-      const int64_t at = op == CUBLAS_OP_N ? i + o * layout.ld : o + i * layout.ld;
-      values[size_t(o * inner + i)] = widened(matrix, layout.type, size_t(at));
+  for (int64_t o0 = 0; o0 < outer; o0 += kTile) {
+    for (int64_t i0 = 0; i0 < inner; i0 += kTile) {
+      for (int64_t o = o0; o < std::min(outer, o0 + kTile); ++o) {
+        for (int64_t i = i0; i < std::min(inner, i0 + kTile); ++i) {
+          values[size_t(o * inner + i)] =
+              widened(matrix, layout.type, size_t(o * along_outer + i * along_inner));
+        }
+      }
     }
   }
   return values;
