@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Makes the tables of docs/planning.md with `tessera plan`: docs/make_plan_table.py TESSERA
+"""Makes the tables of docs/planning.md and docs/throughput.md with `tessera plan`:
+docs/make_plan_table.py TESSERA
 The shapes are those of the models' public config.json files."""
 import json
 import pathlib
@@ -31,6 +32,19 @@ RUNS = [  # model, words for the cards, ranks, profile, settings
     ("Llama-3.1-405B", "8 x H100", 8, "H100", ["sequence_len=4096"]),
     ("Llama-3.1-405B", "64 x H100", 64, "H100", ["sequence_len=4096", "global_batch_size=64"]),
 ]
+PUBLISHED = [  # model, words for the cards, ranks, profile, settings, the best that was published
+    ("Llama-3.1-8B", "H100", 1, "H100", ["sequence_len=4096"],
+     "12,473 (NeMo, 16-bit base); 9,400 (Surogate, NF4)"),
+    ("Llama-3.1-8B", "RTX 4090, whole", 1, "RTX 4090", ["sequence_len=2048"],
+     "2,413 in 7.4 GiB (torchtune)"),
+    ("Llama-3.1-8B", "RTX 4090, 7 GiB of it", 1, "RTX 4090",
+     ["sequence_len=1024", "memory_budget=7GiB", "optimizer=paged_adamw_8bit"],
+     "2,413 in 7.4 GiB (torchtune)"),
+    ("Llama-3.1-70B", "8 x H100", 8, "H100", ["sequence_len=4096"],
+     "1,092 (NeMo, 16-bit base); 786 (fsdp_qlora, 4 x H100)"),
+    ("Llama-2-70B", "2 x RTX 4090", 2, "RTX 4090", ["sequence_len=2048"], "238 (fsdp_qlora)"),
+    ("Llama-3.1-70B", "RTX A6000, 48 GB", 1, "RTX A6000", ["sequence_len=2048"], "-"),
+]
 KINDS = [  # of one model: what it is, settings
     ("LoRA on the 16-bit base", ["adapter=lora"]),
     ("QLoRA, plain scales", ["bnb_4bit_use_double_quant=false"]),
@@ -46,6 +60,22 @@ def plan(folder, model, ranks, profile, settings):
                "--profile", profile, f"base_model={folder / model}"] + settings
     done = subprocess.run(command, capture_output=True, text=True)
     return json.loads(done.stdout) if done.returncode == 0 else done.stderr.strip()
+
+
+def print_published(folder):
+    print("\n| model | on | context | GPU GiB | tokens/s a GPU | products | attention | adapters "
+          "| elementwise | dequantize | head | published, a GPU |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
+    for model, cards, ranks, profile, settings, published in PUBLISHED:
+        p = plan(folder, model, ranks, profile, settings + ["global_batch_size=16"])
+        time = p["time"]
+        assert time["bound"] == "compute"
+        shares = [f"{100 * part / time['compute']:.0f} %"
+                  for part in (time["compute_parts"][name]
+                               for name in ("products", "attention", "adapters", "elementwise",
+                                            "dequantize", "head"))]
+        print(f"| {model} | {cards} | {settings[0].split('=')[1]} | {gib(p['device_total'])} "
+              f"| {time['tokens_per_second'] / ranks:,.0f} | {' | '.join(shares)} | {published} |")
 
 
 def gib(n):
@@ -92,6 +122,7 @@ def main():
         print(f"| {name} | {gib(d['base'] + d['embeddings'])} "
               f"| {gib(d['adapters'] + d['gradients'])} | {gib(d['optimizer'])} "
               f"| {gib(d['activations'])} | {gib(p['device_total'])} |")
+    print_published(folder)
 
 
 main()

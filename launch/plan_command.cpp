@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "launch/flags.h"
 #include "launch/metrics.h"
@@ -104,6 +105,18 @@ std::string say_seconds(double s) {
                     : fmt::format("{:.1f} ms", s * 1e3);
 }
 
+/// "compute is 70 % products, ...", the largest part first.
+std::string describe_parts(const StepTime& time) {
+  std::vector<size_t> order(time.parts.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::ranges::sort(order, std::greater(), [&](size_t i) { return time.parts[i]; });
+  std::vector<std::string> shares;
+  for (size_t i : order) {
+    shares.push_back(fmt::format("{:.0f} % {}", 100 * time.parts[i] / time.compute, kPartNames[i]));
+  }
+  return fmt::format("compute is {}", fmt::join(shares, ", "));
+}
+
 std::string as_text(const Planned& p) {
   const PlanInput& in = p.input;
   const StepTime& time = p.plan.time;
@@ -126,6 +139,7 @@ std::string as_text(const Planned& p) {
         p.profile->gpu ? "modelled: " : "from the profile of ", p.profile->name,
         say_seconds(time.compute), say_seconds(time.gather), say_seconds(time.host_copy),
         say_seconds(time.exchange), say_seconds(time.optimizer));
+    if (p.profile->gpu) text += "         " + describe_parts(time) + "\n";
   } else {
     text += "time     name a device: --profile H100, or a file from `tessera doctor --profile`\n";
   }
@@ -166,10 +180,13 @@ std::string as_json(const Planned& p) {
   if (p.profile) {
     const StepTime& t = p.plan.time;
     root["profile"] = p.profile->name;
+    ordered_json parts = ordered_json::object();
+    for (size_t i = 0; i < kPartNames.size(); ++i) parts[kPartNames[i]] = t.parts[i];
     root["time"] = {{"seconds_per_step", t.seconds},
                     {"tokens_per_second", t.tokens_per_second},
                     {"bound", t.bound()},
                     {"compute", t.compute},
+                    {"compute_parts", parts},
                     {"gather", t.gather},
                     {"host_copy", t.host_copy},
                     {"exchange", t.exchange},

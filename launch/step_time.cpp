@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
 
 #include "parallel/gradient_tree.h"
 
@@ -10,6 +11,9 @@ namespace {
 
 using parallel::LayerGroup;
 using parallel::Policy;
+
+/// Of the rate of large products, what attention on `mma.sync` reaches on a GPU.
+constexpr double kAttentionShare = 0.5;
 
 enum class Work { kForward, kRecompute, kRecomputeLast, kBackward };
 
@@ -42,39 +46,9 @@ std::vector<Visit> visits_of(std::span<const LayerGroup> groups) {
   return visits;
 }
 
-/// Multiplications and additions of one layer over all tokens.
-struct LayerFlops {
-  double linear = 0, down = 0, attention = 0, adapter = 0;
-
-  LayerFlops(const PlanInput& input, size_t adapter_elements) {
-    const lora::DecoderConfig& c = input.model;
-    const auto tokens = double(input.tokens);
-    for (lora::Site site : lora::kAllSites) {
-      const auto [in, out] = lora::shape_of(c, site);
-      linear += 2.0 * double(in) * double(out) * tokens;
-    }
-    down = 2.0 * double(c.ffn) * double(c.hidden) * tokens;
-    // Half of the pairs, each in two products.
-    attention = 2.0 * double(std::min(input.sequence, input.tokens)) * double(c.q_size()) * tokens;
-    adapter = 2.0 * double(adapter_elements) / double(c.layers) * tokens;
-  }
-  double of(Work work) const {
-    switch (work) {
-      case Work::kForward:
-      case Work::kRecompute:
-        return linear + attention + adapter;
-      case Work::kRecomputeLast:  // its output is known
-        return linear - down + attention + adapter;
-      case Work::kBackward:  // no gradients of frozen weights; attention multiplies five times
-        return linear + 2.5 * attention + 2.0 * adapter;
-    }
-    return 0;
-  }
-};
-
 /// What one rank reaches where those of a node share a CPU.
 struct Rates {
-  double flops, memory, host, link, network;
+  double flops, attention, memory, host, link, network;  // attention: its share of flops
 
   Rates(const PlanInput& input, const DeviceProfile& device, DType compute) {
     size_t sharers = 1;
@@ -86,12 +60,87 @@ struct Rates {
     }
     const auto share = double(sharers);
     flops = device.flops(compute) / share;
+    attention = device.gpu ? kAttentionShare : 1.0;
     memory = device.memory_bytes / share;
     host = device.host_bytes / share;
     link = device.link_bytes / share;
     network = device.network_bytes / share;
   }
 };
+
+/// Seconds of one layer's kernels over all tokens, and of the head.
+class LayerTime {
+ public:
+  LayerTime(const MemoryModel& model, const Rates& rates);
+
+  /// `dequantized`: its weights are there from the visit before.
+  Parts of(Work work, bool dequantized) const;
+  double head() const { return head_; }
+
+ private:
+  double linear_ = 0, down_ = 0, attention_ = 0, head_ = 0, dequantize_ = 0;
+  double backward_products_ = 5;  // of attention; forward has two
+  // In forward, and in backward.
+  double adapters_[2] = {0, 0}, elementwise_[2] = {0, 0};
+};
+
+LayerTime::LayerTime(const MemoryModel& model, const Rates& rates) {
+  const PlanInput& input = model.input();
+  const lora::DecoderConfig& c = input.model;
+  const auto tokens = double(input.tokens);
+  const auto multiply = [&](double columns, double rows) {
+    return 2.0 * columns * rows * tokens / rates.flops;
+  };
+  double weights = 0;
+  for (lora::Site site : lora::kAllSites) {
+    const auto [in, out] = lora::shape_of(c, site);
+    weights += double(in) * double(out);
+    linear_ += multiply(double(in), double(out));
+  }
+  down_ = multiply(double(c.ffn), double(c.hidden));
+  head_ = 2.0 * multiply(double(c.vocab), double(c.hidden));
+  // Half of the pairs, each in two products.
+  attention_ = multiply(double(std::min(input.sequence, input.tokens)), double(c.q_size())) /
+               rates.attention;
+  const double adapters = multiply(double(model.adapter_elements()) / double(c.layers), 1.0);
+  adapters_[0] = adapters;
+  adapters_[1] = 2.0 * adapters;
+  if (!input.gpu) return;
+
+  // Scores are computed once for queries and once for keys and values, so that no sum needs
+  // atomics.
+  backward_products_ = 7;
+  // What is not a large product takes as long as it moves bytes: x, y are the columns of
+  // 16 bits that a kernel reads and writes.
+  const auto move = [&](double columns) { return 2.0 * columns * tokens / rates.memory; };
+  const auto h = double(c.hidden), f = double(c.ffn), q = double(c.q_size());
+  const double rotated = 2.0 * (q + double(c.kv_size()));
+  dequantize_ = (double(model.layout().bytes) + 2.0 * weights) / rates.memory;
+  // Two norms and two additions; swiglu.
+  elementwise_[0] = move(2 * 2 * h + 2 * 3 * h + rotated + 3 * f);
+  // The norms once more, their gradients, three sums into one; swiglu once more, its gradient.
+  elementwise_[1] = move(2 * 2 * h + 2 * 4 * h + 3 * h + rotated + 3 * f + 5 * f);
+  const double masked = input.adapter.dropout > 0 ? 2.0 : 0.0;
+  double moved[2] = {0, 0};
+  for (lora::Site site : input.adapter.targets) {
+    const auto [in, out] = lora::shape_of(c, site);
+    // u = x A^T, y += u B^T; dB = dy^T u, du = dy B, dA = du^T x, dx += du A.
+    moved[0] += move((1 + masked) * double(in) + 2 * double(out));
+    moved[1] += move((3 + 2 * masked) * double(in) + 2 * double(out));
+  }
+  for (int i : {0, 1}) adapters_[i] = std::max(adapters_[i], moved[i]);
+}
+
+Parts LayerTime::of(Work work, bool dequantized) const {
+  const bool backward = work == Work::kBackward;  // no gradients of frozen weights
+  Parts parts{};
+  parts[size_t(Part::kProducts)] = linear_ - (work == Work::kRecomputeLast ? down_ : 0.0);
+  parts[size_t(Part::kAttention)] = (backward ? backward_products_ / 2 : 1.0) * attention_;
+  parts[size_t(Part::kAdapters)] = adapters_[backward ? 1 : 0];
+  parts[size_t(Part::kElementwise)] = elementwise_[backward ? 1 : 0];
+  parts[size_t(Part::kDequantize)] = dequantized ? 0.0 : dequantize_;
+  return parts;
+}
 
 /// What comes to rank 0 from other ranks when a layer is gathered.
 struct GatherBytes {
@@ -126,26 +175,23 @@ std::string_view StepTime::bound() const {
 StepTime step_time(const MemoryModel& model, const DeviceProfile& device,
                    const StepChoice& choice) {
   const PlanInput& input = model.input();
-  const lora::DecoderConfig& c = input.model;
   const Rates rates(input, device, choice.compute);
-  const LayerFlops flops(input, model.adapter_elements());
+  const LayerTime layer(model, rates);
   const double gather = gather_seconds(model, rates, choice.sharding);
-  const double copy = double(input.tokens * c.hidden) * (input.gpu ? 2.0 : 4.0) / rates.host;
+  const double copy =
+      double(input.tokens * input.model.hidden) * (input.gpu ? 2.0 : 4.0) / rates.host;
   const bool one_link = input.gpu && choice.sharding.mode == parallel::Sharding::Mode::kHost;
-  // On a GPU a layer is dequantized once a visit: read as it is, written as bfloat16.
-  const double dequantize =
-      input.gpu
-          ? (double(model.layout().bytes) + flops.linear / double(input.tokens)) / rates.memory
-          : 0.0;
-
   StepTime pass;
   int64_t gathers = 0;
   const std::vector<Visit> visits = visits_of(choice.groups);
   std::array<int64_t, 2> slots = {0, 1};  // where the backward before this one ended
   for (size_t i = 0; i < visits.size(); ++i) {
     const Visit& visit = visits[i];
-    const bool dequantized = i > 0 && visits[i - 1].layer == visit.layer;
-    const double compute = flops.of(visit.work) / rates.flops + (dequantized ? 0.0 : dequantize);
+    // The second forward and the backward after it share the dequantized weights.
+    const bool again = i > 0 && visits[i - 1].layer == visit.layer;
+    const Parts parts = layer.of(visit.work, again && visits[i - 1].work == Work::kRecomputeLast);
+    const double compute = std::accumulate(parts.begin(), parts.end(), 0.0);
+    for (size_t p = 0; p < parts.size(); ++p) pass.parts[p] += parts[p];
     const auto ahead = std::find_if(visits.begin() + ptrdiff_t(i) + 1, visits.end(),
                                     [&](const Visit& other) { return other.layer != visit.layer; });
     double moved = 0.0;
@@ -160,12 +206,13 @@ StepTime step_time(const MemoryModel& model, const DeviceProfile& device,
     pass.host_copy += copied;
     pass.seconds += std::max({compute, moved, copied, one_link ? moved + copied : 0.0});
   }
-  const double head = 4.0 * double(c.vocab * c.hidden) * double(input.tokens) / rates.flops;
+  pass.parts[size_t(Part::kHead)] = layer.head();
 
   const auto batches =
       double(parallel::micro_batches_of(0, input.ranks(), input.micro_batches).count);
   StepTime step;
-  step.compute = (pass.compute + head) * batches;
+  for (size_t p = 0; p < step.parts.size(); ++p) step.parts[p] = pass.parts[p] * batches;
+  step.compute = (pass.compute + layer.head()) * batches;
   step.gather = pass.gather * batches;
   step.host_copy = pass.host_copy * batches;
   const auto parameters = double(model.adapter_elements()) * sizeof(float);
@@ -188,7 +235,7 @@ StepTime step_time(const MemoryModel& model, const DeviceProfile& device,
       gather_bytes(model, choice.sharding).between * double(gathers) * batches * of_node;
   // Parameters and both moments are read and written, gradients read.
   step.optimizer = 7.0 * parameters / rates.memory + double(choice.optimizer_pages) / rates.host;
-  step.seconds = (pass.seconds + head) * batches + step.exchange + step.optimizer;
+  step.seconds = (pass.seconds + layer.head()) * batches + step.exchange + step.optimizer;
   step.tokens_per_second = double(input.micro_batches * input.tokens) / step.seconds;
   return step;
 }

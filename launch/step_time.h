@@ -3,6 +3,7 @@
 // slowest of them. The formulas are in docs/planning.md.
 #pragma once
 
+#include <array>
 #include <string_view>
 
 #include "launch/device_profile.h"
@@ -10,8 +11,15 @@
 
 namespace tessera::launch {
 
+/// What computing is made of. On a CPU, products and the rest that multiplies.
+enum class Part { kProducts, kAttention, kAdapters, kElementwise, kDequantize, kHead };
+inline constexpr std::array<std::string_view, 6> kPartNames = {
+    "products", "attention", "adapters", "elementwise", "dequantize", "head"};
+using Parts = std::array<double, kPartNames.size()>;  // seconds
+
 /// Seconds of one step on the rank that has the most micro-batches.
 struct StepTime {
+  Parts parts{};       // of compute
   double compute = 0;  // each of these three if it were alone
   double gather = 0;
   double host_copy = 0;
