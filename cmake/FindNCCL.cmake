@@ -1,4 +1,4 @@
-# NCCL::nccl, NCCL_VERSION, from NVIDIA's packages or beside the CUDA toolkit.
+# NCCL_INCLUDE_DIR, NCCL_LIBRARY, NCCL_VERSION, from NVIDIA's packages or beside the CUDA toolkit.
 find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS} ENV NCCL_HOME PATH_SUFFIXES include)
 find_library(NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR} ENV NCCL_HOME PATH_SUFFIXES lib lib64)
 if(NCCL_INCLUDE_DIR)
@@ -9,9 +9,4 @@ endif()
 include(FindPackageHandleStandardArgs)
 find_package_handle_standard_args(NCCL REQUIRED_VARS NCCL_LIBRARY NCCL_INCLUDE_DIR
                                   VERSION_VAR NCCL_VERSION)
-if(NCCL_FOUND AND NOT TARGET NCCL::nccl)
-  add_library(NCCL::nccl UNKNOWN IMPORTED)
-  set_target_properties(NCCL::nccl PROPERTIES IMPORTED_LOCATION ${NCCL_LIBRARY}
-                        INTERFACE_INCLUDE_DIRECTORIES ${NCCL_INCLUDE_DIR})
-endif()
 mark_as_advanced(NCCL_INCLUDE_DIR NCCL_LIBRARY)

@@ -1,9 +1,9 @@
 # tessera_library(folder DEPENDS targets...): the static library of one folder, all its sources; what
-# lies in cuda/ only where there is a CUDA backend.
+# lies in cuda/ only where there is a CUDA backend, and what speaks MPI (mpi_*) nowhere.
 function(tessera_library folder)
   cmake_parse_arguments(ARG "" "" "DEPENDS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${folder}/*.cpp)
-  list(FILTER sources EXCLUDE REGEX "/main\\.cpp$")
+  list(FILTER sources EXCLUDE REGEX "/main\\.cpp$|/mpi_")
   set(cuda_only ${sources})
   list(FILTER cuda_only INCLUDE REGEX "/cuda/|/nccl_")
   if(cuda_only AND NOT TESSERA_HAS_CUDA)

@@ -15,8 +15,10 @@ add_library(tessera_cudart INTERFACE)
 target_link_libraries(tessera_cudart INTERFACE CUDA::cudart)
 add_library(tessera_cublaslt INTERFACE)
 target_link_libraries(tessera_cublaslt INTERFACE CUDA::cublasLt)
+# Loaded when it is needed (parallel/nccl_library.h).
 add_library(tessera_nccl INTERFACE)
-target_link_libraries(tessera_nccl INTERFACE NCCL::nccl)
+target_include_directories(tessera_nccl INTERFACE ${NCCL_INCLUDE_DIR})
+target_compile_definitions(tessera_nccl INTERFACE TESSERA_NCCL_LIBRARY="${NCCL_LIBRARY}")
 
 # No contraction, as everywhere; a spilled register is an error. fmt 9 gives up constexpr under nvcc
 # where its own code needs it. Kernels may call the constexpr functions of the project.

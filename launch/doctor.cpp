@@ -17,6 +17,8 @@
 #include "launch/metrics.h"
 #include "launch/model.h"
 #include "launch/progress.h"
+#include "parallel/load_mpi.h"
+#include "parallel/nccl_communicator.h"
 #include "runtime/core/error.h"
 
 namespace tessera::launch {
@@ -86,8 +88,10 @@ std::string diagnose() {
   const Gpus gpus = find_gpus();
   if (gpus.all.empty()) row("gpu", "none: " + gpus.why_none);
   for (int i = 0; i < int(gpus.all.size()); ++i) row("gpu", describe_gpu(gpus.all[size_t(i)], i));
-  row("ranks", kHasCuda ? "as many as mpirun or srun starts; GPUs talk by NCCL"
-                        : "as many as mpirun or srun starts");
+  row("ranks", "as many as mpirun or srun starts, by " + parallel::describe_mpi());
+  if constexpr (kHasCuda) {
+    if (!gpus.all.empty()) row("", "GPUs by " + parallel::describe_nccl());
+  }
   row("libraries", library_versions());
   row("verdict", missing.empty() ? "this machine can run Tessera"
                                  : "this machine cannot run Tessera: it needs AVX2 and FMA");

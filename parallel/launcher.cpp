@@ -4,7 +4,7 @@
 #include <climits>
 #include <utility>
 
-#include "parallel/mpi_communicator.h"
+#include "parallel/load_mpi.h"
 #include "parallel/self_communicator.h"
 #include "runtime/core/error.h"
 
@@ -55,7 +55,7 @@ std::unique_ptr<Communicator> start_world(
     Environment environment, std::function<int(int rank, std::string_view message)> on_abort) {
   const auto launcher = find_launcher(environment);
   if (!launcher) return std::make_unique<SelfCommunicator>();
-  auto world = MpiCommunicator::world({std::move(on_abort), INT_MAX});
+  auto world = start_mpi({std::move(on_abort), INT_MAX});
   const int found = world->size();
   if (launcher->ranks != 0 && found != launcher->ranks) {
     world.reset();

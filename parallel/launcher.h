@@ -25,8 +25,8 @@ struct Launcher {
 /// one of several that cannot find each other, or a variable makes no sense.
 std::optional<Launcher> find_launcher(Environment environment);
 
-/// All ranks of the job, as MpiCommunicator::world() or alone. `on_abort` is that of
-/// MpiCommunicator::Options; alone it is never called. Error where MPI finds other ranks than the
+/// All ranks of the job, as start_mpi(), or alone. `on_abort` is that of MpiOptions; alone it is
+/// never called. Error where MPI finds other ranks than the
 /// launcher started.
 std::unique_ptr<Communicator> start_world(
     Environment environment, std::function<int(int rank, std::string_view message)> on_abort);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <numeric>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -21,7 +22,7 @@ enum Tag { kMessageTag, kExchangeTag };
 
 }  // namespace
 
-std::unique_ptr<Communicator> MpiCommunicator::world(Options options) {
+std::unique_ptr<Communicator> MpiCommunicator::world(MpiOptions options) {
   TESSERA_CHECK(options.on_abort && options.largest_count > 0);
   const auto world = std::make_shared<MpiWorld>(std::move(options));
   return std::unique_ptr<Communicator>(
@@ -230,5 +231,22 @@ void MpiCommunicator::set_watchdog(std::chrono::seconds limit) {
 }
 
 void MpiCommunicator::abort(std::string_view message) { world_->abort(message); }
+
+namespace {
+
+std::string describe_library() {
+  char text[MPI_MAX_LIBRARY_VERSION_STRING];
+  int length = 0;
+  MPI_Get_library_version(text, &length);
+  const std::string_view version(text, size_t(length));
+  return std::string(version.substr(0, version.find(',')));
+}
+
+}  // namespace
+
+extern "C" {
+extern const MpiModule tessera_mpi_module;
+const MpiModule tessera_mpi_module = {&MpiCommunicator::world, &describe_library};
+}
 
 }  // namespace tessera::parallel

@@ -3,11 +3,11 @@
 // split() and share() are for one thread of a rank at a time.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <string_view>
 
 #include "parallel/communicator.h"
+#include "parallel/load_mpi.h"
 #include "parallel/rank_board.h"
 
 namespace tessera::parallel {
@@ -17,19 +17,8 @@ struct MpiGroup;
 
 class MpiCommunicator final : public Communicator {
  public:
-  struct Options {
-    /// Called once, when this rank ends the job: says so to the user ("rank 2: message") and
-    /// returns the job's exit code, not 0. From any thread.
-    std::function<int(int rank, std::string_view message)> on_abort;
-    /// The most that one MPI count says; longer messages are made of larger pieces. INT_MAX, but
-    /// for tests.
-    size_t largest_count;
-  };
-
-  /// All ranks of the job; once in the life of a process. Error where MPI cannot start. The last of
-  /// its communicators to go waits for the other ranks' and ends MPI; where an exception destroys
-  /// it, it aborts the job, so a rank should call abort() with the message first.
-  static std::unique_ptr<Communicator> world(Options options);
+  /// See start_mpi().
+  static std::unique_ptr<Communicator> world(MpiOptions options);
 
   int rank() const override { return rank_; }
   int size() const override;

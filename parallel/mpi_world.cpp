@@ -31,7 +31,7 @@ Clock::duration poll_pause(Clock::duration quiet, bool ranks_missing) {
 
 }  // namespace
 
-MpiWorld::MpiWorld(MpiCommunicator::Options options) : options_(std::move(options)) {
+MpiWorld::MpiWorld(MpiOptions options) : options_(std::move(options)) {
   thread_ = std::thread([this] { serve(); });
   Lock lock(mutex_);
   finished_.wait(lock, [&] { return ready_; });

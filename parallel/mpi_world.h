@@ -25,7 +25,7 @@ namespace tessera::parallel {
 class MpiWorld {
  public:
   /// Starts MPI; collective over the job.
-  explicit MpiWorld(MpiCommunicator::Options options);
+  explicit MpiWorld(MpiOptions options);
   /// Waits for the other ranks' destructors and ends MPI.
   ~MpiWorld();
   MpiWorld(const MpiWorld&) = delete;
@@ -58,7 +58,7 @@ class MpiWorld {
   /// The first message that ends the job goes to on_abort; false when another one came first.
   bool claim_end(std::string_view message);
 
-  const MpiCommunicator::Options options_;
+  const MpiOptions options_;
   std::optional<MpiPlaces> places_;
   std::optional<MpiWatchdog> watchdog_;
   std::shared_ptr<MpiGroup> all_;

@@ -1,12 +1,11 @@
 #include "parallel/nccl_communicator.h"
 
-#include <nccl.h>
-
 #include <algorithm>
 #include <numeric>
 #include <utility>
 #include <vector>
 
+#include "parallel/nccl_library.h"
 #include "parallel/stuck_ranks.h"
 #include "runtime/core/cuda_runtime.h"
 #include "runtime/core/error.h"
@@ -65,8 +64,8 @@ NcclCommunicator::~NcclCommunicator() {
   Lock lock(mutex_);
   if (!comm_) return;
   try {
-    settle(lock, ncclCommFinalize(comm_), "end of a group");
-    ncclCommDestroy(std::exchange(comm_, nullptr));
+    settle(lock, nccl().CommFinalize(comm_), "end of a group");
+    nccl().CommDestroy(std::exchange(comm_, nullptr));
   } catch (...) {  // the others are told, or told us
     if (lock.owns_lock()) lock.unlock();
     abort_nccl();
@@ -77,14 +76,14 @@ void NcclCommunicator::connect() {
   cuda::use(device_);
   ncclUniqueId id{};
   if (rank() == 0) {
-    const ncclResult_t result = ncclGetUniqueId(&id);
-    if (result != ncclSuccess) fail("ncclGetUniqueId: {}", ncclGetErrorString(result));
+    const ncclResult_t result = nccl().GetUniqueId(&id);
+    if (result != ncclSuccess) fail("ncclGetUniqueId: {}", nccl().GetErrorString(result));
   }
   host_->broadcast(std::as_writable_bytes(std::span(&id, 1)), 0);
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 0;  // so that no call waits where neither an abort nor the watchdog reaches it
   Lock lock(mutex_);
-  const ncclResult_t result = ncclCommInitRankConfig(&comm_, size(), id, rank(), &config);
+  const ncclResult_t result = nccl().CommInitRankConfig(&comm_, size(), id, rank(), &config);
   try {
     settle(lock, result, "connection");
   } catch (...) {
@@ -129,12 +128,12 @@ void NcclCommunicator::settle(Lock& lock, int result, const char* call) {
     waited() < kSoon ? std::this_thread::yield() : std::this_thread::sleep_for(kSettlePause);
     lock.lock();
     if (!comm_) refuse(lock, call);
-    const ncclResult_t asked = ncclCommGetAsyncError(comm_, &now);
+    const ncclResult_t asked = nccl().CommGetAsyncError(comm_, &now);
     if (asked != ncclSuccess) now = asked;
   }
   if (now == ncclSuccess) return;
-  fail("NCCL, {} of {} ranks: {}: {}", call, size(), ncclGetErrorString(now),
-       ncclGetLastError(comm_));
+  fail("NCCL, {} of {} ranks: {}: {}", call, size(), nccl().GetErrorString(now),
+       nccl().GetLastError(comm_));
 }
 
 void NcclCommunicator::check_patience(const char* call, Clock::duration waited) {
@@ -166,11 +165,11 @@ void NcclCommunicator::watch(std::stop_token stop) {
 /// Under the lock, as the next.
 void NcclCommunicator::check_peers(Clock::duration since) {
   ncclResult_t state = ncclSuccess;
-  ncclCommGetAsyncError(comm_, &state);
+  nccl().CommGetAsyncError(comm_, &state);
   if (went_well(state)) return;
   failing_ += since;
   if (state == ncclRemoteError && failing_ < kTheirWord) return;
-  fail("NCCL: {}: {}", ncclGetErrorString(state), ncclGetLastError(comm_));
+  fail("NCCL: {}: {}", nccl().GetErrorString(state), nccl().GetLastError(comm_));
 }
 
 /// Only what is next in the stream grows old.
@@ -186,8 +185,8 @@ void NcclCommunicator::broadcast(std::span<std::byte> bytes, int root) {
   meet("broadcast", bytes.size(), root);
   if (bytes.empty() || size() == 1) return;
   run("broadcast", [&](ncclComm* comm) {
-    return ncclBroadcast(bytes.data(), bytes.data(), bytes.size(), ncclUint8, root, comm,
-                         static_cast<cudaStream_t>(stream_.handle()));
+    return nccl().Broadcast(bytes.data(), bytes.data(), bytes.size(), ncclUint8, root, comm,
+                            static_cast<cudaStream_t>(stream_.handle()));
   });
 }
 
@@ -200,8 +199,8 @@ void NcclCommunicator::all_gather(std::span<const std::byte> mine, std::span<std
     return;
   }
   run("all_gather", [&](ncclComm* comm) {
-    return ncclAllGather(mine.data(), all.data(), mine.size(), ncclUint8, comm,
-                         static_cast<cudaStream_t>(stream_.handle()));
+    return nccl().AllGather(mine.data(), all.data(), mine.size(), ncclUint8, comm,
+                            static_cast<cudaStream_t>(stream_.handle()));
   });
 }
 
@@ -220,20 +219,20 @@ void NcclCommunicator::all_to_all(SendParts send, ReceiveParts receive) {
   if (send.data.size() + receive.data.size() == 2 * send.bytes[me]) return;
   run("all_to_all", [&](ncclComm* comm) {
     const auto stream = static_cast<cudaStream_t>(stream_.handle());
-    ncclResult_t result = ncclGroupStart();
+    ncclResult_t result = nccl().GroupStart();
     size_t from = 0, to = 0;
     for (size_t r = 0; r < ranks; ++r) {
       const size_t out = r == me ? 0 : send.bytes[r], in = r == me ? 0 : receive.bytes[r];
       if (out > 0 && went_well(result)) {
-        result = ncclSend(send.data.data() + from, out, ncclUint8, int(r), comm, stream);
+        result = nccl().Send(send.data.data() + from, out, ncclUint8, int(r), comm, stream);
       }
       if (in > 0 && went_well(result)) {
-        result = ncclRecv(receive.data.data() + to, in, ncclUint8, int(r), comm, stream);
+        result = nccl().Recv(receive.data.data() + to, in, ncclUint8, int(r), comm, stream);
       }
       from += send.bytes[r];
       to += receive.bytes[r];
     }
-    const ncclResult_t ended = ncclGroupEnd();
+    const ncclResult_t ended = nccl().GroupEnd();
     return went_well(result) ? ended : result;
   });
 }
@@ -242,8 +241,8 @@ void NcclCommunicator::all_reduce(std::span<float> values) {
   meet("all_reduce", values.size_bytes(), 0);
   if (values.empty() || size() == 1) return;
   run("all_reduce", [&](ncclComm* comm) {
-    return ncclAllReduce(values.data(), values.data(), values.size(), ncclFloat32, ncclSum, comm,
-                         static_cast<cudaStream_t>(stream_.handle()));
+    return nccl().AllReduce(values.data(), values.data(), values.size(), ncclFloat32, ncclSum, comm,
+                            static_cast<cudaStream_t>(stream_.handle()));
   });
 }
 
@@ -252,8 +251,8 @@ void NcclCommunicator::send(std::span<const std::byte> bytes, int to) {
   host_->send(std::as_bytes(std::span(&announced, 1)), to);
   if (bytes.empty()) return;
   run("send", [&](ncclComm* comm) {
-    return ncclSend(bytes.data(), bytes.size(), ncclUint8, to, comm,
-                    static_cast<cudaStream_t>(stream_.handle()));
+    return nccl().Send(bytes.data(), bytes.size(), ncclUint8, to, comm,
+                       static_cast<cudaStream_t>(stream_.handle()));
   });
 }
 
@@ -263,8 +262,8 @@ void NcclCommunicator::receive(std::span<std::byte> bytes, int from) {
   TESSERA_CHECK(announced == bytes.size());
   if (bytes.empty()) return;
   run("receive", [&](ncclComm* comm) {
-    return ncclRecv(bytes.data(), bytes.size(), ncclUint8, from, comm,
-                    static_cast<cudaStream_t>(stream_.handle()));
+    return nccl().Recv(bytes.data(), bytes.size(), ncclUint8, from, comm,
+                       static_cast<cudaStream_t>(stream_.handle()));
   });
 }
 
@@ -296,7 +295,17 @@ void NcclCommunicator::abort(std::string_view message) {
 /// The work on the stream ends, done or not.
 void NcclCommunicator::abort_nccl() {
   const std::lock_guard lock(mutex_);
-  if (comm_) ncclCommAbort(std::exchange(comm_, nullptr));
+  if (comm_) nccl().CommAbort(std::exchange(comm_, nullptr));
+}
+
+std::string describe_nccl() {
+  int v = 0;
+  try {
+    nccl().GetVersion(&v);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return fmt::format("NCCL {}.{}.{}", v / 10000, v / 100 % 100, v % 100);
 }
 
 }  // namespace tessera::parallel

@@ -89,4 +89,7 @@ class NcclCommunicator final : public Communicator {
   std::jthread watcher_;
 };
 
+/// "NCCL 2.27.3", or why there is none.
+std::string describe_nccl();
+
 }  // namespace tessera::parallel

@@ -41,6 +41,10 @@ function(cuda_on_cpu_library target source)
 endfunction()
 cuda_on_cpu_library(tessera_cublaslt ${CUDA_ON_CPU_DIR}/blas_standin.cpp)
 cuda_on_cpu_library(tessera_nccl ${CUDA_ON_CPU_DIR}/nccl_standin.cpp)
+# NCCL is loaded by programs: they find the stand-in in themselves.
+target_compile_definitions(tessera_nccl INTERFACE TESSERA_NCCL_LIBRARY="")
+target_link_options(tessera_nccl INTERFACE "$<$<STREQUAL:$<TARGET_PROPERTY:TYPE>,EXECUTABLE>:\
+-Wl,-u,ncclGetVersion;-Wl,--export-dynamic-symbol=nccl*>")
 
 # Kernels alias memory as nvcc allows; below -O2 TSan misses races.
 set(CUDA_ON_CPU_OPTIONS -fno-strict-aliasing -O2 -Wno-unknown-pragmas)

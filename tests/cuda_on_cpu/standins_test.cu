@@ -21,9 +21,12 @@ class Product {
   uint32_t promised_alignment = 16;
   uint64_t workspace_bytes = 4096;
 
-  ~Product() { cublasLtDestroy(handle_); }
+  Product() = default;
+  Product(const Product&) = delete;
+  ~Product() { forget(); }
 
   cublasStatus_t choose() {
+    forget();
     cublasLtCreate(&handle_);
     cublasLtMatmulDescCreate(&description_, compute, CUDA_R_32F);
     cublasLtMatrixLayoutCreate(&a_, type_a, m, k, ld_a);
@@ -54,9 +57,18 @@ class Product {
   float* b_memory() { return b_floats_; }
   float* c_memory() { return c_floats_; }
   char* workspace() { return workspace_; }
-  void reshape(uint64_t rows) { cublasLtMatrixLayoutCreate(&c_, type_c, m, n, int64_t(rows)); }
+  void reshape(uint64_t rows) {
+    cublasLtMatrixLayoutDestroy(c_);
+    cublasLtMatrixLayoutCreate(&c_, type_c, m, n, int64_t(rows));
+  }
 
  private:
+  void forget() {
+    if (!handle_) return;
+    for (const auto layout : {a_, b_, c_}) cublasLtMatrixLayoutDestroy(layout);
+    cublasLtMatmulDescDestroy(description_);
+    cublasLtDestroy(handle_);
+  }
   template <class T>
   static void set(cublasLtMatmulPreference_t wish, cublasLtMatmulPreferenceAttributes_t name,
                   T value) {

@@ -13,7 +13,7 @@
 #include <string>
 
 #include "parallel/launcher.h"
-#include "parallel/mpi_communicator.h"
+#include "parallel/load_mpi.h"
 #include "tests/parallel/communicator_suite.h"
 #if TESSERA_HAS_CUDA
 #include "tests/cuda/device_spans.h"
@@ -120,7 +120,7 @@ int main(int argc, char** argv) {
   };
   if (argument.empty() || argument.starts_with("count=")) {
     const size_t count = argument.empty() ? INT_MAX : std::stoul(argument.substr(6));
-    world = MpiCommunicator::world({say, count});
+    world = start_mpi({say, count});
     if (!enough_devices()) {
       world.reset();
       return kSkipped;

@@ -1,0 +1,48 @@
+#include "parallel/load_mpi.h"
+
+#include <dlfcn.h>
+#include <fmt/format.h>
+
+#include <filesystem>
+
+#include "runtime/core/error.h"
+
+namespace tessera::parallel {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Beside the program: in a build's folder, a folder above the tests, or as installed.
+fs::path module_path() {
+  const fs::path folder = fs::read_symlink("/proc/self/exe").parent_path();
+  const fs::path name = "lib/tessera/tessera_mpi.so";
+  return fs::exists(folder / name) ? folder / name : folder.parent_path() / name;
+}
+
+/// Error where it cannot be loaded. Stays loaded.
+const MpiModule& load_mpi() {
+  static const MpiModule& module = [&]() -> const MpiModule& {
+    // Its own modules expect to find MPI's symbols.
+    void* const library = dlopen(module_path().c_str(), RTLD_NOW | RTLD_GLOBAL);
+    if (!library) fail("MPI cannot be loaded: {}", dlerror());
+    return *static_cast<const MpiModule*>(dlsym(library, kMpiModule));
+  }();
+  return module;
+}
+
+}  // namespace
+
+std::unique_ptr<Communicator> start_mpi(MpiOptions options) {
+  return load_mpi().start(std::move(options));
+}
+
+std::string describe_mpi() {
+  try {
+    return load_mpi().describe();
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
+}  // namespace tessera::parallel
