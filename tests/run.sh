@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Installs, builds, tests. `--all` adds the sanitizer builds, the golden run of a real model, and the
-# long tests of many processes. `--cuda` adds the CUDA backend, where the toolkit is installed: run on
-# the CPU, and compiled by nvcc. Where there is a GPU, or TESSERA_REQUIRE_CUDA=1 says that there must be
-# one, the backend's tests run on it, too.
+# Installs, builds, tests. `--cuda` adds the CUDA backend, where the toolkit is installed: run on a
+# simulated machine, and compiled by nvcc. `--all` adds that, the sanitizer builds, the golden run of a
+# real model, and the long tests of many processes. Where there is a GPU, or TESSERA_REQUIRE_CUDA=1
+# says that there must be one, the backend's tests run on it, too.
 # Ends with why tests were skipped and one line `N passed, N failed, N skipped`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 all=0 cuda=0
-[ "${1:-}" = "--all" ] && all=1
+[ "${1:-}" = "--all" ] && all=1 cuda=1
 [ "${1:-}" = "--cuda" ] && cuda=1
 
 # build PRESET FOLDER [TARGET ...]
@@ -36,33 +36,51 @@ check() {
 }
 
 launch/setup.sh
+toolkit=${CUDA_HOME:-/usr/local/cuda}
+simulated=""
+if [ "$cuda" = 1 ] && [ -e "$toolkit/include/cuda_runtime.h" ]; then
+  simulated=cuda-on-cpu
+elif [ "$cuda" = 1 ]; then
+  echo "skipped: the CUDA backend on the CPU: there is no $toolkit/include/cuda_runtime.h"
+fi
+on_gpu='^(cuda|parallel\.mpi\.nccl)' # tests of the backend
+
 if [ "$all" = 1 ]; then
+  # With the backend where it can be simulated; the other tests are for a machine without a GPU.
+  tsan=${simulated:+$simulated-}tsan asan=${simulated:+$simulated-}asan
   # Without OpenMP, of whose barriers TSan knows nothing. GTest's test names are all that is run.
-  build tsan build-tsan parallel_communicator_test parallel_sharded_store_test \
-    lora_sharded_decoder_test optim_paged_adamw_test launch_ranks_test
-  check build-tsan -R \
+  build "$tsan" "build-$tsan" parallel_communicator_test parallel_sharded_store_test \
+    lora_sharded_decoder_test optim_paged_adamw_test launch_ranks_test ${simulated:+cuda_tests}
+  CUDA_ON_CPU_DEVICES=0 check "build-$tsan" -E '^cuda' -R \
     '(Communicators|ShardedStore|LayerScheduler|ShardedDecoder|PagedAdamW|launch.Ranks)\.'
-  build asan build-asan all
-  check build-asan -E '^ranks\.(signals|faults|full_disk)$'  # they judge by time limits
+  if [ -n "$simulated" ]; then
+    # The rest takes ten minutes.
+    check "build-$tsan" -R '^cuda' -E 'MemoryOptionsKeep|ARunGoesOn|DeviceBlockwise4'
+  fi
+  build "$asan" "build-$asan" all
+  # Three judge by time limits.
+  CUDA_ON_CPU_DEVICES=0 check "build-$asan" -E "$on_gpu"'|^ranks\.(signals|faults|full_disk)$'
+  [ -z "$simulated" ] || check "build-$asan" -R "$on_gpu"
   if launch/get_smollm2.sh build/smollm2; then
     export TESSERA_SMOLLM2_DIR=$PWD/build/smollm2
   fi
+  export TESSERA_ALL=1
+fi
+if [ -n "$simulated" ]; then
+  build "$simulated" "build-$simulated" cuda_tests tessera ranks_write_model \
+    parallel_communicator_mpi
+  except='^$'
+  for how in "ascending eager" "descending late" "random:$RANDOM random:$RANDOM"; do
+    read -r CUDA_ON_CPU_ORDER CUDA_ON_CPU_STREAMS <<<"$how"
+    export CUDA_ON_CPU_ORDER CUDA_ON_CPU_STREAMS
+    echo "CUDA on the CPU: threads and blocks $CUDA_ON_CPU_ORDER, streams $CUDA_ON_CPU_STREAMS"
+    check "build-$simulated" -R "$on_gpu" -E "$except"
+    except=EightStepsEqualTheCpu  # a minute, once
+  done
+  unset CUDA_ON_CPU_ORDER CUDA_ON_CPU_STREAMS
+  check "build-$simulated" -C all -R '^(cuda_on_cpu\.finds_planted_bugs|ranks\.(matrix_all|kill_and_resume))$'
 fi
 if [ "$cuda" = 1 ]; then
-  toolkit=${CUDA_HOME:-/usr/local/cuda}
-  if [ -e "$toolkit/include/cuda_runtime.h" ]; then
-    build cuda-on-cpu build-cuda-on-cpu cuda_tests tessera ranks_write_model
-    for how in "ascending eager" "descending late" "random:$RANDOM random:$RANDOM"; do
-      read -r CUDA_ON_CPU_ORDER CUDA_ON_CPU_STREAMS <<<"$how"
-      export CUDA_ON_CPU_ORDER CUDA_ON_CPU_STREAMS
-      echo "CUDA on the CPU: threads and blocks $CUDA_ON_CPU_ORDER, streams $CUDA_ON_CPU_STREAMS"
-      check build-cuda-on-cpu -R '^(cuda|ranks\.matrix$)'
-    done
-    unset CUDA_ON_CPU_ORDER CUDA_ON_CPU_STREAMS
-    check build-cuda-on-cpu -C all -R '^cuda_on_cpu\.finds_planted_bugs$'
-  else
-    echo "skipped: the CUDA backend on the CPU: there is no $toolkit/include/cuda_runtime.h"
-  fi
   if command -v nvcc >/dev/null || [ -x "$toolkit/bin/nvcc" ]; then
     build cuda build-cuda tessera
     build-cuda/tessera doctor  # starts, whether or not there is a driver
@@ -77,8 +95,5 @@ if [ "${TESSERA_REQUIRE_CUDA:-0}" = 1 ] || { command -v nvidia-smi && nvidia-smi
 fi
 build release build all
 long=()
-if [ "$all" = 1 ]; then
-  long=(-C all)
-  export TESSERA_ALL=1
-fi
+[ "$all" = 0 ] || long=(-C all)
 check build "${long[@]}"

@@ -95,7 +95,9 @@ class Scheduler {
   void reset(int device);
 
   void fail(int device, cudaError_t code, const std::string& message);
-  cudaError_t failure(int device) const { return devices_[size_t(device)].failure; }
+  cudaError_t failure(int device) const {
+    return devices_.empty() ? cudaErrorNoDevice : devices_[size_t(device)].failure;
+  }
   /// Locks by itself.
   std::string failure_message(int device);
 
