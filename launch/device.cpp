@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "launch/metrics.h"
 #include "launch/progress.h"
 #include "parallel/self_communicator.h"
 #include "runtime/core/error.h"
@@ -51,6 +52,16 @@ Device choose_device(const std::optional<Device::Kind>& configured, parallel::Co
 Device choose_device(const std::optional<Device::Kind>& configured) {
   parallel::SelfCommunicator alone;
   return choose_device(configured, alone);
+}
+
+int64_t used_memory(Device device) {
+  if constexpr (kHasCuda) {
+    if (device.is_cuda()) {
+      const cuda::DeviceMemory memory = cuda::memory_of(device);
+      return int64_t(memory.total - memory.free);
+    }
+  }
+  return peak_resident_bytes();
 }
 
 std::string describe_gpu(const cuda::GpuInfo& gpu, int index) {

@@ -25,6 +25,10 @@ Device choose_device(const std::optional<Device::Kind>& configured, parallel::Co
 /// For a command of one process.
 Device choose_device(const std::optional<Device::Kind>& configured);
 
+/// For a report: of a GPU all that is in use, on the CPU the most that this process has had
+/// resident. In bytes.
+int64_t used_memory(Device device);
+
 /// "NVIDIA H100 (cuda:0, 80 GiB, sm_90)"
 std::string describe_gpu(const cuda::GpuInfo& gpu, int index);
 /// The same of a device that is in use; "CPU".

@@ -17,7 +17,7 @@ struct StepMetrics {
   double learning_rate;
   int64_t tokens;  // trained on so far
   double tokens_per_second;
-  int64_t memory;      // peak resident bytes of this process
+  int64_t memory;      // see used_memory()
   double gather_wait;  // seconds of the step in which layers were waited for
 };
 

@@ -33,7 +33,7 @@ int64_t largest_batch(const RunData& data, const StepPlan& steps) {
 /// Bytes that are free where a rank computes.
 int64_t available_on(Device device) {
   if constexpr (kHasCuda) {
-    if (device.is_cuda()) return int64_t(cuda::free_memory(device));
+    if (device.is_cuda()) return int64_t(cuda::memory_of(device).free);
   }
   return available_bytes();
 }
@@ -59,16 +59,21 @@ RunPlan plan_run(const Config& config, const RunData& data, const StepPlan& step
   };
   input.tokens = most(largest_batch(data, steps));
   input.sequence = most(longest_sample(data));
-  const bool gpu = ctx.device().is_cuda();
-  if (gpu) input.gpu = ctx.compute_dtype();
+  if (ctx.device().is_cuda()) input.gpu = ctx.compute_dtype();
+  Plan plan = plan_on(config, input, world, ctx);
+  return {std::move(input), std::move(plan)};
+}
+
+Plan plan_on(const Config& config, const PlanInput& input, parallel::Communicator& world,
+             const Context& ctx) {
+  const bool gpu = input.gpu.has_value();
   const std::vector<int64_t> available = parallel::gather_values(world, available_on(ctx.device()));
   const auto usable = size_t(double(std::ranges::min(available)) * kUsableShare);
   MemoryLimit limit;
   (gpu ? limit.rank : limit.node) = usable;
   if (config.memory_budget) limit.rank = size_t(*config.memory_budget);
   const DeviceProfile profile = gpu ? profile_of(describe_device(ctx.device())) : nominal_cpu();
-  Plan plan = on_all(world, [&] { return choose_plan(config, input, profile, limit); });
-  return {std::move(input), std::move(plan)};
+  return on_all(world, [&] { return choose_plan(config, input, profile, limit); });
 }
 
 void print_banner(Console& console, const Config& config, const RunPlan& plan, const RunData& data,

@@ -13,9 +13,12 @@ struct RunPlan {
   Plan plan;
 };
 
-/// The plan for the largest micro-batch of `steps` and of the validation, within memory_budget and
-/// within what the nodes have free. The same on every rank: collective. SharedError (usage) where
-/// nothing fits, saying what would.
+/// The plan of `input`, within memory_budget and within what the nodes have free. The same on every
+/// rank: collective. SharedError (usage) where nothing fits, saying what would.
+Plan plan_on(const Config& config, const PlanInput& input, parallel::Communicator& world,
+             const Context& ctx);
+
+/// The plan for the largest micro-batch of `steps` and of the validation. As plan_on().
 RunPlan plan_run(const Config& config, const RunData& data, const StepPlan& steps,
                  parallel::Communicator& world, const Context& ctx);
 

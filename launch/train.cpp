@@ -180,7 +180,7 @@ StepMetrics Run::run_step(int64_t step) {
           .learning_rate = rate,
           .tokens = state_.tokens,
           .tokens_per_second = double(tokens) / watch.seconds(),
-          .memory = peak_resident_bytes(),
+          .memory = used_memory(ctx_.device()),
           .gather_wait = model_.scheduler().waited_seconds() - waited};
 }
 

@@ -66,6 +66,10 @@ std::vector<int64_t> LayerScheduler::visits(bool training) const {
 void LayerScheduler::begin_pass(std::vector<int64_t> visits) {
   visits_ = std::move(visits);
   next_visit_ = 0;
+  if (ctx_.measuring() || store_.in_place()) return;
+  // Two groups of a GPU must not communicate at once: before its first gather comes the end of the
+  // last exchange of gradients. The layers that this pass begins with are in the slots already.
+  ctx_.comm_stream().wait(ctx_.compute_stream().record());
 }
 
 LayerLease LayerScheduler::acquire(int64_t layer) {
@@ -77,7 +81,9 @@ LayerLease LayerScheduler::acquire(int64_t layer) {
   if (!slot) slot = &start_gather(layer);
   const auto begin = std::chrono::steady_clock::now();
   ctx_.compute_stream().wait(slot->ready);
-  waited_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  if (!ctx_.device().is_cuda()) {
+    waited_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  }
   slot->leased = true;
   const auto ahead = std::find_if(visits_.begin() + ptrdiff_t(next_visit_), visits_.end(),
                                   [&](int64_t other) { return other != layer; });

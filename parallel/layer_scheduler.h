@@ -77,7 +77,7 @@ class LayerScheduler {
   /// Memory of the slots, in bytes: none where layers are read in place.
   static constexpr int kSlots = 2;
   size_t slot_bytes() const;
-  /// Seconds that acquire() has waited for gathers so far.
+  /// Seconds that acquire() has waited for gathers so far. Zero on a GPU, whose stream waits.
   double waited_seconds() const { return waited_; }
 
  private:

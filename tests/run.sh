@@ -43,7 +43,7 @@ if [ "$cuda" = 1 ] && [ -e "$toolkit/include/cuda_runtime.h" ]; then
 elif [ "$cuda" = 1 ]; then
   echo "skipped: the CUDA backend on the CPU: there is no $toolkit/include/cuda_runtime.h"
 fi
-on_gpu='^(cuda|parallel\.mpi\.nccl)' # tests of the backend
+on_gpu='^(cuda|parallel\.mpi\.nccl)|/Devices' # tests of the backend
 
 if [ "$all" = 1 ]; then
   # With the backend where it can be simulated; the other tests are for a machine without a GPU.
@@ -55,7 +55,8 @@ if [ "$all" = 1 ]; then
     '(Communicators|ShardedStore|LayerScheduler|ShardedDecoder|PagedAdamW|launch.Ranks)\.'
   if [ -n "$simulated" ]; then
     # The rest takes ten minutes.
-    check "build-$tsan" -R '^cuda' -E 'MemoryOptionsKeep|ARunGoesOn|DeviceBlockwise4'
+    check "build-$tsan" -R '^cuda' -E \
+      'MemoryOptionsKeep|ARunGoesOn|NearTheCpu|KeepsItsGradients|Blockwise4|Decode|MovesOdd'
   fi
   build "$asan" "build-$asan" all
   # Three judge by time limits.

@@ -19,8 +19,11 @@ struct GpuInfo {
 /// The GPUs that the driver shows, in its order; none, with the reason, where there is no driver or
 /// no GPU. Never throws.
 std::vector<GpuInfo> gpus(std::string& why_none);
-/// Bytes of the device that nobody has taken.
-size_t free_memory(Device device);
+/// In bytes; what is not free may be anybody's.
+struct DeviceMemory {
+  size_t free, total;
+};
+DeviceMemory memory_of(Device device);
 
 /// Makes `device` the calling thread's.
 void use(Device device);

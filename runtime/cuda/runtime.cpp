@@ -30,11 +30,11 @@ std::vector<GpuInfo> gpus(std::string& why_none) {
   return found;
 }
 
-size_t free_memory(Device device) {
+DeviceMemory memory_of(Device device) {
   use(device);
-  size_t free = 0, total = 0;
-  TESSERA_CUDA(cudaMemGetInfo(&free, &total));
-  return free;
+  DeviceMemory memory{};
+  TESSERA_CUDA(cudaMemGetInfo(&memory.free, &memory.total));
+  return memory;
 }
 
 void use(Device device) {
