@@ -77,8 +77,7 @@ Planned make_plan(const PlanOptions& options) {
   planned.config = read_config(options, gpu);
   const Config& config = planned.config;
   const ModelShape shape = read_shape(config.base_model);
-  planned.input = plan_input(config, shape.config, shape.stored, nodes_of(options, gpu));
-  if (gpu) planned.input.gpu = compute_dtype_on_gpu(config);
+  planned.input = plan_input(config, shape.config, shape.stored, nodes_of(options, gpu), gpu);
   const DeviceProfile device = planned.profile.value_or(nominal_cpu());
   MemoryLimit limit;
   if (config.memory_budget) {

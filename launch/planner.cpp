@@ -286,7 +286,7 @@ std::string Plan::describe_policies() const {
 }
 
 PlanInput plan_input(const Config& config, const lora::DecoderConfig& model,
-                     const lora::BaseFormat& stored, std::vector<int> nodes) {
+                     const lora::BaseFormat& stored, std::vector<int> nodes, bool gpu) {
   PlanInput input;
   input.model = model;
   input.format = BaseChoice::of(config).apply(stored);
@@ -298,7 +298,8 @@ PlanInput plan_input(const Config& config, const lora::DecoderConfig& model,
   input.invariant = config.reduction == Reduction::kInvariant;
   input.optimizer = {.is_8bit = is_8bit(config.optimizer),
                      .sharded = config.optimizer_sharding,
-                     .pages = page_options(config, Device::cpu())};
+                     .pages = page_options(config, gpu ? Device::cuda(0) : Device::cpu())};
+  if (gpu) input.gpu = compute_dtype_on_gpu(config);
   return input;
 }
 

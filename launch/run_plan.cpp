@@ -51,15 +51,15 @@ DeviceProfile profile_of(const std::string& name) {
 RunPlan plan_run(const Config& config, const RunData& data, const StepPlan& steps,
                  parallel::Communicator& world, const Context& ctx) {
   const auto checkpoint = lora::Checkpoint::open(config.base_model);
-  PlanInput input = plan_input(config, checkpoint.config(), lora::checkpoint_format(checkpoint),
-                               parallel::gather_values(world, world.node()));
+  PlanInput input =
+      plan_input(config, checkpoint.config(), lora::checkpoint_format(checkpoint),
+                 parallel::gather_values(world, world.node()), ctx.device().is_cuda());
   // Where ranks have read different data they will be told so; until then they must agree.
   const auto most = [&](int64_t mine) {
     return std::ranges::max(parallel::gather_values(world, mine));
   };
   input.tokens = most(largest_batch(data, steps));
   input.sequence = most(longest_sample(data));
-  if (ctx.device().is_cuda()) input.gpu = ctx.compute_dtype();
   Plan plan = plan_on(config, input, world, ctx);
   return {std::move(input), std::move(plan)};
 }

@@ -129,8 +129,8 @@ int measure(const std::string& name, int64_t layers, std::vector<std::string> ov
                                 .norm = DType::kBF16,
                                 .embedding = DType::kBF16,
                                 .head = DType::kBF16};
-  PlanInput input = plan_input(config, shape, stored, parallel::gather_values(world, world.node()));
-  if (device.is_cuda()) input.gpu = ctx.compute_dtype();
+  const PlanInput input = plan_input(
+      config, shape, stored, parallel::gather_values(world, world.node()), device.is_cuda());
   const Plan plan = plan_on(config, input, world, ctx);
   config = plan.applied(config);
 

@@ -159,7 +159,7 @@ void PlanTest::compare(const Case& c) {
   for (int r = 0; r < c.ranks; ++r) nodes.push_back(r / c.per_node * c.per_node);
   const lora::Checkpoint checkpoint = lora::Checkpoint::open(config.base_model);
   PlanInput input =
-      plan_input(config, checkpoint.config(), lora::checkpoint_format(checkpoint), nodes);
+      plan_input(config, checkpoint.config(), lora::checkpoint_format(checkpoint), nodes, false);
   input.tokens = std::accumulate(c.lengths.begin(), c.lengths.end(), int64_t{0});
   input.micro_batches = c.micro_batches;
   const Plan plan = choose_plan(config, input, nominal_cpu(), {});

@@ -219,7 +219,11 @@ planted_bug(part_of_its_own_misplaced IN parallel/nccl_communicator.cpp
   FINDS cuda_nccl_communicator_test Nccl/Communicators.ExchangesPartsOfAnyLength/* ORDER ascending eager)
 planted_bug(sum_on_the_wrong_stream IN parallel/nccl_communicator.cpp
   FIND [[ncclFloat32, ncclSum, comm,
-                         static_cast<cudaStream_t>(stream_.handle()));]]
+                            static_cast<cudaStream_t>(stream_.handle()));]]
   REPLACE [[ncclFloat32, ncclSum, comm,
-                         nullptr);]]
+                            nullptr);]]
   FINDS cuda_nccl_communicator_test NcclCommunicator.WaitsForWhatItsStreamWaitsFor ORDER ascending late)
+planted_bug(unpacked_layer_never_forgotten IN lora/decoder/decoder.cpp
+  FIND [[unpacked_ = {};]]
+  REPLACE [[]]
+  FINDS cuda_train_test TrainOnGpu.MemoryOptionsKeepTheBits ORDER ascending eager)
