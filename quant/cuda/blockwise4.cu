@@ -155,11 +155,14 @@ void dequantize4(Context& ctx, const Encoded4& in, int64_t first, Tensor out) {
 /// Eight neighbouring elements.
 template <class T, bool kPacked>
 __device__ inline Floats<8> load_eight(const T* x) {
-  if constexpr (kPacked) return load_run<8>(x);
-  Floats<8> floats;
+  if constexpr (kPacked) {
+    return load_run<8>(x);
+  } else {
+    Floats<8> floats;
 #pragma unroll
-  for (int i = 0; i < 8; ++i) floats.v[i] = widened(x[i]);
-  return floats;
+    for (int i = 0; i < 8; ++i) floats.v[i] = widened(x[i]);
+    return floats;
+  }
 }
 
 __device__ inline unsigned code_of(const EncodeTables& tables, float scaled) {
