@@ -1,9 +1,9 @@
 #include "parallel/load_mpi.h"
 
 #include <dlfcn.h>
-#include <fmt/format.h>
 
 #include <filesystem>
+#include <utility>
 
 #include "runtime/core/error.h"
 

@@ -2,6 +2,8 @@
 
 #include <dlfcn.h>
 
+#include <type_traits>
+
 #include "runtime/core/error.h"
 
 namespace tessera::parallel {

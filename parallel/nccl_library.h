@@ -3,8 +3,6 @@
 
 #include <nccl.h>
 
-#include <string>
-
 namespace tessera::parallel {
 
 struct NcclLibrary {
