@@ -142,6 +142,8 @@ Parts LayerTime::of(Work work, bool dequantized) const {
   return parts;
 }
 
+double total(const Parts& parts) { return std::accumulate(parts.begin(), parts.end(), 0.0); }
+
 /// What comes to rank 0 from other ranks when a layer is gathered.
 struct GatherBytes {
   double in_node = 0, between = 0;
@@ -190,7 +192,7 @@ StepTime step_time(const MemoryModel& model, const DeviceProfile& device,
     // The second forward and the backward after it share the dequantized weights.
     const bool again = i > 0 && visits[i - 1].layer == visit.layer;
     const Parts parts = layer.of(visit.work, again && visits[i - 1].work == Work::kRecomputeLast);
-    const double compute = std::accumulate(parts.begin(), parts.end(), 0.0);
+    const double compute = total(parts);
     for (size_t p = 0; p < parts.size(); ++p) pass.parts[p] += parts[p];
     const auto ahead = std::find_if(visits.begin() + ptrdiff_t(i) + 1, visits.end(),
                                     [&](const Visit& other) { return other.layer != visit.layer; });
@@ -201,7 +203,6 @@ StepTime step_time(const MemoryModel& model, const DeviceProfile& device,
       ++gathers;
     }
     const double copied = visit.copies ? copy : 0.0;
-    pass.compute += compute;
     pass.gather += moved;
     pass.host_copy += copied;
     pass.seconds += std::max({compute, moved, copied, one_link ? moved + copied : 0.0});
@@ -212,7 +213,7 @@ StepTime step_time(const MemoryModel& model, const DeviceProfile& device,
       double(parallel::micro_batches_of(0, input.ranks(), input.micro_batches).count);
   StepTime step;
   for (size_t p = 0; p < step.parts.size(); ++p) step.parts[p] = pass.parts[p] * batches;
-  step.compute = (pass.compute + layer.head()) * batches;
+  step.compute = total(step.parts);
   step.gather = pass.gather * batches;
   step.host_copy = pass.host_copy * batches;
   const auto parameters = double(model.adapter_elements()) * sizeof(float);
