@@ -57,13 +57,7 @@ std::optional<uint8_t> byte_of_stand_in(char32_t point) {
 Bpe::Bpe(Vocabulary vocabulary, const std::vector<std::pair<std::string, std::string>>& merges,
          BpeOptions options, const std::string& source)
     : vocabulary_(std::move(vocabulary)), options_(std::move(options)) {
-  if (options_.unk_token) {
-    unk_id_ = find(*options_.unk_token);
-    if (!unk_id_) {
-      fail("{}: the unknown token '{}' is not in the vocabulary", source,
-           io::printable(*options_.unk_token));
-    }
-  }
+  if (options_.unk_token) unk_id_ = find(*options_.unk_token);
   for (int byte = 0; byte < 256; ++byte) {
     byte_ids_[size_t(byte)] = options_.byte_level ? find(byte_stand_in(uint8_t(byte)))
                                                   : find(fmt::format("<0x{:02X}>", byte));
@@ -163,7 +157,13 @@ void Bpe::split_into_symbols(std::string_view word, Scratch& scratch) const {
       for (size_t i = 0; i < length; ++i) add(*byte_ids_[uint8_t(character[i])], at + i);
       continue;
     }
-    if (!unk_id_) continue;
+    if (!options_.unk_token) continue;
+    if (!unk_id_) {
+      fail(
+          "the character '{}' is no token, and the tokenizer's unknown token '{}' is not in its "
+          "vocabulary",
+          character, io::printable(*options_.unk_token));
+    }
     if (unknown_from && !options_.fuse_unk) {
       add(*unk_id_, *unknown_from);
       unknown_from.reset();

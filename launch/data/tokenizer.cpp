@@ -4,6 +4,7 @@
 #include <array>
 #include <filesystem>
 
+#include "launch/data/tokenizer_fields.h"
 #include "launch/data/tokenizer_gguf.h"
 #include "launch/data/tokenizer_state.h"
 #include "runtime/core/error.h"
@@ -27,6 +28,17 @@ constexpr std::array<const char*, 9> kFiles = {"tokenizer.json",
                                                "vocab.json",
                                                "merges.txt",
                                                "tokenizer.model"};
+
+/// "eos_token_id" of a model's file: a number, the first of a list, or nothing.
+std::optional<int32_t> model_eos(const std::string& path) {
+  if (!fs::exists(path)) return std::nullopt;
+  const auto config = io::read_json_file(path, kLargestFile);
+  if (!config.is_object() || !config.contains("eos_token_id")) return std::nullopt;
+  auto id = config["eos_token_id"];
+  if (id.is_array() && !id.empty()) id = nlohmann::json(id[0]);
+  if (!id.is_number_unsigned() || id.get<uint64_t>() > uint64_t(kMaxTokenId)) return std::nullopt;
+  return id.get<int32_t>();
+}
 
 TokenizerJson read_folder(const fs::path& folder) {
   const auto at = [&](const char* name) { return (folder / name).string(); };
@@ -52,6 +64,11 @@ TokenizerJson read_folder(const fs::path& folder) {
         files.config[key] = map[key];
       }
     }
+  }
+  for (const char* name : {"generation_config.json", "config.json"}) {
+    if (files.model_eos) break;
+    files.model_eos = model_eos(at(name));
+    files.model_eos_source = name;
   }
   if (fs::exists(at("chat_template.jinja"))) {
     files.config["chat_template"] = io::read_file(at("chat_template.jinja"), kLargestFile);
@@ -96,7 +113,7 @@ class Encoder {
 
   Encoding run() {
     const AlignedView all = joined_.text.view();
-    for (const auto& part : parts_.raw_tokens.split(all.text, joined_.literal)) {
+    for (const auto& part : parts_.raw_tokens.split(all.text, joined_.literal, out_.spelled_out)) {
       const AlignedView view = all.part(part.begin, part.end);
       if (part.id >= 0) {
         add(part.id, view);
@@ -119,7 +136,7 @@ class Encoder {
         literal[i] = joined_.literal[size_t(text.origin[i])];
       }
     }
-    for (const auto& part : parts_.normalized_tokens.split(text.text, literal)) {
+    for (const auto& part : parts_.normalized_tokens.split(text.text, literal, out_.spelled_out)) {
       const AlignedView view = text.part(part.begin, part.end);
       if (part.id >= 0) {
         add(part.id, view);
@@ -199,6 +216,7 @@ const std::string& Tokenizer::token(int32_t id) const {
 
 int64_t Tokenizer::vocab_size() const { return int64_t(state_->parts.tokens.size()); }
 const std::string& Tokenizer::chat_template() const { return state_->parts.chat_template; }
+const std::vector<std::string>& Tokenizer::notes() const { return state_->parts.notes; }
 
 std::vector<std::pair<std::string, std::string>> Tokenizer::files() const {
   std::vector<std::pair<std::string, std::string>> files;

@@ -19,13 +19,15 @@ namespace tessera::launch {
 /// two of them; only the added tokens (<|im_end|> and the like) look at `literal`.
 struct TextPiece {
   std::string text;
-  bool literal = false;    // what a user wrote: added tokens are never recognised in it
+  bool literal = false;    // what a user wrote: added tokens marked special are letters in it
   bool assistant = false;  // what the assistant said, its end-of-turn marker included
+  int32_t message = -1;    // of a conversation; -1 for what belongs to none
 };
 
 struct Encoding {
   std::vector<int32_t> ids;
-  std::vector<int64_t> begins;  // byte offset in the concatenated text where each token starts
+  std::vector<int64_t> begins;       // byte offset in the concatenated text where each token starts
+  std::vector<int32_t> spelled_out;  // special tokens that stayed letters, as literal text has them
 };
 
 class Tokenizer {
@@ -36,7 +38,8 @@ class Tokenizer {
 
   /// Error when a piece is not valid UTF-8.
   Encoding encode(std::span<const TextPiece> pieces) const;
-  /// With `parse_special` false the whole text is literal.
+  /// With `parse_special` false the whole text is literal: tokens marked special are not looked
+  /// for.
   std::vector<int32_t> encode(std::string_view text, bool parse_special = true) const;
 
   /// Valid UTF-8: bytes that are none become U+FFFD. `skip_special` leaves out the tokens marked
@@ -57,6 +60,9 @@ class Tokenizer {
 
   /// The Jinja text that came with the tokenizer; empty if none did.
   const std::string& chat_template() const;
+
+  /// What a user should know of what was read, a line each.
+  const std::vector<std::string>& notes() const;
 
   /// Name and content of the files to put beside an adapter: a folder's originals, or, for a GGUF
   /// file, a tokenizer.json and tokenizer_config.json that transformers loads with the same ids.

@@ -73,27 +73,32 @@ int32_t AddedTokenMatcher::child_of(int32_t node, char c) const {
   return found == children.end() || found->first != c ? -1 : found->second;
 }
 
-int32_t AddedTokenMatcher::longest_at(std::string_view text, size_t at,
-                                      std::span<const uint8_t> literal) const {
-  int32_t longest = -1;
+AddedTokenMatcher::Found AddedTokenMatcher::longest_at(std::string_view text, size_t at,
+                                                       std::span<const uint8_t> literal) const {
+  Found longest;
   int32_t node = 0;
-  for (; at < text.size(); ++at) {
-    if (!literal.empty() && literal[at]) break;
+  for (bool touches_literal = false; at < text.size(); ++at) {
+    touches_literal |= !literal.empty() && literal[at];
     node = child_of(node, text[at]);
     if (node < 0) break;
-    if (nodes_[size_t(node)].token >= 0) longest = nodes_[size_t(node)].token;
+    const int32_t token = nodes_[size_t(node)].token;
+    if (token < 0) continue;
+    const bool barred = touches_literal && tokens_[size_t(token)].special;
+    (barred ? longest.barred : longest.token) = token;
   }
   return longest;
 }
 
 std::vector<AddedTokenMatcher::Part> AddedTokenMatcher::split(
-    std::string_view text, std::span<const uint8_t> literal) const {
+    std::string_view text, std::span<const uint8_t> literal,
+    std::vector<int32_t>& spelled_out) const {
   std::vector<Part> parts;
   size_t done = 0;  // everything before is in parts
   for (size_t at = 0; at < text.size();) {
     const bool possible = firsts_[static_cast<unsigned char>(text[at])];
-    const int32_t found = possible ? longest_at(text, at, literal) : -1;
+    const auto [found, barred] = possible ? longest_at(text, at, literal) : Found();
     if (found < 0) {
+      if (barred >= 0) spelled_out.push_back(tokens_[size_t(barred)].id);
       ++at;
       continue;
     }

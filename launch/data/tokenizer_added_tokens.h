@@ -1,5 +1,6 @@
 // Finds added tokens (<|im_end|> and the like) in a text: at each place the longest, from left to
-// right, never one that touches literal text. Options as in the `tokenizers` package.
+// right; one that is marked special never where it touches literal text, so that what a user wrote
+// cannot pass for markup. Options as in the `tokenizers` package.
 #pragma once
 
 #include <bitset>
@@ -37,8 +38,9 @@ class AddedTokenMatcher {
 
   bool empty() const { return tokens_.empty(); }
   /// The text as tokens and what lies between them. `literal` says of each byte whether it is
-  /// literal; empty when none is.
-  std::vector<Part> split(std::string_view text, std::span<const uint8_t> literal) const;
+  /// literal; empty when none is. Special tokens that it kept from being one go to `spelled_out`.
+  std::vector<Part> split(std::string_view text, std::span<const uint8_t> literal,
+                          std::vector<int32_t>& spelled_out) const;
 
  private:
   struct Node {
@@ -46,7 +48,12 @@ class AddedTokenMatcher {
     int32_t token = -1;                              // index in tokens_
   };
   int32_t child_of(int32_t node, char c) const;
-  int32_t longest_at(std::string_view text, size_t at, std::span<const uint8_t> literal) const;
+  /// Of the tokens that begin at a place, the longest that may be one and the longest that may not.
+  struct Found {
+    int32_t token = -1;  // index in tokens_
+    int32_t barred = -1;
+  };
+  Found longest_at(std::string_view text, size_t at, std::span<const uint8_t> literal) const;
 
   std::vector<AddedToken> tokens_;
   std::vector<Node> nodes_;

@@ -68,7 +68,8 @@ json pre_tokenizer_of(const Family& family) {
 }
 
 /// Tokens of the types control and user-defined are looked for in texts.
-json added_tokens_of(const io::GgufFile& file, const std::vector<std::string>& tokens) {
+json added_tokens_of(const io::GgufFile& file, const std::vector<std::string>& tokens,
+                     const json& vocabulary) {
   constexpr int64_t kControl = 3;
   constexpr int64_t kUserDefined = 4;
   json added = json::array();
@@ -81,6 +82,8 @@ json added_tokens_of(const io::GgufFile& file, const std::vector<std::string>& t
   }
   for (size_t id = 0; id < tokens.size(); ++id) {
     if (types[id] != kControl && types[id] != kUserDefined) continue;
+    const auto known = vocabulary.find(tokens[id]);
+    if (known == vocabulary.end() || *known != id) continue;  // left out
     added.push_back({{"id", id},
                      {"content", tokens[id]},
                      {"single_word", false},
@@ -92,15 +95,25 @@ json added_tokens_of(const io::GgufFile& file, const std::vector<std::string>& t
   return added;
 }
 
-json vocabulary_of(const io::GgufFile& file, const std::vector<std::string>& tokens) {
+/// Tokens that no text can have are left out and named: one that is no UTF-8, and, as in llama.cpp,
+/// the earlier of two that are equal.
+json vocabulary_of(const io::GgufFile& file, const std::vector<std::string>& tokens,
+                   std::vector<std::string>& notes) {
   json vocabulary = json::object();
+  const auto note = [&](size_t id, const char* why) {
+    notes.push_back(fmt::format("{}: token {} '{}' {}; it is left out", file.path(), id,
+                                find_invalid_utf8(tokens[id]) ? "" : io::printable(tokens[id]),
+                                why));
+  };
   for (size_t id = 0; id < tokens.size(); ++id) {
     if (find_invalid_utf8(tokens[id])) {
-      fail("{}: token {} is not valid UTF-8", file.path(), id);
+      note(id, "is not valid UTF-8");
+      continue;
     }
-    if (!vocabulary.emplace(tokens[id], id).second) {
-      fail("{}: token {} '{}' appears twice", file.path(), id, io::printable(tokens[id]));
-    }
+    const auto [place, is_new] = vocabulary.emplace(tokens[id], id);
+    if (is_new) continue;
+    note(place->get<size_t>(), "has a later token of the same text");
+    *place = id;
   }
   return vocabulary;
 }
@@ -157,11 +170,12 @@ TokenizerJson read_gguf_tokenizer(const std::string& path) {
   if (adds_bos && bos.is_null()) {
     fail("{}: tokenizer.ggml.bos_token_id is missing, but texts are to begin with it", path);
   }
+  const json vocabulary = vocabulary_of(file, tokens, out.notes);
   out.tokenizer = {
       {"version", "1.0"},
       {"truncation", nullptr},
       {"padding", nullptr},
-      {"added_tokens", added_tokens_of(file, tokens)},
+      {"added_tokens", added_tokens_of(file, tokens, vocabulary)},
       {"normalizer", family.nfc ? json{{"type", "NFC"}} : json(nullptr)},
       {"pre_tokenizer", pre_tokenizer_of(family)},
       {"post_processor",
@@ -176,7 +190,7 @@ TokenizerJson read_gguf_tokenizer(const std::string& path) {
         {"fuse_unk", false},
         {"byte_fallback", false},
         {"ignore_merges", family.ignore_merges},
-        {"vocab", vocabulary_of(file, tokens)},
+        {"vocab", vocabulary},
         {"merges", file.strings("tokenizer.ggml.merges")}}}};
   return out;
 }

@@ -100,11 +100,7 @@ class AddedTokens {
 
   /// Of two with one content the first holds, as in the reference.
   void add(AddedToken token, const std::string& where) {
-    const auto known = find(token.content);
-    if (known && *known != token.id) {
-      fail("{}: the added token '{}' has the id {}, but elsewhere {}", where,
-           io::printable(token.content), token.id, *known);
-    }
+    require_one_id(token, where);
     if (ids_.emplace(token.content, token.id).second) list_.push_back(std::move(token));
   }
 
@@ -117,7 +113,7 @@ class AddedTokens {
     }
   }
 
-  /// transformers adds these to the tokens of tokenizer.json.
+  /// transformers adds these to the tokens of tokenizer.json; where both have one, these hold.
   void read_decoder(const json& config, const std::string& source) {
     const auto found = config.find("added_tokens_decoder");
     if (found == config.end() || found->is_null()) return;
@@ -130,10 +126,26 @@ class AddedTokens {
           std::all_of(key.begin(), key.end(), [](char c) { return '0' <= c && c <= '9'; });
       by_id[token_id_of(number ? json(uint64_t(std::stoul(key))) : json(key), where)] = &node;
     }
-    for (const auto& [id, node] : by_id) add(read_added_token(*node, id, where), where);
+    for (const auto& [id, node] : by_id) {
+      AddedToken token = read_added_token(*node, id, where);
+      require_one_id(token, where);
+      const auto known = std::ranges::find(list_, token.content, &AddedToken::content);
+      if (known != list_.end()) {
+        *known = std::move(token);
+      } else {
+        add(std::move(token), where);
+      }
+    }
   }
 
  private:
+  void require_one_id(const AddedToken& token, const std::string& where) const {
+    const auto known = find(token.content);
+    if (!known || *known == token.id) return;
+    fail("{}: the added token '{}' has the id {}, but elsewhere {}", where,
+         io::printable(token.content), token.id, *known);
+  }
+
   const Bpe& bpe_;
   std::vector<AddedToken> list_;
   std::unordered_map<std::string, int32_t> ids_;
@@ -148,20 +160,28 @@ std::optional<std::string> named_token(const json& config, const char* key,
   return string_field(config, key, source);
 }
 
-std::optional<int32_t> add_named_token(const TokenizerJson& files, const char* key,
+/// Empty when the config names none, or one that the vocabulary lacks.
+std::optional<int32_t> add_named_token(const std::string& content, const std::string& source,
                                        AddedTokens& added) {
+  const auto id = added.find(content);
+  if (!id) return std::nullopt;
+  AddedToken token;
+  token.content = content;
+  token.id = *id;
+  token.special = true;
+  added.add(token, source);
+  return id;
+}
+
+std::optional<int32_t> require_named_token(const TokenizerJson& files, const char* key,
+                                           AddedTokens& added) {
   const auto content = named_token(files.config, key, files.config_source);
   if (!content) return std::nullopt;
-  const auto id = added.find(*content);
+  const auto id = add_named_token(*content, files.config_source, added);
   if (!id) {
     fail("{}: the {} '{}' is not in the vocabulary", files.config_source, key,
          io::printable(*content));
   }
-  AddedToken token;
-  token.content = *content;
-  token.id = *id;
-  token.special = true;
-  added.add(token, files.config_source);
   return id;
 }
 
@@ -223,6 +243,35 @@ void index_tokens(TokenizerParts& parts, const std::vector<AddedToken>& added,
   }
 }
 
+/// For a tokenizer that names no end of text: that of the model's files, if it is a token.
+void take_eos_of_model(TokenizerParts& parts, const TokenizerJson& files) {
+  const auto id = files.model_eos;
+  if (!id || *id < 0 || size_t(*id) >= parts.tokens.size() || parts.tokens[size_t(*id)].empty()) {
+    return;
+  }
+  parts.eos = id;
+  parts.notes.push_back(fmt::format("{} names no eos_token; answers end with '{}', as {} has it",
+                                    files.config_source, io::printable(parts.tokens[size_t(*id)]),
+                                    files.model_eos_source));
+}
+
+/// transformers 5 makes a LlamaTokenizer of vocabulary and merges alone: no normalizer, and a
+/// Metaspace that splits nothing. A file that says otherwise gives other ids there.
+void note_rebuilt_class(TokenizerParts& parts, const TokenizerJson& files) {
+  const json name = files.config.value("tokenizer_class", json(nullptr));
+  if (name != json("LlamaTokenizer") && name != json("LlamaTokenizerFast")) return;
+  const json pretokenizer = files.tokenizer.value("pre_tokenizer", json(nullptr));
+  const bool same = files.tokenizer.value("normalizer", json(nullptr)).is_null() &&
+                    pretokenizer.is_object() &&
+                    pretokenizer.value("type", json(nullptr)) == json("Metaspace") &&
+                    pretokenizer.value("split", json(true)) == json(false);
+  if (same) return;
+  parts.notes.push_back(fmt::format(
+      "{}: transformers 5 builds class {} without the normalizer and pre_tokenizer of {}, and can "
+      "give other ids beside spaces and special tokens; here that file decides",
+      files.config_source, name.get<std::string>(), files.tokenizer_source));
+}
+
 }  // namespace
 
 TokenizerParts make_tokenizer_parts(const TokenizerJson& files) {
@@ -240,9 +289,16 @@ TokenizerParts make_tokenizer_parts(const TokenizerJson& files) {
   AddedTokens added(bpe);
   added.read_list(tokenizer, source);
   added.read_decoder(files.config, files.config_source);
-  const auto bos = add_named_token(files, "bos_token", added);
-  const auto eos = add_named_token(files, "eos_token", added);
-  const auto pad = add_named_token(files, "pad_token", added);
+  std::vector<std::string> notes = files.notes;
+  const auto bos = require_named_token(files, "bos_token", added);
+  const auto eos = require_named_token(files, "eos_token", added);
+  // Nothing is ever padded here, so that a token of that name need not exist.
+  const auto pad_name = named_token(files.config, "pad_token", files.config_source);
+  const auto pad = pad_name ? add_named_token(*pad_name, files.config_source, added) : std::nullopt;
+  if (pad_name && !pad) {
+    notes.push_back(fmt::format("{}: the pad_token '{}' is not in the vocabulary; none is needed",
+                                files.config_source, io::printable(*pad_name)));
+  }
   const auto leading = leading_token(member("post_processor"), source + ": post_processor");
 
   Normalizer normalizer(member("normalizer"), source);
@@ -272,8 +328,11 @@ TokenizerParts make_tokenizer_parts(const TokenizerJson& files) {
                        .eos = eos,
                        .pad = pad,
                        .adds_bos = false,
-                       .chat_template = read_chat_template(files.config, files.config_source)};
+                       .chat_template = read_chat_template(files.config, files.config_source),
+                       .notes = std::move(notes)};
   index_tokens(parts, added.list(), source);
+  if (!parts.eos) take_eos_of_model(parts, files);
+  note_rebuilt_class(parts, files);
   if (leading) {
     const auto id = added.find(*leading);
     if (!id)

@@ -29,6 +29,7 @@ struct TokenizerParts {
   std::optional<int32_t> bos, eos, pad;
   bool adds_bos = false;
   std::string chat_template;
+  std::vector<std::string> notes;  // what a user should know of what was read
 };
 
 /// The JSON a tokenizer comes as, and how errors call it.
@@ -37,6 +38,10 @@ struct TokenizerJson {
   std::string tokenizer_source;
   nlohmann::json config = nlohmann::json::object();  // tokenizer_config.json
   std::string config_source;
+  /// The end of text as the model's own files have it, for a tokenizer that names none.
+  std::optional<int32_t> model_eos = {};
+  std::string model_eos_source = {};
+  std::vector<std::string> notes = {};  // what a user should know of how it was made
 };
 
 /// Error names the file and what in it is damaged or not supported. Truncation and padding, which

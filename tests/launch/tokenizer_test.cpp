@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <map>
 
 #include "launch/data/bpe.h"
 #include "launch/data/pretokenizer.h"
@@ -312,11 +313,18 @@ TEST(Tokenizer, FindsNoAddedTokenInLiteralText) {
 TEST(Tokenizer, FindsNoNormalizedTokenInLiteralText) {
   json spec = read_golden("byte_level.json");
   spec["normalizer"] = {{"type", "NFC"}};
-  const Tokenizer tokenizer = load_json(spec);
-  const int32_t id = tokenizer.token_id("normé").value();
   const std::vector<TextPiece> pieces = {{"e\u0301 norme\u0301 "}, {"norme\u0301", true}};
-  const Encoding encoding = tokenizer.encode(pieces);
-  EXPECT_EQ(std::count(encoding.ids.begin(), encoding.ids.end(), id), 1);
+  for (const bool special : {true, false}) {
+    for (json& token : spec["added_tokens"]) {
+      if (token["content"] == "normé") token["special"] = special;
+    }
+    const Tokenizer tokenizer = load_json(spec);
+    const int32_t id = tokenizer.token_id("normé").value();
+    const Encoding encoding = tokenizer.encode(pieces);
+    // One that is not special is a word like others, whoever wrote it.
+    EXPECT_EQ(std::count(encoding.ids.begin(), encoding.ids.end(), id), special ? 1 : 2);
+    EXPECT_EQ(encoding.spelled_out, special ? std::vector<int32_t>{id} : std::vector<int32_t>{});
+  }
 }
 
 TEST(Tokenizer, ReadsWhatSurroundsTheModel) {
@@ -343,6 +351,73 @@ TEST(Tokenizer, ReadsWhatSurroundsTheModel) {
 
   folder.write("chat_template.jinja", "{{ b }}");
   EXPECT_EQ(Tokenizer::load(folder.path()).chat_template(), "{{ b }}");
+}
+
+/// The small tokenizer's folder with other files beside it.
+Tokenizer with_files(const json& config, const std::map<std::string, std::string>& files) {
+  Folder folder;
+  folder.write("tokenizer.json", read_golden("byte_level.json").dump());
+  folder.write("tokenizer_config.json", config.dump());
+  for (const auto& [name, content] : files) folder.write(name, content);
+  return Tokenizer::load(folder.path());
+}
+
+TEST(Tokenizer, TakesTheEndOfTextOfTheModelWhereItNamesNone) {
+  const int32_t end = small_tokenizer().token_id("<|im_end|>").value();
+  const int32_t mask = small_tokenizer().token_id("<mask>").value();
+  const std::string of_end = fmt::format(R"({{"eos_token_id": {}}})", end);
+  const std::string list = fmt::format(R"({{"eos_token_id": [{}, {}]}})", mask, end);
+  EXPECT_EQ(with_files(json::object(), {{"config.json", of_end}}).eos_id(), end);
+  const Tokenizer both =
+      with_files(json::object(), {{"config.json", of_end}, {"generation_config.json", list}});
+  EXPECT_EQ(both.eos_id(), mask);
+  ASSERT_EQ(both.notes().size(), 1u);
+  EXPECT_NE(both.notes()[0].find("answers end with '<mask>', as generation_config.json has it"),
+            std::string::npos);
+  const Tokenizer named = with_files({{"eos_token", "<|im_end|>"}}, {{"config.json", list}});
+  EXPECT_EQ(named.eos_id(), end);
+  EXPECT_TRUE(named.notes().empty());
+  EXPECT_FALSE(with_files(json::object(), {}).eos_id());
+  EXPECT_FALSE(
+      with_files(json::object(), {{"config.json", R"({"eos_token_id": 999999})"}}).eos_id());
+}
+
+TEST(Tokenizer, NeedsNoUnknownTokenWhereEveryByteIsOne) {
+  json spec = read_golden("byte_level.json");
+  spec["model"]["unk_token"] = "zzz";
+  EXPECT_EQ(load_json(spec).encode("any text"), small_tokenizer().encode("any text"));
+  json fallback = read_golden("byte_fallback.json");
+  fallback["model"]["unk_token"] = "zzz";
+  fallback["model"]["byte_fallback"] = false;
+  EXPECT_NE(message_of([&] { load_json(fallback).encode("\u4e16"); }).find("unknown token 'zzz'"),
+            std::string::npos);
+}
+
+TEST(Tokenizer, NeedsNoPadToken) {
+  const Tokenizer tokenizer = with_files({{"pad_token", "[PAD]"}}, {});
+  EXPECT_FALSE(tokenizer.pad_id());
+  ASSERT_EQ(tokenizer.notes().size(), 1u);
+  EXPECT_NE(tokenizer.notes()[0].find("the pad_token '[PAD]' is not in the vocabulary"),
+            std::string::npos);
+}
+
+TEST(Tokenizer, FlagsOfItsConfigHoldOverThoseOfTokenizerJson) {
+  const int32_t end = small_tokenizer().token_id("<|im_end|>").value();
+  const json token = {{"content", "<|im_end|>"}, {"rstrip", true}, {"special", true}};
+  const Tokenizer tokenizer =
+      with_files({{"added_tokens_decoder", {{std::to_string(end), token}}}}, {});
+  const auto with_space = tokenizer.encode("a<|im_end|> \n b");
+  const auto without = tokenizer.encode("a<|im_end|>b");
+  EXPECT_EQ(with_space, without);
+  EXPECT_NE(small_tokenizer().encode("a<|im_end|> \n b"), without);
+}
+
+TEST(Tokenizer, SaysWhereTransformersBuildsTheClassAnew) {
+  const Tokenizer tokenizer = with_files({{"tokenizer_class", "LlamaTokenizer"}}, {});
+  ASSERT_EQ(tokenizer.notes().size(), 1u);
+  EXPECT_NE(tokenizer.notes()[0].find("transformers 5 builds class LlamaTokenizer"),
+            std::string::npos);
+  EXPECT_TRUE(with_files({{"tokenizer_class", "PreTrainedTokenizerFast"}}, {}).notes().empty());
 }
 
 TEST(Tokenizer, AddsBosAsThePostProcessorDoes) {
@@ -397,7 +472,6 @@ TEST(Tokenizer, RefusesDamagedFiles) {
   expect(model({{"merges", {{"t", "h", "e"}}}}), "must be two tokens");
   expect(model({{"merges", json::array({json::array({"t", 7})})}}), "must be two tokens");
   expect(model({{"merges", 7}}), "'merges' must be an array");
-  expect(model({{"unk_token", "zzz"}}), "unknown token 'zzz'");
   expect(model({{"unk_token", 7}}), "'unk_token' must be a string");
   expect(model({{"continuing_subword_prefix", "##"}}), "continuing_subword_prefix");
   expect(model({{"byte_fallback", true}}), "byte_fallback");
