@@ -86,6 +86,19 @@ std::string joined(const std::vector<std::string>& tokens) {
   return text;
 }
 
+/// Jinja takes every line end of a template for a line feed.
+std::string with_line_feeds(std::string_view jinja) {
+  std::string text;
+  for (size_t i = 0; i < jinja.size(); ++i) {
+    if (jinja[i] != '\r') {
+      text += jinja[i];
+    } else if (i + 1 == jinja.size() || jinja[i + 1] != '\n') {
+      text += '\n';
+    }
+  }
+  return text;
+}
+
 class Outliner {
  public:
   explicit Outliner(std::string_view jinja) : jinja_(jinja) {}
@@ -219,7 +232,8 @@ class Outliner {
 
 std::optional<std::vector<std::string>> outline_of(std::string_view jinja) {
   if (jinja.size() > kLongestTemplate) return std::nullopt;
-  Outliner outliner(jinja);
+  const std::string text = with_line_feeds(jinja);
+  Outliner outliner(text);
   if (!outliner.run()) return std::nullopt;
   return outliner.take();
 }

@@ -279,6 +279,11 @@ TEST(ChatTemplate, RefusesBadConversations) {
   EXPECT_NE(message({{"critic", "a"}}).find("no place for the role 'critic'"), std::string::npos);
 }
 
+TEST(ChatTemplateOutline, TakesEveryLineEndForALineFeed) {
+  EXPECT_EQ(outline_of("{% if a %}\r\nb\r\nc\rd{% endif %}\r\n"),
+            outline_of("{% if a %}\nb\nc\nd{% endif %}\n"));
+}
+
 TEST(ChatTemplateOutline, ReducesATemplate) {
   const auto outline = outline_of(
       "{# c #}\n  {% for m in messages -%}\n  a{{ 'b' + m['x'].y[\"z\"] + \"c'\\n\" }}d\n"
