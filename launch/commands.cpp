@@ -235,7 +235,10 @@ void add_tokenize(CLI::App& app) {
                     options->add_generation_prompt, "Open the assistant's turn at the end");
   command->add_flag("--text", options->text, "Print the rendered text instead of its tokens");
   command->footer("\nExample: echo -n 'Hello' | tessera tokenize --tokenizer models/smollm2 -");
-  command->callback([options] { write_stdout(tokenize(*options)); });
+  command->callback([options] {
+    Console console;
+    write_stdout(tokenize(*options, console));
+  });
 }
 
 void add_plan(CLI::App& app) {

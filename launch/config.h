@@ -18,6 +18,7 @@ namespace tessera::launch {
 enum class AdapterKind { kQlora, kLora };
 enum class QuantType { kNf4, kFp4 };
 enum class ExcessLength { kDrop, kTruncate };
+enum class ContentTokens { kLetters, kTokens };
 enum class OptimizerKind { kAdamW, kAdamW8bit, kPagedAdamW, kPagedAdamW8bit };
 enum class LrScheduler { kCosine, kLinear, kConstant, kConstantWithWarmup };
 enum class Sharding { kAuto, kReplicate, kFull, kHybrid, kHost };
@@ -56,6 +57,7 @@ struct Config {
   std::vector<DatasetConfig> datasets;
   double val_set_size = 0;  // below 1: share of the rows; from 1 on: a whole number of rows
   bool train_on_inputs = false;
+  ContentTokens special_tokens_in_content = ContentTokens::kLetters;
   int64_t sequence_len = 2048;  // tokens
   ExcessLength excess_length_strategy = ExcessLength::kDrop;
   bool sample_packing = true;

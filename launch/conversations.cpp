@@ -2,7 +2,8 @@
 
 #include <cstdio>
 
-#include "launch/data/row_types.h"
+#include "launch/data/messages.h"
+#include "launch/data/row_files.h"
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
 #include "runtime/io/json.h"
@@ -15,12 +16,12 @@ using nlohmann::json;
 constexpr size_t kMaxInput = size_t{1} << 30;
 constexpr std::string_view kBlank = " \t\r\n";
 
-std::vector<Message> conversation_of(json value, const std::string& where) {
+std::vector<Message> conversation_of(json value, const std::string& where, RowRemarks& remarks) {
   if (value.is_array()) value = json{{"messages", std::move(value)}};
   if (!value.is_object()) {
     fail("{}: expected a list of messages or an object {{\"messages\": [...]}}", where);
   }
-  return messages_of(value, where);
+  return messages_of(value, where, remarks);
 }
 
 /// Whether the first line that is not blank is a whole JSON value and more follows it.
@@ -46,23 +47,21 @@ std::string read_input(const std::string& path) {
 }
 
 Conversations read_conversations(const std::string& path) {
-  const std::string text = read_input(path);
-  if (text.find_first_not_of(kBlank) == std::string::npos) fail("{}: the file is empty", path);
+  const std::string bytes = read_input(path);
+  const std::string_view text = plain_text(bytes, path);
+  if (text.find_first_not_of(kBlank) == text.npos) fail("{}: the file is empty", path);
   Conversations out;
+  RowRemarks remarks;
   out.lines = path.ends_with(".jsonl") || has_lines(text);
   if (!out.lines) {
-    out.list.push_back(conversation_of(io::parse_json(text, path), path));
-    return out;
+    out.list.push_back(conversation_of(io::parse_json(text, path), path, remarks));
+  } else {
+    for_each_line(text, path, [&](std::string_view line, const std::string& where) {
+      out.list.push_back(conversation_of(io::parse_json(line, where), where, remarks));
+    });
   }
-  int64_t number = 0;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    const std::string_view line = std::string_view(text).substr(begin, end - begin);
-    begin = end + 1;
-    ++number;
-    if (line.find_first_not_of(kBlank) == line.npos) continue;
-    const std::string where = fmt::format("{}:{}", path, number);
-    out.list.push_back(conversation_of(io::parse_json(line, where), where));
+  for (const std::string& line : remarks.lines()) {
+    out.notes.push_back(fmt::format("{}: {}", path, line));
   }
   return out;
 }

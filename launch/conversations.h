@@ -11,6 +11,7 @@ namespace tessera::launch {
 struct Conversations {
   std::vector<std::vector<Message>> list;
   bool lines = false;  // JSON lines, one conversation each; else the file is one conversation
+  std::vector<std::string> notes;  // what of the file is not used, for the user to see
 };
 
 /// A conversation is a list of {"role", "content"} or an object {"messages": [...]}. A file is one

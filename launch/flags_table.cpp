@@ -108,6 +108,11 @@ std::vector<Flag> data_flags() {
       flag("train_on_inputs", &Config::train_on_inputs, BoolType{},
            "Take the loss on prompts too, not on answers alone.")
           .alias({"train_on_prompt", "train_on_input"}),
+      flag("special_tokens_in_content", &Config::special_tokens_in_content,
+           ChoiceType<ContentTokens>{
+               {{ContentTokens::kLetters, "letters"}, {ContentTokens::kTokens, "tokens"}}},
+           "What a special token such as <|im_end|> is inside a message: letters, so that data "
+           "cannot forge turns, or the token. Raw text always has tokens."),
       flag("sequence_len", &Config::sequence_len, IntType{2, 1 << 24},
            "Most tokens in a row of a batch.")
           .alias({"cutoff_len", "max_seq_length", "max_length", "max_seq_len"}),

@@ -67,16 +67,18 @@ struct Prompts {
   bool lines = false;
 };
 
-Prompts read_prompts(const GenerateOptions& options, const Tokenizer& tokenizer) {
+Prompts read_prompts(const GenerateOptions& options, const Tokenizer& tokenizer, Console& console) {
   Prompts prompts;
   if (options.prompt) {
-    std::vector<TextPiece> pieces;
-    if (tokenizer.adds_bos()) pieces.push_back({tokenizer.token(*tokenizer.bos_id())});
-    pieces.push_back({*options.prompt});
-    prompts.ids.push_back(tokenizer.encode(pieces).ids);
+    std::vector<int32_t> ids = tokenizer.encode(*options.prompt);
+    if (tokenizer.adds_bos() && (ids.empty() || ids.front() != *tokenizer.bos_id())) {
+      ids.insert(ids.begin(), *tokenizer.bos_id());
+    }
+    prompts.ids.push_back(std::move(ids));
     return prompts;
   }
   const Conversations conversations = read_conversations(*options.messages);
+  for (const std::string& note : conversations.notes) console.line(note);
   prompts.lines = conversations.lines;
   prompts.chat = ChatTemplate::resolve(options.chat_template, tokenizer);
   for (const auto& messages : conversations.list) {
@@ -139,7 +141,8 @@ void generate(const GenerateOptions& options) {
   const DType compute = compute_dtype(base, device);
   if (options.adapter) lora::read_peft_config(*options.adapter);
   const Tokenizer tokenizer = Tokenizer::load(options.base_model);
-  const Prompts prompts = read_prompts(options, tokenizer);
+  for (const std::string& note : tokenizer.notes()) console.line(note);
+  const Prompts prompts = read_prompts(options, tokenizer, console);
 
   const StopSignals signals;
   parallel::SelfCommunicator alone;

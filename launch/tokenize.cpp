@@ -19,7 +19,7 @@ std::string joined(const std::vector<TextPiece>& pieces) {
 
 }  // namespace
 
-std::string tokenize(const TokenizeOptions& options) {
+std::string tokenize(const TokenizeOptions& options, Console& console) {
   if (options.file.has_value() == options.messages.has_value()) {
     fail_usage("give either a FILE (- for standard input) or --messages FILE");
   }
@@ -27,11 +27,13 @@ std::string tokenize(const TokenizeOptions& options) {
     fail_usage("--add-generation-prompt needs --messages FILE");
   }
   const Tokenizer tokenizer = Tokenizer::load(options.tokenizer);
+  for (const std::string& note : tokenizer.notes()) console.line(note);
   if (options.file) {
     const std::string text = read_input(*options.file);
     return options.text ? text : json(tokenizer.encode(text)).dump() + "\n";
   }
   const Conversations conversations = read_conversations(*options.messages);
+  for (const std::string& note : conversations.notes) console.line(note);
   const ChatTemplate chat = ChatTemplate::resolve(options.chat_template, tokenizer);
   std::string out;
   for (const auto& messages : conversations.list) {

@@ -4,6 +4,8 @@
 #include <optional>
 #include <string>
 
+#include "launch/progress.h"
+
 namespace tessera::launch {
 
 struct TokenizeOptions {
@@ -17,7 +19,8 @@ struct TokenizeOptions {
 
 /// A JSON array of ids, one line for the text or for each conversation; or with `text` what is
 /// tokenized, as it is (of several conversations: a JSON string on a line each). The text is taken
-/// as it is: no beginning-of-sequence token is added.
-std::string tokenize(const TokenizeOptions& options);
+/// as it is: no beginning-of-sequence token is added. `console` hears what a user should know of
+/// the tokenizer and the conversations.
+std::string tokenize(const TokenizeOptions& options, Console& console);
 
 }  // namespace tessera::launch

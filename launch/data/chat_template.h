@@ -15,6 +15,7 @@ namespace tessera::launch {
 struct Message {
   std::string role;  // system, user, assistant, or what else the template knows
   std::string content;
+  bool learned = true;  // false: context only, though the assistant said it
 };
 
 /// What a template is to ChatTemplate: the seam at which a Jinja interpreter would come in.
@@ -32,6 +33,7 @@ class ChatTemplate {
   static ChatTemplate resolve(const std::string& name, const Tokenizer& tokenizer);
 
   /// Contents are `literal`; what the assistant said and the marker that ends it are `assistant`.
+  /// A piece that a message gave rise to has its index.
   /// Error when the conversation is one that the template does not take.
   std::vector<TextPiece> render(std::span<const Message> messages,
                                 bool add_generation_prompt) const {

@@ -14,6 +14,10 @@ using Pieces = std::vector<TextPiece>;
 /// Collects pieces, leaving out empty ones.
 class Writer {
  public:
+  explicit Writer(std::span<const Message> messages) : messages_(messages) {}
+
+  /// What follows is the turn of `message`, which is one of the conversation's.
+  void begin(const Message& message) { message_ = int32_t(&message - messages_.data()); }
   /// The template's own words.
   void markup(std::string text) { add({std::move(text), false, false}); }
   /// What a user wrote.
@@ -38,9 +42,13 @@ class Writer {
 
  private:
   void add(TextPiece piece) {
-    if (!piece.text.empty()) pieces_.push_back(std::move(piece));
+    if (piece.text.empty()) return;
+    piece.message = message_;
+    pieces_.push_back(std::move(piece));
   }
+  std::span<const Message> messages_;
   Pieces pieces_;
+  int32_t message_ = -1;
 };
 
 /// Python's str.strip().
@@ -85,7 +93,7 @@ class CheckedRenderer : public ChatRenderer {
         fail("message {} is not valid UTF-8", i + 1);
       }
     }
-    Writer out;
+    Writer out(messages);
     write(messages, prompt, out);
     return out.take();
   }
@@ -95,6 +103,7 @@ class CheckedRenderer : public ChatRenderer {
 };
 
 void write_chatml_turn(const Message& message, Writer& out) {
+  out.begin(message);
   out.markup("<|im_start|>");
   out.content(message.role);
   out.turn("\n", message.content, "<|im_end|>", is_assistant(message));
@@ -127,6 +136,7 @@ class ChatMl : public CheckedRenderer {
 /// Results of tools that follow one another share one turn of the user.
 void write_tool_result(std::span<const Message> messages, size_t at, Writer& out) {
   const auto is_tool = [&](size_t i) { return i < messages.size() && messages[i].role == "tool"; };
+  out.begin(messages[at]);
   if (at == 0 || !is_tool(at - 1)) out.markup("<|im_start|>user");
   out.turn("\n<tool_response>\n", messages[at].content, "\n</tool_response>", false);
   if (!is_tool(at + 1)) out.markup("<|im_end|>\n");
@@ -184,6 +194,7 @@ class Qwen3 : public CheckedRenderer {
 
   static void write_answer(const Message& message, bool after_question, bool last, Writer& out) {
     const std::string open = "<think>", close = "</think>";
+    out.begin(message);
     std::string content = message.content;
     std::string thought;
     const size_t first_close = content.find(close);
@@ -217,6 +228,7 @@ class Llama3 : public CheckedRenderer {
     if (options_.dated_system) {
       std::string system;
       if (messages[0].role == "system") {
+        out.begin(messages[0]);
         system = stripped(messages[0].content);
         messages = messages.subspan(1);
       }
@@ -226,6 +238,7 @@ class Llama3 : public CheckedRenderer {
           system, "<|eot_id|>", false);
     }
     for (const Message& message : messages) {
+      out.begin(message);
       if (options_.dated_system && (message.role == "tool" || message.role == "ipython")) {
         refuse_role(message, "llama3.1", "system, user and assistant");
       }
@@ -252,6 +265,7 @@ class Gemma2 : public CheckedRenderer {
     out.markup(bos_);
     for (size_t i = 0; i < messages.size(); ++i) {
       const Message& message = messages[i];
+      out.begin(message);
       // As the template has it: a user at even places, and there only; at the odd ones any role
       // but these two keeps its name, which no model knows.
       if (message.role != (i % 2 == 0 ? "user" : "assistant")) {
@@ -274,6 +288,7 @@ class Phi35 : public CheckedRenderer {
  private:
   void write(std::span<const Message> messages, bool prompt, Writer& out) const override {
     for (const Message& message : messages) {
+      out.begin(message);
       if (message.role != "system" && message.role != "user" && !is_assistant(message)) {
         refuse_role(message, "phi3.5", "system, user and assistant");
       }
@@ -295,6 +310,7 @@ class Alpaca : public CheckedRenderer {
   void write(std::span<const Message> messages, bool prompt, Writer& out) const override {
     out.markup(bos_);
     if (messages[0].role == "system") {
+      out.begin(messages[0]);
       out.content(messages[0].content);
       messages = messages.subspan(1);
     } else {
@@ -303,6 +319,7 @@ class Alpaca : public CheckedRenderer {
           "completes the request.");
     }
     for (const Message& message : messages) {
+      out.begin(message);
       if (is_assistant(message)) {
         out.turn("\n\n### Response:\n", message.content, eos_, true);
       } else if (message.role == "user") {

@@ -2,43 +2,13 @@
 
 #include <algorithm>
 
+#include "launch/data/row_files.h"
 #include "launch/data/row_types.h"
-#include "runtime/core/error.h"
-#include "runtime/core/function_ref.h"
-#include "runtime/io/file.h"
-#include "runtime/io/json.h"
 
 namespace tessera::launch {
 namespace {
 
 using nlohmann::json;
-
-constexpr size_t kMaxFileBytes = size_t{4} << 30;
-constexpr size_t kMaxLineBytes = size_t{64} << 20;
-
-/// Calls `visit(row, where)` for every row of a JSON array or of a file of JSON lines.
-void for_each_row(const std::string& path,
-                  FunctionRef<void(const json& row, const std::string& where)> visit) {
-  const std::string text = io::read_file(path, kMaxFileBytes);
-  const size_t first = text.find_first_not_of(" \t\r\n");
-  if (first == std::string::npos) fail("{}: the file is empty", path);
-  if (text[first] == '[') {
-    const json rows = io::parse_json(text, path, {.max_depth = 64, .max_values = 100'000'000});
-    for (size_t i = 0; i < rows.size(); ++i) visit(rows[i], fmt::format("{}: row {}", path, i + 1));
-    return;
-  }
-  int64_t number = 0;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    const std::string_view line(text.data() + begin, end - begin);
-    begin = end + 1;
-    ++number;
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    const std::string where = fmt::format("{}:{}", path, number);
-    if (line.size() > kMaxLineBytes) fail("{}: the line is longer than 64 MiB", where);
-    visit(io::parse_json(line, where), where);
-  }
-}
 
 int64_t supervised_count(const Sample& sample) {
   // The first token is never predicted.
@@ -102,6 +72,7 @@ Dataset load_datasets(const Config& config, const RowEncoder& encoder) {
   Collector collector(config, out);
   for (const DatasetConfig& dataset : config.datasets) {
     std::string type = dataset.type;
+    RowRemarks remarks;
     for_each_row(dataset.path, [&](const json& row, const std::string& where) {
       if (!row.is_object()) fail("{}: a row must be a JSON object", where);
       if (type.empty()) {
@@ -109,9 +80,14 @@ Dataset load_datasets(const Config& config, const RowEncoder& encoder) {
         out.notes.push_back(fmt::format("{}: read as type {}", dataset.path, type));
       }
       ++out.counts.rows;
-      collector.add(encode_row(row, type, config.train_on_inputs, encoder, where),
-                    type == "completion");
+      for (Sample& sample : encode_row(row, type, config, encoder, where, remarks)) {
+        collector.add(std::move(sample), type == "completion");
+      }
     });
+    out.types.insert(type);
+    for (const std::string& line : remarks.lines()) {
+      out.notes.push_back(fmt::format("{}: {}", dataset.path, line));
+    }
   }
   if (out.samples.empty()) {
     fail(

@@ -4,12 +4,15 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "launch/config.h"
 #include "launch/data/chat_template.h"
 #include "launch/data/tokenizer.h"
+#include "runtime/core/error.h"
 
 namespace tessera::launch {
 
@@ -33,14 +36,18 @@ struct DatasetCounts {
 struct Dataset {
   std::vector<Sample> samples;
   DatasetCounts counts;
-  std::vector<std::string> notes;  // what was inferred, for the user to see
+  std::set<std::string> types;     // of the rows that were read
+  std::vector<std::string> notes;  // what was inferred or left unused, for the user to see
 };
 
 /// What rows are turned into tokens with.
 struct RowEncoder {
-  const Tokenizer* tokenizer;         // needed by every type but tokenized
-  const ChatTemplate* chat_template;  // needed by rows of messages only
-  int64_t vocab;                      // ids must be below
+  const Tokenizer* tokenizer = nullptr;         // needed by every type but tokenized
+  const ChatTemplate* chat_template = nullptr;  // needed by rows of messages only
+  int64_t vocab = 0;                            // ids must be below
+  /// Why there is none of the two: thrown at the first row that needs it.
+  std::optional<Error> no_tokenizer = {};
+  std::optional<Error> no_chat_template = {};
 };
 
 /// Reads config.datasets one after the other, in file order. Error when nothing is left.

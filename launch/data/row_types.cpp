@@ -2,131 +2,173 @@
 
 #include <algorithm>
 #include <array>
-#include <map>
 
-#include "runtime/core/error.h"
+#include "launch/data/messages.h"
+#include "launch/data/tokenized_rows.h"
+#include "launch/data/tokenizer_fields.h"
 
 namespace tessera::launch {
 namespace {
 
 using nlohmann::json;
 
-const std::string& text_field(const json& row, const char* key, std::string_view where) {
+std::string text_column(const json& row, const char* key, std::string_view where) {
   const auto it = row.find(key);
   if (it == row.end()) fail("{}: the row has no \"{}\"", where, key);
   if (!it->is_string()) fail("{}: \"{}\" must be a string", where, key);
-  return it->get_ref<const std::string&>();
+  return it->get<std::string>();
 }
 
-/// The empty string when the key is absent or null.
-std::string optional_text(const json& row, const char* key, std::string_view where) {
+/// The empty string when the column is absent or null.
+std::string optional_column(const json& row, const char* key, std::string_view where) {
   const auto it = row.find(key);
-  return it == row.end() || it->is_null() ? std::string() : text_field(row, key, where);
+  return it == row.end() || it->is_null() ? std::string() : text_column(row, key, where);
 }
 
-std::vector<int32_t> integers(const json& row, const char* key, std::string_view where,
-                              const RowEncoder& encoder) {
-  const json& list = row.at(key);
-  if (!list.is_array()) fail("{}: \"{}\" must be an array of integers", where, key);
-  std::vector<int32_t> out;
-  for (const json& item : list) {
-    if (!item.is_number_integer()) fail("{}: \"{}\" must hold integers only", where, key);
-    const int64_t id = item.get<int64_t>();
-    const bool ignored = id == Sample::kIgnore && std::string_view(key) == "labels";
-    if (!ignored && (id < 0 || id >= encoder.vocab)) {
-      fail("{}: \"{}\" holds {}, which is no token of this model (0 to {})", where, key, id,
-           encoder.vocab - 1);
+/// A question and its answer; `input` is Alpaca's second part of a question.
+struct Turn {
+  std::string instruction, input, output;
+};
+
+/// The turns of an Alpaca row: those of "history", pairs of a question and an answer, and its own.
+std::vector<Turn> alpaca_turns(const json& row, std::string_view where) {
+  std::vector<Turn> turns;
+  const auto history = row.find("history");
+  if (history != row.end() && !history->is_null()) {
+    if (!history->is_array()) fail("{}: \"history\" must be an array of pairs", where);
+    for (const json& pair : *history) {
+      if (!pair.is_array() || pair.size() != 2 || !pair[0].is_string() || !pair[1].is_string()) {
+        fail("{}: \"history\" must hold pairs of texts, a question and its answer", where);
+      }
+      turns.push_back({pair[0].get<std::string>(), "", pair[1].get<std::string>()});
     }
-    out.push_back(int32_t(id));
   }
-  return out;
+  turns.push_back({text_column(row, "instruction", where), optional_column(row, "input", where),
+                   text_column(row, "output", where)});
+  return turns;
 }
 
-/// The text that opens a row by itself, where the tokenizer wants one.
-void open_with_bos(std::vector<TextPiece>& pieces, const Tokenizer& tokenizer) {
-  if (tokenizer.adds_bos()) pieces.push_back({tokenizer.token(*tokenizer.bos_id()), false, false});
-}
-
-/// What tells the model that the answer ends; learned like the answer.
-void close_with_eos(std::vector<TextPiece>& pieces, const Tokenizer& tokenizer) {
-  if (tokenizer.eos_id()) pieces.push_back({tokenizer.token(*tokenizer.eos_id()), false, true});
-}
-
+/// The wording of the Stanford Alpaca release, which every trainer repeats to the letter; a system
+/// text takes the place of its first paragraph. The end of the last answer is left to the caller.
 std::vector<TextPiece> alpaca_pieces(const json& row, const Tokenizer& tokenizer,
                                      std::string_view where) {
-  const std::string& instruction = text_field(row, "instruction", where);
-  const std::string input = optional_text(row, "input", where);
-  // The wording of the Stanford Alpaca release, which every trainer repeats to the letter.
-  std::string prompt =
-      input.empty() ? "Below is an instruction that describes a task. Write a response that "
-                      "appropriately completes the request.\n\n### Instruction:\n" +
-                          instruction
-                    : "Below is an instruction that describes a task, paired with an input that "
-                      "provides further context. Write a response that appropriately completes the "
-                      "request.\n\n### Instruction:\n" +
-                          instruction + "\n\n### Input:\n" + input;
-  std::vector<TextPiece> pieces;
-  open_with_bos(pieces, tokenizer);
-  pieces.push_back({prompt + "\n\n### Response:\n", true, false});
-  pieces.push_back({text_field(row, "output", where), true, true});
-  close_with_eos(pieces, tokenizer);
-  return pieces;
-}
-
-std::vector<TextPiece> prompt_pieces(const json& row, const Tokenizer& tokenizer,
-                                     std::string_view where) {
-  std::vector<TextPiece> pieces;
-  open_with_bos(pieces, tokenizer);
-  pieces.push_back({text_field(row, "prompt", where), true, false});
-  pieces.push_back({text_field(row, "completion", where), true, true});
-  close_with_eos(pieces, tokenizer);
-  return pieces;
-}
-
-std::vector<TextPiece> completion_pieces(const json& row, const Tokenizer& tokenizer,
-                                         std::string_view where) {
-  std::vector<TextPiece> pieces;
-  open_with_bos(pieces, tokenizer);
-  pieces.push_back({text_field(row, "text", where), true, true});
-  close_with_eos(pieces, tokenizer);
-  return pieces;
-}
-
-Sample encode_pieces(const std::vector<TextPiece>& pieces, bool train_on_inputs,
-                     const RowEncoder& encoder, std::string_view where) {
-  Encoding encoding;
-  try {
-    encoding = encoder.tokenizer->encode(pieces);
-  } catch (const Error& error) {
-    fail("{}: {}", where, error.what());
+  const std::vector<Turn> turns = alpaca_turns(row, where);
+  std::string text = optional_column(row, "system", where);
+  if (text.empty()) {
+    text = turns.back().input.empty()
+               ? "Below is an instruction that describes a task. Write a response that "
+                 "appropriately completes the request."
+               : "Below is an instruction that describes a task, paired with an input that "
+                 "provides further context. Write a response that appropriately completes the "
+                 "request.";
   }
-  Sample sample{std::move(encoding.ids), {}};
-  // A token is learned if its first byte is the assistant's.
+  const auto eos = tokenizer.eos_id();
+  std::vector<TextPiece> pieces;
+  for (size_t i = 0; i < turns.size(); ++i) {
+    text += "\n\n### Instruction:\n" + turns[i].instruction;
+    if (!turns[i].input.empty()) text += "\n\n### Input:\n" + turns[i].input;
+    pieces.push_back({text + "\n\n### Response:\n"});
+    pieces.push_back({turns[i].output, /*literal=*/false, /*assistant=*/true});
+    text.clear();
+    if (i + 1 < turns.size() && eos) {
+      pieces.push_back({tokenizer.token(*eos), /*literal=*/false, /*assistant=*/true});
+    }
+  }
+  return pieces;
+}
+
+std::vector<TextPiece> prompt_pieces(const json& row, std::string_view where) {
+  return {{text_column(row, "prompt", where)},
+          {text_column(row, "completion", where), /*literal=*/false, /*assistant=*/true}};
+}
+
+/// Whether the message that a piece comes from is one that must not be learned.
+bool is_context(const TextPiece& piece, std::span<const Message> messages) {
+  return piece.message >= 0 && size_t(piece.message) < messages.size() &&
+         !messages[size_t(piece.message)].learned;
+}
+
+/// Tokens of a text, and as labels those whose first byte is to be learned.
+Sample encode_pieces(const std::vector<TextPiece>& pieces, std::span<const Message> messages,
+                     bool train_on_inputs, const Encoding& encoding) {
+  Sample sample{encoding.ids, {}};
+  sample.labels.reserve(sample.ids.size());
   size_t piece = 0;
   int64_t end = pieces.empty() ? 0 : int64_t(pieces[0].text.size());
   for (size_t i = 0; i < sample.ids.size(); ++i) {
     while (encoding.begins[i] >= end && piece + 1 < pieces.size()) {
       end += int64_t(pieces[++piece].text.size());
     }
-    const bool learned = train_on_inputs || pieces[piece].assistant;
+    const bool learned =
+        (train_on_inputs || pieces[piece].assistant) && !is_context(pieces[piece], messages);
     sample.labels.push_back(learned ? sample.ids[i] : Sample::kIgnore);
-    if (sample.ids[i] >= encoder.vocab) {
-      fail("{}: the tokenizer gives id {}, but the model has {} tokens; do they belong together?",
-           where, sample.ids[i], encoder.vocab);
-    }
   }
   return sample;
 }
 
-Sample encode_tokenized(const json& row, const RowEncoder& encoder, std::string_view where) {
-  if (!row.contains("input_ids")) fail("{}: the row has no \"input_ids\"", where);
-  Sample sample;
-  sample.ids = integers(row, "input_ids", where, encoder);
-  sample.labels = row.contains("labels") ? integers(row, "labels", where, encoder) : sample.ids;
-  if (sample.labels.size() != sample.ids.size()) {
-    fail("{}: {} labels for {} input_ids", where, sample.labels.size(), sample.ids.size());
+/// Encodes one row's text.
+class TextRow {
+ public:
+  TextRow(const RowEncoder& encoder, std::string_view where) : encoder_(encoder), where_(where) {
+    if (!encoder.tokenizer) throw *encoder.no_tokenizer;
   }
-  return sample;
+
+  const Tokenizer& tokenizer() const { return *encoder_.tokenizer; }
+
+  Encoding encode(const std::vector<TextPiece>& pieces) const {
+    try {
+      Encoding encoding = tokenizer().encode(pieces);
+      for (const int32_t id : encoding.ids) require_token(id);
+      return encoding;
+    } catch (const Error& error) {
+      fail("{}: {}", where_, error.what());
+    }
+  }
+
+  /// As tokenizer(text) has it, special tokens in the text included, between the tokens that begin
+  /// and end a text, unless they are there already. The end is learned.
+  Sample encode_raw(const std::vector<TextPiece>& pieces, bool train_on_inputs) const {
+    Sample sample = encode_pieces(pieces, {}, train_on_inputs, encode(pieces));
+    const auto bos = tokenizer().bos_id(), eos = tokenizer().eos_id();
+    if (tokenizer().adds_bos() && (sample.ids.empty() || sample.ids.front() != *bos)) {
+      sample.ids.insert(sample.ids.begin(), *bos);
+      sample.labels.insert(sample.labels.begin(), train_on_inputs ? *bos : Sample::kIgnore);
+    }
+    if (eos && (sample.ids.empty() || sample.ids.back() != *eos)) {
+      sample.ids.push_back(*eos);
+      sample.labels.push_back(*eos);
+    }
+    return sample;
+  }
+
+ private:
+  void require_token(int32_t id) const {
+    if (id < encoder_.vocab) return;
+    fail("the tokenizer gives id {}, but the model has {} tokens; do they belong together?", id,
+         encoder_.vocab);
+  }
+
+  const RowEncoder& encoder_;
+  std::string_view where_;
+};
+
+Sample encode_conversation(const json& row, const Config& config, const RowEncoder& encoder,
+                           std::string_view where, RowRemarks& remarks) {
+  const std::vector<Message> messages = messages_of(row, where, remarks);
+  const TextRow text(encoder, where);
+  if (!encoder.chat_template) throw *encoder.no_chat_template;
+  std::vector<TextPiece> pieces;
+  try {
+    pieces = encoder.chat_template->render(messages, false);
+  } catch (const Error& error) {
+    fail("{}: {}", where, error.what());
+  }
+  if (config.special_tokens_in_content == ContentTokens::kTokens) {
+    for (TextPiece& piece : pieces) piece.literal = false;
+  }
+  const Encoding encoding = text.encode(pieces);
+  for (const int32_t id : encoding.spelled_out) ++remarks.spelled_out[text.tokenizer().token(id)];
+  return encode_pieces(pieces, messages, config.train_on_inputs, encoding);
 }
 
 }  // namespace
@@ -157,47 +199,27 @@ std::string infer_row_type(const json& row, std::string_view where) {
   return found;
 }
 
-std::vector<Message> messages_of(const json& row, std::string_view where) {
-  const bool sharegpt = !row.contains("messages") && row.contains("conversations");
-  const char* key = sharegpt ? "conversations" : "messages";
-  if (!row.contains(key)) fail("{}: the row has no \"messages\"", where);
-  const json& list = row.at(key);
-  if (!list.is_array() || list.empty()) fail("{}: \"{}\" must be a non-empty array", where, key);
-  static const std::map<std::string, std::string, std::less<>> kRoles = {{"human", "user"},
-                                                                         {"gpt", "assistant"}};
-  std::vector<Message> messages;
-  for (const json& item : list) {
-    if (!item.is_object()) fail("{}: every message must be an object", where);
-    const bool from = !item.contains("role") && item.contains("from");
-    std::string role = text_field(item, from ? "from" : "role", where);
-    if (const auto it = kRoles.find(role); from && it != kRoles.end()) role = it->second;
-    if (role != "system" && role != "user" && role != "assistant") {
-      fail("{}: unknown role \"{}\" (system, user or assistant)", where, role);
-    }
-    messages.push_back({role, text_field(item, from ? "value" : "content", where)});
-  }
-  return messages;
-}
-
-Sample encode_row(const json& row, const std::string& type, bool train_on_inputs,
-                  const RowEncoder& encoder, std::string_view where) {
-  if (type == "tokenized") return encode_tokenized(row, encoder, where);
-  TESSERA_CHECK(encoder.tokenizer != nullptr);
-  const Tokenizer& tokenizer = *encoder.tokenizer;
-  if (type == "chat_template") {
-    TESSERA_CHECK(encoder.chat_template != nullptr);
-    const auto messages = messages_of(row, where);
-    const auto pieces = encoder.chat_template->render(messages, false);
-    return encode_pieces(pieces, train_on_inputs, encoder, where);
-  }
+std::vector<Sample> encode_row(const json& row, const std::string& type, const Config& config,
+                               const RowEncoder& encoder, std::string_view where,
+                               RowRemarks& remarks) {
+  using Columns = std::array<std::string_view, 5>;
+  static constexpr Columns kAlpaca = {"instruction", "input", "output", "system", "history"};
+  static constexpr std::array<std::string_view, 2> kPrompt = {"prompt", "completion"};
+  static constexpr std::array<std::string_view, 1> kText = {"text"};
+  if (type == "tokenized") return encode_tokenized(row, encoder.vocab, where, remarks);
+  if (type == "chat_template") return {encode_conversation(row, config, encoder, where, remarks)};
+  const TextRow text(encoder, where);
   if (type == "alpaca") {
-    return encode_pieces(alpaca_pieces(row, tokenizer, where), train_on_inputs, encoder, where);
+    check_columns(row, {kAlpaca}, where, remarks);
+    return {text.encode_raw(alpaca_pieces(row, text.tokenizer(), where), config.train_on_inputs)};
   }
   if (type == "prompt_completion") {
-    return encode_pieces(prompt_pieces(row, tokenizer, where), train_on_inputs, encoder, where);
+    check_columns(row, {kPrompt}, where, remarks);
+    return {text.encode_raw(prompt_pieces(row, where), config.train_on_inputs)};
   }
   TESSERA_CHECK(type == "completion");
-  return encode_pieces(completion_pieces(row, tokenizer, where), true, encoder, where);
+  check_columns(row, {kText, /*rendered=*/true}, where, remarks);
+  return {text.encode_raw({{text_column(row, "text", where)}}, true)};
 }
 
 }  // namespace tessera::launch

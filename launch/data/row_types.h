@@ -1,4 +1,4 @@
-// The row types of training data: which columns each has, and how a row becomes text.
+// The row types of training data: which columns each has, and how a row becomes tokens and labels.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -7,18 +7,17 @@
 #include <vector>
 
 #include "launch/data/dataset.h"
+#include "launch/data/row_keys.h"
 
 namespace tessera::launch {
 
 /// The type whose columns `row` has; Error (naming `where`) when none or several fit.
 std::string infer_row_type(const nlohmann::json& row, std::string_view where);
 
-/// Tokens and labels of one row. `where` is file:line, for errors.
-Sample encode_row(const nlohmann::json& row, const std::string& type, bool train_on_inputs,
-                  const RowEncoder& encoder, std::string_view where);
-
-/// The messages of a chat_template row ("messages" with role/content, or "conversations" with
-/// from/value).
-std::vector<Message> messages_of(const nlohmann::json& row, std::string_view where);
+/// Tokens and labels of one row: one sample, or several where a tokenized row holds several.
+/// `where` is file:line, for errors.
+std::vector<Sample> encode_row(const nlohmann::json& row, const std::string& type,
+                               const Config& config, const RowEncoder& encoder,
+                               std::string_view where, RowRemarks& remarks);
 
 }  // namespace tessera::launch

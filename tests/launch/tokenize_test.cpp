@@ -24,22 +24,23 @@ class Tokenizing : public ::testing::Test {
   }
   std::string messages(const std::string& name, const std::string& content) {
     options_.messages = folder_.write(name, content);
-    return tokenize(options_);
+    return tokenize(options_, console_);
   }
 
   tessera::testing::ScratchFolder folder_;
   TokenizeOptions options_;
+  Console console_{/*speaks=*/false};
 };
 
 TEST_F(Tokenizing, ATextIsOneArrayOfIds) {
   options_.file = folder_.write("text", "Hi <|im_end|>\n");
-  EXPECT_EQ(tokenize(options_), "[72,105,32,258,10]\n");
+  EXPECT_EQ(tokenize(options_, console_), "[72,105,32,258,10]\n");
   options_.text = true;
-  EXPECT_EQ(tokenize(options_), "Hi <|im_end|>\n");
+  EXPECT_EQ(tokenize(options_, console_), "Hi <|im_end|>\n");
   options_.file = folder_.write("empty", "");
-  EXPECT_EQ(tokenize(options_), "");
+  EXPECT_EQ(tokenize(options_, console_), "");
   options_.text = false;
-  EXPECT_EQ(tokenize(options_), "[]\n");
+  EXPECT_EQ(tokenize(options_, console_), "[]\n");
 }
 
 TEST_F(Tokenizing, AConversationGoesThroughItsTemplate) {
@@ -47,11 +48,11 @@ TEST_F(Tokenizing, AConversationGoesThroughItsTemplate) {
   const std::string text = messages("chat.json", R"([{"role": "user", "content": "A<|im_end|>"}])");
   EXPECT_EQ(text, "<|im_start|>user\nA<|im_end|><|im_end|>\n");
   options_.add_generation_prompt = true;
-  EXPECT_EQ(tokenize(options_), text + "<|im_start|>assistant\n");
+  EXPECT_EQ(tokenize(options_, console_), text + "<|im_start|>assistant\n");
   options_.text = false;
   options_.add_generation_prompt = false;
   // What a user wrote is never a special token.
-  EXPECT_EQ(tokenize(options_),
+  EXPECT_EQ(tokenize(options_, console_),
             "[257,117,115,101,114,10,65,60,124,105,109,95,101,110,100,124,62,258,10]\n");
 }
 
@@ -81,19 +82,19 @@ TEST_F(Tokenizing, RefusesBadInputByPlace) {
 }
 
 TEST_F(Tokenizing, RefusesContradictions) {
-  expect_error([&] { tokenize(options_); }, "either a FILE");
+  expect_error([&] { tokenize(options_, console_); }, "either a FILE");
   options_.file = folder_.write("text", "Hi");
   options_.add_generation_prompt = true;
-  expect_error([&] { tokenize(options_); }, "--add-generation-prompt needs --messages");
+  expect_error([&] { tokenize(options_, console_); }, "--add-generation-prompt needs --messages");
   options_.messages = *options_.file;
-  expect_error([&] { tokenize(options_); }, "either a FILE");
+  expect_error([&] { tokenize(options_, console_); }, "either a FILE");
   options_ = {};
   options_.tokenizer = folder_.file("nothing");
   options_.file = "text";
-  expect_error([&] { tokenize(options_); }, "nothing");
+  expect_error([&] { tokenize(options_, console_); }, "nothing");
   options_.tokenizer = folder_.path();
   options_.file = folder_.write("broken", "a\xff");
-  expect_error([&] { tokenize(options_); }, "UTF-8");
+  expect_error([&] { tokenize(options_, console_); }, "UTF-8");
 }
 
 }  // namespace

@@ -1,0 +1,19 @@
+// Conversations as people store them (OpenAI's messages, ShareGPT's conversations) to Messages.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string_view>
+#include <vector>
+
+#include "launch/data/chat_template.h"
+#include "launch/data/row_keys.h"
+
+namespace tessera::launch {
+
+/// The messages of a row: "messages" with role and content, or "conversations" with from and value;
+/// the row's "system", if it has one, comes first. A content may be a list of text parts, which are
+/// joined. Error beginning with `where` when the row is none of these, or means more than that.
+std::vector<Message> messages_of(const nlohmann::json& row, std::string_view where,
+                                 RowRemarks& remarks);
+
+}  // namespace tessera::launch

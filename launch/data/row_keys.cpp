@@ -1,0 +1,168 @@
+#include "launch/data/row_keys.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+
+#include "runtime/core/error.h"
+#include "runtime/io/printable.h"
+
+namespace tessera::launch {
+namespace {
+
+using nlohmann::json;
+
+constexpr char kTools[] =
+    "calls of tools cannot be rendered yet; write them into the content as the template spells "
+    "them";
+constexpr char kReasoning[] =
+    "reasoning cannot be rendered yet; write it into the content as the template spells it";
+constexpr char kMedia[] = "this is a text model; leave such rows out, or remove the key";
+constexpr char kMasks[] =
+    "of all masks, rows of type tokenized can carry attention_mask, "
+    "position_ids, completion_mask and assistant_masks";
+constexpr char kPreference[] =
+    "preferences cannot be learned; name the texts prompt and completion";
+constexpr char kPlace[] = "this type of row has no place for it";
+constexpr char kWeights[] = "this cannot be weighted; only messages can, by 0 or 1";
+
+/// Keys that change what a row means wherever they are not read, and what to do about them.
+struct Meaningful {
+  std::string_view key;
+  const char* cure;
+  bool rendered;  // by a template: without meaning beside a text that is rendered already
+};
+constexpr bool kRendered = true, kAlways = false;
+constexpr std::array<Meaningful, 51> kMeaningful = {{
+    {"tools", kTools, kRendered},
+    {"functions", kTools, kRendered},
+    {"tool_calls", kTools, kRendered},
+    {"tool_call_id", kTools, kRendered},
+    {"function_call", kTools, kRendered},
+    {"reasoning", kReasoning, kRendered},
+    {"reasoning_content", kReasoning, kRendered},
+    {"thinking", kReasoning, kRendered},
+    {"thinking_content", kReasoning, kRendered},
+    {"thoughts", kReasoning, kRendered},
+    {"thought", kReasoning, kRendered},
+    {"system", kPlace, kRendered},
+    {"system_prompt", kPlace, kRendered},
+    {"history", kPlace, kRendered},
+    {"documents", kPlace, kRendered},
+    {"chat_template", kPlace, kRendered},
+    {"chat_template_kwargs", kPlace, kRendered},
+    {"prefix", kPlace, kRendered},
+    {"suffix", kPlace, kRendered},
+    {"refusal", kPlace, kRendered},
+    {"chosen", kPreference, kRendered},
+    {"rejected", kPreference, kRendered},
+    {"image", kMedia, kAlways},
+    {"images", kMedia, kAlways},
+    {"image_url", kMedia, kAlways},
+    {"video", kMedia, kAlways},
+    {"videos", kMedia, kAlways},
+    {"audio", kMedia, kAlways},
+    {"audios", kMedia, kAlways},
+    {"attention_mask", kMasks, kAlways},
+    {"position_ids", kMasks, kAlways},
+    {"completion_mask", kMasks, kAlways},
+    {"assistant_masks", kMasks, kAlways},
+    {"assistant_mask", kMasks, kAlways},
+    {"assistant_tokens_mask", kMasks, kAlways},
+    {"loss_mask", kMasks, kAlways},
+    {"label_mask", kMasks, kAlways},
+    {"labels_mask", kMasks, kAlways},
+    {"loss_weights", kMasks, kAlways},
+    {"token_weights", kMasks, kAlways},
+    {"seq_lengths", kMasks, kAlways},
+    {"cu_seqlens", kMasks, kAlways},
+    {"weight", kWeights, kAlways},
+    {"weights", kWeights, kAlways},
+    {"train", kWeights, kAlways},
+    {"train_detail", kWeights, kAlways},
+    {"training", kWeights, kAlways},
+    {"loss", kWeights, kAlways},
+    {"loss_weight", kWeights, kAlways},
+    {"sample_weight", kWeights, kAlways},
+    {"masked", kWeights, kAlways},
+}};
+
+bool says_nothing(const json& value) {
+  return value.is_null() || (value.is_string() && value.get_ref<const std::string&>().empty()) ||
+         (value.is_structured() && value.empty());
+}
+
+/// A weight that changes nothing.
+bool is_one(const json& value) { return value == json(true) || value == json(1); }
+
+void check_keys(const json& object, const KnownKeys& known, std::string_view where,
+                std::set<std::string>& unused) {
+  for (const auto& [key, value] : object.items()) {
+    if (std::ranges::find(known.read, key) != known.read.end() || says_nothing(value)) continue;
+    const auto rule = std::ranges::find(kMeaningful, key, &Meaningful::key);
+    if (rule == kMeaningful.end() || (rule->rendered && known.rendered)) {
+      unused.insert(io::printable(key));
+    } else if (rule->cure != kWeights || !is_one(value)) {
+      fail("{}: \"{}\" is not understood here: {}", where, key, rule->cure);
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> RowRemarks::lines() const {
+  std::vector<std::string> out;
+  if (!unused_columns.empty()) {
+    out.push_back(fmt::format("columns not used: {}", fmt::join(unused_columns, ", ")));
+  }
+  if (!unused_message_keys.empty()) {
+    out.push_back(
+        fmt::format("keys of messages not used: {}", fmt::join(unused_message_keys, ", ")));
+  }
+  if (!spelled_out.empty()) {
+    std::vector<std::string> counted;
+    for (const auto& [token, times] : spelled_out) {
+      counted.push_back(fmt::format("{} ({})", io::printable(token), times));
+    }
+    out.push_back(
+        fmt::format("special tokens inside messages, taken as letters: {}; "
+                    "special_tokens_in_content: tokens takes them as tokens",
+                    fmt::join(counted, ", ")));
+  }
+  if (image_placeholders > 0) {
+    out.push_back(fmt::format("messages with \"<image>\", which is learned as letters: {}",
+                              image_placeholders));
+  }
+  return out;
+}
+
+void check_columns(const json& row, const KnownKeys& known, std::string_view where,
+                   RowRemarks& remarks) {
+  check_keys(row, known, where, remarks.unused_columns);
+}
+
+void check_message_keys(const json& message, const KnownKeys& known, std::string_view where,
+                        RowRemarks& remarks) {
+  check_keys(message, known, where, remarks.unused_message_keys);
+}
+
+std::optional<bool> learned_by_keys(const json& message, std::string_view where) {
+  std::optional<bool> learned;
+  for (const std::string_view key : kLearnedKeys) {
+    const auto found = message.find(key);
+    if (found == message.end() || found->is_null()) continue;
+    const bool one = is_one(*found);
+    if (!one && *found != json(false) && *found != json(0)) {
+      fail("{}: \"{}\" must be 0, 1, false or true, not {}", where, key,
+           io::printable(found->dump()));
+    }
+    if (learned.value_or(one) != one) {
+      fail("{}: \"{}\" contradicts another key of the message: is it to be learned?", where, key);
+    }
+    learned = one;
+  }
+  return learned;
+}
+
+}  // namespace tessera::launch

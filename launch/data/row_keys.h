@@ -1,0 +1,54 @@
+// Which keys of a row or a message are understood, and what becomes of all others: one that would
+// change what is learned is refused by name, any other is named once for the user.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace tessera::launch {
+
+/// What was met in rows and left as it is, so that a user hears of it once.
+struct RowRemarks {
+  std::set<std::string> unused_columns;
+  std::set<std::string> unused_message_keys;
+  std::map<std::string, int64_t> spelled_out;  // special tokens in messages that stay letters
+  int64_t image_placeholders = 0;              // messages with "<image>" in them
+
+  /// One line for each kind of remark.
+  std::vector<std::string> lines() const;
+};
+
+/// The keys of an object that are understood.
+struct KnownKeys {
+  std::span<const std::string_view> read;
+  /// The text or the tokens are there in full, so that keys which a template would render are no
+  /// more than leftovers.
+  bool rendered = false;
+};
+
+/// Checks the columns of a row. A value that says nothing (null, "", [], {}) is no fault. Error
+/// beginning with `where` for a key that would change what is learned.
+void check_columns(const nlohmann::json& row, const KnownKeys& known, std::string_view where,
+                   RowRemarks& remarks);
+
+/// The same for the keys of one message.
+void check_message_keys(const nlohmann::json& message, const KnownKeys& known,
+                        std::string_view where, RowRemarks& remarks);
+
+/// The keys by which a message says whether it is learned: 1 or true, 0 or false.
+inline constexpr std::array<std::string_view, 5> kLearnedKeys = {"weight", "train", "training",
+                                                                 "loss", "loss_weight"};
+
+/// What kLearnedKeys say; empty where there is none. Error when they contradict each other or hold
+/// something else.
+std::optional<bool> learned_by_keys(const nlohmann::json& message, std::string_view where);
+
+}  // namespace tessera::launch
