@@ -6,6 +6,7 @@
 #include "launch/config_settings.h"
 #include "launch/flags_types.h"
 #include "runtime/core/error.h"
+#include "runtime/io/folder.h"
 #include "runtime/io/json.h"
 
 namespace tessera::launch {
@@ -20,7 +21,7 @@ constexpr std::string_view kFourBit = "load_in_4bit=";
 /// state.json of `folder`; null where there is none.
 json read_state(const fs::path& folder) {
   const fs::path path = folder / "state.json";
-  if (!fs::exists(path)) return nullptr;
+  if (!io::exists(path)) return nullptr;
   json state = io::read_json_file(path.string(), kMaxStateBytes);
   if (!state.is_object()) fail("{} is not the state of a run", path.string());
   return state;
@@ -50,13 +51,13 @@ Config config_of(std::vector<std::string> settings, bool four_bit) {
 
 AdapterRun AdapterRun::of(const std::string& adapter, const std::vector<std::string>& settings) {
   // "run/" and "run/." are the folder run, whose parent is not itself.
-  const fs::path folder = fs::absolute(adapter + "/.").lexically_normal().parent_path();
-  if (!fs::is_directory(folder)) fail("there is no adapter folder {}", adapter);
+  const fs::path folder = io::absolute(adapter);
+  if (!io::is_folder(folder)) fail("there is no adapter folder {}", adapter);
   AdapterRun run;
   run.finished = is_finished(folder);
   for (const fs::path& place : {folder, folder.parent_path()}) {
     const fs::path file = place / "config.resolved.yml";
-    if (!fs::exists(file)) continue;
+    if (!io::exists(file)) continue;
     // A folder beside a run's files is part of the run only if it is one of its checkpoints.
     if (place != folder && !folder.filename().string().starts_with("checkpoint-")) continue;
     run.config = load_config(file.string(), settings);

@@ -12,6 +12,7 @@
 #include "parallel/gradient_tree.h"
 #include "parallel/self_communicator.h"
 #include "runtime/core/error.h"
+#include "runtime/io/folder.h"
 
 namespace tessera::launch {
 namespace {
@@ -24,7 +25,7 @@ std::optional<std::string> choose_adapter(const Config& config,
   if (given == "none") return std::nullopt;
   if (given) return given;
   if (config.output_dir.empty() ||
-      !fs::exists(fs::path(config.output_dir) / lora::kPeftConfigFile)) {
+      !io::exists(fs::path(config.output_dir) / lora::kPeftConfigFile)) {
     return std::nullopt;
   }
   return config.output_dir;

@@ -14,6 +14,7 @@
 #include "lora/peft.h"
 #include "parallel/self_communicator.h"
 #include "runtime/core/error.h"
+#include "runtime/io/folder.h"
 #include "runtime/io/json.h"
 
 namespace tessera::launch {
@@ -91,7 +92,7 @@ Prompts read_prompts(const GenerateOptions& options, const Tokenizer& tokenizer,
 std::vector<int32_t> generation_config_stops(const std::string& base_model) {
   const fs::path path = fs::path(base_model) / "generation_config.json";
   std::vector<int32_t> ids;
-  if (!fs::exists(path)) return ids;
+  if (!io::exists(path)) return ids;
   const json config = io::read_json_file(path.string(), size_t{1} << 20);
   json stops = config.is_object() ? config.value("eos_token_id", json()) : json();
   if (!stops.is_array()) stops = json::array({stops});

@@ -11,6 +11,7 @@
 #include "launch/progress.h"
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
+#include "runtime/io/folder.h"
 #include "runtime/io/json.h"
 #include "runtime/io/safetensors.h"
 
@@ -29,10 +30,10 @@ const char* safetensors_name(DType dtype) {
 
 /// A new folder beside `path`, which must not exist.
 std::string make_temporary(const fs::path& path) {
-  if (fs::exists(fs::symlink_status(path))) {
+  std::error_code error;
+  if (fs::exists(fs::symlink_status(path, error))) {  // a link that leads nowhere counts, too
     fail_usage("{} exists already; choose another --output, or remove it", path.string());
   }
-  std::error_code error;
   fs::create_directories(path.parent_path(), error);
   std::string name = path.string() + ".XXXXXX";
   if (error || ::mkdtemp(name.data()) == nullptr) {
@@ -88,7 +89,7 @@ std::string config_json(const lora::DecoderConfig& c) {
 MergedFolder::MergedFolder(const std::string& path, const lora::Checkpoint& base, DType dtype,
                            uint64_t shard_bytes)
     // "out/" and "out" are one folder.
-    : path_(fs::absolute(path + "/.").lexically_normal().parent_path().string()),
+    : path_(io::absolute(path).string()),
       temporary_(make_temporary(path_)),
       base_(base),
       dtype_(dtype) {
@@ -158,11 +159,11 @@ void MergedFolder::write_config() const {
   const fs::path original = folder / "config.json";
   lora::DecoderConfig shape = base_.config();
   shape.dtype = dtype_;
-  if (!fs::exists(original)) return io::write_file(file("config.json"), config_json(shape));
+  if (!io::exists(original)) return io::write_file(file("config.json"), config_json(shape));
   json config = io::read_json_file(original.string(), kMaxConfig);
   config[config.contains("dtype") ? "dtype" : "torch_dtype"] = name_of(dtype_);
   io::write_file(file("config.json"), config.dump(2) + "\n");
-  if (fs::exists(folder / kGenerationConfig)) {
+  if (io::exists(folder / kGenerationConfig)) {
     io::write_file(file(kGenerationConfig),
                    io::read_file((folder / kGenerationConfig).string(), kMaxConfig));
   }

@@ -10,6 +10,7 @@
 #include "runtime/core/dtype.h"
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
+#include "runtime/io/folder.h"
 #include "runtime/io/pickle.h"
 #include "runtime/io/printable.h"
 #include "runtime/io/safetensors.h"
@@ -153,9 +154,9 @@ bool holds(const fs::path& path, std::string_view text) {
 AdapterSet load_peft(const std::string& folder, const DecoderConfig& model, Device device) {
   const PeftConfig config = read_peft_config(folder);
   const fs::path weights = fs::path(folder) / kPeftWeightsFile;
-  if (!fs::exists(weights)) {
+  if (!io::exists(weights)) {
     const fs::path pickle = fs::path(folder) / "adapter_model.bin";
-    if (fs::exists(pickle)) io::refuse_pickle(pickle.string());
+    if (io::exists(pickle)) io::refuse_pickle(pickle.string());
     fail("{}: no {} in it", folder, kPeftWeightsFile);
   }
   const io::SafetensorsFile file(weights.string());

@@ -6,6 +6,7 @@
 
 #include "lora/peft.h"
 #include "runtime/core/error.h"
+#include "runtime/io/folder.h"
 #include "runtime/io/json.h"
 #include "runtime/io/printable.h"
 
@@ -188,7 +189,7 @@ json alpha_of(const AdapterOptions& options) {
 
 PeftConfig read_peft_config(const std::string& folder) {
   const std::string path = (std::filesystem::path(folder) / kPeftConfigFile).string();
-  if (!std::filesystem::exists(path)) {
+  if (!io::exists(path)) {
     fail("{}: no {} in it; not a folder with a LoRA adapter", folder, kPeftConfigFile);
   }
   return Reader(path).read();

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "runtime/core/error.h"
+#include "runtime/io/folder.h"
 
 namespace tessera::parallel {
 
@@ -15,9 +16,11 @@ namespace fs = std::filesystem;
 
 /// Beside the program: in a build's folder, a folder above the tests, or as installed.
 fs::path module_path() {
-  const fs::path folder = fs::read_symlink("/proc/self/exe").parent_path();
+  std::error_code error;
+  const fs::path folder = fs::read_symlink("/proc/self/exe", error).parent_path();
+  if (error) fail("MPI cannot be loaded: /proc/self/exe: {}", error.message());
   const fs::path name = "lib/tessera/tessera_mpi.so";
-  return fs::exists(folder / name) ? folder / name : folder.parent_path() / name;
+  return io::exists(folder / name) ? folder / name : folder.parent_path() / name;
 }
 
 /// Error where it cannot be loaded. Stays loaded.

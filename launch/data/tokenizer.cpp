@@ -9,6 +9,7 @@
 #include "launch/data/tokenizer_state.h"
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
+#include "runtime/io/folder.h"
 #include "runtime/io/json.h"
 
 namespace tessera::launch {
@@ -31,7 +32,7 @@ constexpr std::array<const char*, 9> kFiles = {"tokenizer.json",
 
 /// "eos_token_id" of a model's file: a number, the first of a list, or nothing.
 std::optional<int32_t> model_eos(const std::string& path) {
-  if (!fs::exists(path)) return std::nullopt;
+  if (!io::exists(path)) return std::nullopt;
   const auto config = io::read_json_file(path, kLargestFile);
   if (!config.is_object() || !config.contains("eos_token_id")) return std::nullopt;
   auto id = config["eos_token_id"];
@@ -42,9 +43,9 @@ std::optional<int32_t> model_eos(const std::string& path) {
 
 TokenizerJson read_folder(const fs::path& folder) {
   const auto at = [&](const char* name) { return (folder / name).string(); };
-  if (!fs::exists(at("tokenizer.json"))) {
+  if (!io::exists(at("tokenizer.json"))) {
     fail("{}: there is no tokenizer.json{}", folder.string(),
-         fs::exists(at("tokenizer.model"))
+         io::exists(at("tokenizer.model"))
              ? "; a SentencePiece tokenizer.model alone is not supported: convert it by loading "
                "and saving the tokenizer with transformers"
              : "");
@@ -53,11 +54,11 @@ TokenizerJson read_folder(const fs::path& folder) {
   files.tokenizer_source = at("tokenizer.json");
   files.tokenizer = io::read_json_file(files.tokenizer_source, kLargestFile);
   files.config_source = at("tokenizer_config.json");
-  if (fs::exists(files.config_source)) {
+  if (io::exists(files.config_source)) {
     files.config = io::read_json_file(files.config_source, kLargestFile);
   }
   if (!files.config.is_object()) return files;  // an error, which its reader reports
-  if (fs::exists(at("special_tokens_map.json"))) {
+  if (io::exists(at("special_tokens_map.json"))) {
     const auto map = io::read_json_file(at("special_tokens_map.json"), kLargestFile);
     for (const char* key : {"bos_token", "eos_token", "pad_token"}) {
       if (map.is_object() && map.contains(key) && !files.config.contains(key)) {
@@ -70,7 +71,7 @@ TokenizerJson read_folder(const fs::path& folder) {
     files.model_eos = model_eos(at(name));
     files.model_eos_source = name;
   }
-  if (fs::exists(at("chat_template.jinja"))) {
+  if (io::exists(at("chat_template.jinja"))) {
     files.config["chat_template"] = io::read_file(at("chat_template.jinja"), kLargestFile);
   }
   return files;
@@ -163,7 +164,7 @@ class Encoder {
 
 Tokenizer Tokenizer::load(const std::string& path) {
   TokenizerJson files;
-  if (fs::is_directory(path)) {
+  if (io::is_folder(path)) {
     files = read_folder(path);
   } else if (is_gguf(path)) {
     files = read_gguf_tokenizer(path);
@@ -225,11 +226,11 @@ std::vector<std::pair<std::string, std::string>> Tokenizer::files() const {
     const TokenizerJson json = read_gguf_tokenizer(path.string());
     files.emplace_back("tokenizer.json", json.tokenizer.dump());
     files.emplace_back("tokenizer_config.json", json.config.dump(2));
-  } else if (!fs::is_directory(path)) {
+  } else if (!io::is_folder(path)) {
     files.emplace_back("tokenizer.json", io::read_file(path.string(), kLargestFile));
   } else {
     for (const char* name : kFiles) {
-      if (!fs::exists(path / name)) continue;
+      if (!io::exists(path / name)) continue;
       files.emplace_back(name, io::read_file((path / name).string(), kLargestFile));
     }
   }

@@ -7,6 +7,7 @@
 
 #include "lora/decoder/checkpoint_source.h"
 #include "runtime/core/error.h"
+#include "runtime/io/folder.h"
 #include "runtime/io/pickle.h"
 #include "runtime/io/printable.h"
 
@@ -28,16 +29,16 @@ int64_t deinterleaved(int64_t row, int64_t head_dim) {
 /// The only .gguf file of a folder without config.json.
 std::string find_gguf(const std::string& folder) {
   std::vector<std::string> found;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    if (entry.path().extension() == ".gguf") found.push_back(entry.path().string());
+  for (const std::string& name : io::names_in(folder)) {
+    const fs::path path = fs::path(folder) / name;
+    if (path.extension() == ".gguf") found.push_back(path.string());
   }
-  std::sort(found.begin(), found.end());
   if (found.size() > 1) {
     fail("{}: holds {} .gguf files and no config.json; name one of them, e.g. {}", folder,
          found.size(), found.front());
   }
   if (found.size() == 1) return found.front();
-  if (fs::exists(fs::path(folder) / "adapter_config.json")) {
+  if (io::exists(fs::path(folder) / "adapter_config.json")) {
     fail(
         "{}: a LoRA adapter, not a model; give its base as base_model and this folder as "
         "lora_model_dir",
@@ -134,10 +135,9 @@ void check_shape(const TensorInfo& expected, const std::vector<int64_t>& found,
 }
 
 Checkpoint Checkpoint::open(const std::string& path) {
-  std::error_code status;
-  if (!fs::exists(path, status)) fail("{}: no such file or folder", path);
-  OpenedCheckpoint opened = !fs::is_directory(path, status) ? open_file(path)
-                            : fs::exists(fs::path(path) / "config.json", status)
+  if (!io::exists(path)) fail("{}: no such file or folder", path);
+  OpenedCheckpoint opened = !io::is_folder(path) ? open_file(path)
+                            : io::exists(fs::path(path) / "config.json")
                                 ? open_folder(path)
                                 : open_gguf(find_gguf(path));
   Checkpoint checkpoint;

@@ -8,6 +8,7 @@
 
 #include "lora/decoder/checkpoint_source.h"
 #include "runtime/core/error.h"
+#include "runtime/io/folder.h"
 #include "runtime/io/json.h"
 #include "runtime/io/pickle.h"
 #include "runtime/io/printable.h"
@@ -67,8 +68,7 @@ Shards open_shards(const fs::path& folder) {
   Shards shards;
   for (const auto& [shard, tensors] : tensors_of) {
     const fs::path file = folder / shard;
-    std::error_code status;
-    if (!fs::exists(file, status)) {
+    if (!io::exists(file)) {
       fail("{}: the shard {} is missing; download the model again", index, file.string());
     }
     shards.emplace_back(file.string());
@@ -90,17 +90,14 @@ Shards open_shards(const fs::path& folder) {
 }
 
 Shards open_files(const fs::path& folder) {
-  std::error_code status;
-  if (fs::exists(folder / kSingle, status)) {
+  if (io::exists(folder / kSingle)) {
     Shards shards;
     shards.emplace_back((folder / kSingle).string());
     return shards;
   }
-  if (fs::exists(folder / kIndex, status)) return open_shards(folder);
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    if (io::has_pickle_name(entry.path().filename().string())) {
-      io::refuse_pickle(entry.path().string());
-    }
+  if (io::exists(folder / kIndex)) return open_shards(folder);
+  for (const std::string& name : io::names_in(folder)) {
+    if (io::has_pickle_name(name)) io::refuse_pickle((folder / name).string());
   }
   fail("{}: holds neither {} nor {}", folder.string(), kSingle, kIndex);
 }

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "runtime/core/error.h"
+#include "runtime/io/folder.h"
 
 namespace tessera::io {
 
@@ -110,12 +111,12 @@ void write_file(const std::string& path, std::string_view content) {
 
 void replace_folder(const std::string& from, const std::string& to) {
   if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0) {
-    std::filesystem::remove_all(from);
+    remove_all(from);
     return;
   }
   if (::rename(from.c_str(), to.c_str()) == 0) return;  // there was no `to`
   if (errno == ENOTEMPTY || errno == EEXIST) {          // no swapping here
-    std::filesystem::remove_all(to);
+    remove_all(to);
     if (::rename(from.c_str(), to.c_str()) == 0) return;
   }
   fail("cannot rename {} into place: {}", from, std::strerror(errno));
