@@ -2,9 +2,8 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdio>
-#include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 
 namespace tessera::launch {
@@ -26,18 +25,23 @@ class MetricsFile {
   /// Opens output_dir/metrics.jsonl. Lines of steps after `resumed_step` (a run that went further
   /// than its last checkpoint) are dropped; 0 starts an empty file.
   MetricsFile(const std::string& path, int64_t resumed_step);
+  ~MetricsFile();
+  MetricsFile(const MetricsFile&) = delete;
+  MetricsFile& operator=(const MetricsFile&) = delete;
 
-  void write(const StepMetrics& metrics);
-  void write_evaluation(int64_t step, double loss, int64_t tokens);
+  /// Both: false where the line could not be written (a full disk). Then it is lost, and the file
+  /// is as it was before: that must not end a run.
+  bool write(const StepMetrics& metrics);
+  bool write_evaluation(int64_t step, double loss, int64_t tokens);
+  /// Whether the file has the evaluation after `step`.
+  bool evaluated(int64_t step) const { return evaluated_.contains(step); }
 
  private:
-  void write_line(const nlohmann::ordered_json& line);
+  std::string kept_lines(const std::string& path, int64_t last_step);
+  bool write_line(const nlohmann::ordered_json& line);
 
-  struct Close {
-    void operator()(std::FILE* file) const { std::fclose(file); }
-  };
-  std::string path_;
-  std::unique_ptr<std::FILE, Close> file_;
+  int fd_ = -1;
+  std::set<int64_t> evaluated_;
 };
 
 /// Peak resident memory of this process in bytes (VmHWM).
