@@ -1,12 +1,14 @@
 #include "launch/checkpoint.h"
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
 
 #include "launch/agreement.h"
 #include "lora/peft.h"
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
+#include "runtime/io/folder.h"
 #include "runtime/io/hash.h"
 #include "runtime/io/json.h"
 
@@ -20,12 +22,13 @@ constexpr size_t kMaxStateBytes = size_t{16} << 20;
 constexpr int kFormat = 2;
 constexpr const char* kStateFile = "state.json";
 constexpr const char* kManifestFile = "manifest.json";
-constexpr const char* kPrefix = "checkpoint-";
+constexpr const char* kLatestFile = "latest";
+constexpr std::string_view kPrefix = "checkpoint-";
 constexpr const char* kUnfinished = ".tmp";
 
 /// {"bytes": n, "xxh3": hash}
-json sealed(const fs::path& file) {
-  return {{"bytes", fs::file_size(file)}, {"xxh3", io::hash_file(file.string())}};
+json sealed(const std::string& file) {
+  return {{"bytes", io::ReadFile(file).size()}, {"xxh3", io::hash_file(file)}};
 }
 
 std::string target_names(const lora::AdapterOptions& options) {
@@ -36,16 +39,44 @@ std::string target_names(const lora::AdapterOptions& options) {
   return names;
 }
 
-void check_identity(const std::string& path, const json& stored, const json& expected) {
+/// The setting to change where a part of the identity is not one itself.
+std::string_view setting_of(std::string_view key) {
+  if (key == "base_hash") return " (by base_model)";
+  if (key == "data_hash") return " (by datasets, val_set_size and the tokenizer)";
+  if (key == "compute_dtype") return " (by bnb_4bit_compute_dtype)";
+  if (key == "micro_batches_per_step") return " (by global_batch_size)";
+  if (key == "total_steps") return " (by max_steps, num_epochs and the data)";
+  if (key == "optimizer_bits") return " (by optimizer)";
+  return "";
+}
+
+/// The first key in which the identities differ; empty where they are those of one run.
+std::string difference(const json& stored, const json& expected) {
   for (const auto& [key, value] : expected.items()) {
-    const json was = stored.value(key, json());
-    if (was != value) {
-      fail_usage(
-          "{} was made with {} = {}, but this run has {}; change it back, or start afresh in "
-          "another output_dir",
-          path, key, was.dump(), value.dump());
-    }
+    if (stored.value(key, json()) != value) return key;
   }
+  return "";
+}
+
+void check_identity(const std::string& path, const json& stored, const json& expected) {
+  const std::string key = difference(stored, expected);
+  if (key.empty()) return;
+  fail_usage(
+      "{} was made with {} = {}, but this run has {}; change it back{}, or start afresh in another "
+      "output_dir",
+      path, key, stored.value(key, json()).dump(), expected[key].dump(), setting_of(key));
+}
+
+/// state.json of the checkpoint in `path`.
+json read_state(const std::string& path) {
+  const std::string file = path + "/" + kStateFile;
+  json stored = io::read_json_file(file, kMaxStateBytes);
+  if (!stored.is_object() || !stored.value("step", json()).is_number_unsigned() ||
+      !stored.value("tokens", json()).is_number_unsigned() ||
+      !stored.value("identity", json()).is_object()) {
+    fail("{} is not the state of a run", file);
+  }
+  return stored;
 }
 
 json to_json(const LossScale& scale) {
@@ -73,35 +104,35 @@ std::string CheckpointStore::path_of(int64_t step) const {
   return fmt::format("{}/{}{}", dir_, kPrefix, step);
 }
 
-std::vector<int64_t> CheckpointStore::steps() const {
+std::vector<int64_t> CheckpointStore::steps_with(std::string_view ending) const {
   std::vector<int64_t> found;
-  if (!fs::is_directory(dir_)) return found;
-  for (const fs::directory_entry& entry : fs::directory_iterator(dir_)) {
-    const std::string name = entry.path().filename().string();
+  if (!io::is_folder(dir_)) return found;
+  for (const std::string& name : io::names_in(dir_)) {
     if (!name.starts_with(kPrefix)) continue;
-    const std::string digits = name.substr(std::string_view(kPrefix).size());
-    if (digits.empty() || digits.size() > 15 ||
-        digits.find_first_not_of("0123456789") != std::string::npos) {
-      continue;
-    }
-    found.push_back(std::stoll(digits));
+    int64_t step = -1;
+    std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), step);
+    // "checkpoint-best" and "checkpoint-007" are not ours.
+    if (step >= 0 && name == fmt::format("{}{}{}", kPrefix, step, ending)) found.push_back(step);
   }
   std::sort(found.rbegin(), found.rend());
   return found;
 }
 
+std::vector<int64_t> CheckpointStore::steps() const { return steps_with(""); }
+
 void CheckpointStore::remove_unfinished() const {
-  if (!fs::is_directory(dir_)) return;
-  std::vector<fs::path> found;
-  for (const fs::directory_entry& entry : fs::directory_iterator(dir_)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with(kPrefix) && name.ends_with(kUnfinished)) found.push_back(entry.path());
-  }
-  for (const fs::path& path : found) fs::remove_all(path);
+  for (int64_t step : steps_with(kUnfinished)) io::remove_all(path_of(step) + kUnfinished);
+}
+
+void CheckpointStore::clear() {
+  io::remove_all(dir_ + "/" + kLatestFile);  // first, so that it never names what is gone
+  for (int64_t step : steps()) io::remove_all(path_of(step));
+  remove_unfinished();
+  whole_.clear();
 }
 
 std::string CheckpointStore::save(parallel::Communicator& world, const RunState& state,
-                                  const TrainedState& trained) const {
+                                  const TrainedState& trained) {
   const std::string final_path = path_of(state.step);
   const std::string temporary = final_path + kUnfinished;
   const bool leads = world.rank() == 0;
@@ -109,7 +140,7 @@ std::string CheckpointStore::save(parallel::Communicator& world, const RunState&
     all_or_none(world, [&] {
       if (!leads) return;
       remove_unfinished();
-      fs::create_directories(temporary);
+      io::make_folders(temporary);
       lora::save_peft(temporary, trained.adapters, trained.base_model);
       json stored = {{"step", state.step}, {"tokens", state.tokens}, {"identity", state.identity}};
       if (state.scale.dynamic) stored["loss_scale"] = to_json(state.scale);
@@ -132,6 +163,7 @@ std::string CheckpointStore::save(parallel::Communicator& world, const RunState&
     if (leads) fs::remove_all(temporary, ignored);
     throw;
   }
+  whole_.insert(state.step);
   return final_path;
 }
 
@@ -139,18 +171,65 @@ void CheckpointStore::publish(const std::string& temporary, const std::string& f
                               const std::vector<std::string>& part_seals) const {
   json files = json::object();
   for (const std::string& seal : part_seals) files.update(json::parse(seal));
-  for (const fs::directory_entry& entry : fs::directory_iterator(temporary)) {
-    const std::string name = entry.path().filename().string();
-    if (!is_optimizer_part(name)) files[name] = sealed(entry.path());
+  for (const std::string& name : io::names_in(temporary)) {
+    if (!is_optimizer_part(name)) files[name] = sealed(temporary + "/" + name);
   }
   const json manifest = {{"format", kFormat}, {"files", files}};
-  io::write_file(fs::path(temporary) / kManifestFile, manifest.dump(2) + "\n");
+  io::write_file(temporary + "/" + kManifestFile, manifest.dump(2) + "\n");
   io::replace_folder(temporary, final_path);  // the same step may be saved again after a resume
   io::sync_folder(dir_);
-  io::write_file(fs::path(dir_) / "latest", fs::path(final_path).filename().string() + "\n");
+  io::write_file(dir_ + "/" + kLatestFile, fs::path(final_path).filename().string() + "\n");
+}
+
+std::vector<int64_t> CheckpointStore::excess(int64_t step) {
   const std::vector<int64_t> present = steps();
-  for (size_t i = size_t(std::max<int64_t>(keep_, 1)); i < present.size(); ++i) {
-    fs::remove_all(path_of(present[i]));
+  const auto most = size_t(std::max<int64_t>(keep_, 1));
+  std::vector<int64_t> damaged, whole;
+  if (present.size() <= most) return {};
+  for (auto older = present.rbegin(); older != present.rend(); ++older) {
+    if (*older == step) continue;
+    try {
+      require_whole(*older);
+      whole.push_back(*older);
+    } catch (const Error&) {
+      damaged.push_back(*older);
+    }
+  }
+  damaged.insert(damaged.end(), whole.begin(), whole.end());
+  damaged.resize(present.size() - most);
+  return damaged;
+}
+
+std::vector<std::string> CheckpointStore::rotate(int64_t step) {
+  std::vector<std::string> lines;
+  const auto attempt = [&](FunctionRef<void()> work) {
+    try {
+      work();
+    } catch (const Error& error) {
+      lines.push_back(error.what());
+    }
+  };
+  std::vector<int64_t> victims;
+  attempt([&] { victims = excess(step); });
+  for (int64_t victim : victims) {
+    whole_.erase(victim);
+    attempt([&] { io::remove_all(path_of(victim)); });
+  }
+  return lines;
+}
+
+void CheckpointStore::require_whole(int64_t step) {
+  if (whole_.contains(step)) return;
+  verify(path_of(step));
+  whole_.insert(step);
+}
+
+void CheckpointStore::require_folder(const std::string& path) {
+  if (!io::is_folder(path)) fail_usage("there is no checkpoint folder {}", path);
+  const CheckpointStore inside(path, 1);
+  if (const std::vector<int64_t> steps = inside.steps(); !steps.empty()) {
+    fail_usage("{} is the folder of a run; name one of its checkpoints, e.g. {}", path,
+               inside.path_of(steps.front()));
   }
 }
 
@@ -173,25 +252,39 @@ void CheckpointStore::verify(const std::string& path) {
       fail("{}/{} lists the path {}", path, kManifestFile, name);
     }
     const std::string file = (folder / name).string();
-    if (!fs::is_regular_file(file)) fail("{} is missing", file);
-    if (!entry.is_object() || entry.value("bytes", json()) != fs::file_size(file) ||
+    const uint64_t bytes = io::ReadFile(file).size();
+    if (!entry.is_object() || entry.value("bytes", json()) != bytes ||
         entry.value("xxh3", json()) != io::hash_file(file)) {
       fail("{} is damaged: its size or hash is not what {} says", file, kManifestFile);
     }
   }
 }
 
-std::optional<std::string> CheckpointStore::newest(std::vector<std::string>& skipped) const {
+std::optional<std::string> CheckpointStore::newest(std::vector<std::string>& skipped) {
   for (int64_t step : steps()) {
     const std::string path = path_of(step);
     try {
-      verify(path);
+      require_whole(step);
       return path;
     } catch (const Error& error) {
       skipped.push_back(fmt::format("skipping {}: {}", path, error.what()));
     }
   }
   return std::nullopt;
+}
+
+void CheckpointStore::require_no_other_run(const json& identity) {
+  for (int64_t step : steps()) {
+    json stored;
+    try {
+      stored = read_state(path_of(step))["identity"];
+      if (difference(stored, identity).empty()) continue;
+      require_whole(step);
+    } catch (const Error&) {
+      continue;  // nobody goes on from it, whoever made it
+    }
+    check_identity(path_of(step), stored, identity);
+  }
 }
 
 namespace {
@@ -206,14 +299,14 @@ std::vector<std::string> parts_of(const fs::path& folder) {
   return parts;
 }
 
-/// Of a stored state; none is that of a run without scaling.
+/// Of the state stored in the checkpoint; none is that of a run without scaling.
 LossScale loss_scale_of(const json& stored, const std::string& path) {
   const json scale = stored.value("loss_scale", json());
   if (scale.is_null()) return {};
   if (!scale.is_object() || !scale.value("factor", json()).is_number() ||
       !scale.value("good_steps", json()).is_number_unsigned() ||
       !scale.value("skipped", json()).is_number_unsigned()) {
-    fail("{} has no valid loss_scale", path);
+    fail("{}/{} has no valid loss_scale", path, kStateFile);
   }
   return {.dynamic = true,
           .factor = scale["factor"],
@@ -225,22 +318,14 @@ LossScale loss_scale_of(const json& stored, const std::string& path) {
 
 RunState CheckpointStore::load(const std::string& path, const json& expected,
                                const lora::DecoderConfig& model, const TrainedState& trained) {
-  if (!fs::is_directory(path)) fail_usage("there is no checkpoint folder {}", path);
   verify(path);
-  const fs::path folder(path);
-  const std::string state_path = (folder / kStateFile).string();
-  const json stored = io::read_json_file(state_path, kMaxStateBytes);
-  if (!stored.is_object() || !stored.value("step", json()).is_number_unsigned() ||
-      !stored.value("tokens", json()).is_number_unsigned() ||
-      !stored.value("identity", json()).is_object()) {
-    fail("{} is not the state of a run", state_path);
-  }
+  const json stored = read_state(path);
   check_identity(path, stored["identity"], expected);
   copy_adapter(lora::load_peft(path, model), trained.adapters, path);
-  read_optimizer_parts(parts_of(folder), trained.optimizer);
+  read_optimizer_parts(parts_of(path), trained.optimizer);
   RunState state{.step = stored["step"],
                  .tokens = stored["tokens"],
-                 .scale = loss_scale_of(stored, state_path),
+                 .scale = loss_scale_of(stored, path),
                  .identity = expected};
   trained.optimizer.optimizer.set_steps_taken(state.step - state.scale.skipped);
   return state;

@@ -7,6 +7,7 @@
 
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -39,19 +40,32 @@ class CheckpointStore {
   CheckpointStore(std::string output_dir, int64_t keep)
       : dir_(std::move(output_dir)), keep_(keep) {}
 
-  /// Writes checkpoint-<state.step>, then removes all but the newest `keep`. Returns its path.
+  /// Writes checkpoint-<state.step> and names it in `latest`. Returns its path.
   /// Collective: each rank writes its part. An Error (a full disk, say) comes on all ranks, and
   /// leaves the older checkpoints as they were.
   std::string save(parallel::Communicator& world, const RunState& state,
-                   const TrainedState& trained) const;
+                   const TrainedState& trained);
+
+  /// Removes checkpoints until `keep` are left: first those that do not verify, then the oldest,
+  /// never that of `step`, which was just saved. Gives a line for each that cannot be removed.
+  std::vector<std::string> rotate(int64_t step);
 
   /// The newest checkpoint that verifies; `skipped` gets a line for each newer one that does not.
-  std::optional<std::string> newest(std::vector<std::string>& skipped) const;
+  std::optional<std::string> newest(std::vector<std::string>& skipped);
+
+  /// Error (usage) naming a checkpoint that a run with another identity has left here.
+  void require_no_other_run(const nlohmann::json& identity);
+
+  /// Removes all checkpoints, whole or not.
+  void clear();
 
   /// Restores all from `path` after verifying it. Error when a file is damaged, or when the stored
   /// identity differs from `expected`: the key and both values.
   static RunState load(const std::string& path, const nlohmann::json& expected,
                        const lora::DecoderConfig& model, const TrainedState& trained);
+
+  /// Error (usage) where `path` is no folder, or that of a whole run. Reads nothing.
+  static void require_folder(const std::string& path);
 
   /// Error saying which file of the checkpoint is missing or damaged.
   static void verify(const std::string& path);
@@ -61,13 +75,20 @@ class CheckpointStore {
 
  private:
   std::string path_of(int64_t step) const;
+  /// Of the folders checkpoint-<step><ending>.
+  std::vector<int64_t> steps_with(std::string_view ending) const;
   /// What a killed run left half-written, of any step.
   void remove_unfinished() const;
   void publish(const std::string& temporary, const std::string& final_path,
                const std::vector<std::string>& part_seals) const;
+  /// What rotate() removes, in its order.
+  std::vector<int64_t> excess(int64_t step);
+  /// As verify(); each checkpoint is read once.
+  void require_whole(int64_t step);
 
   std::string dir_;
   int64_t keep_;
+  std::set<int64_t> whole_;  // written or verified by this process
 };
 
 /// Copies the parameters of an adapter that was read from `folder`. Error (usage) naming both

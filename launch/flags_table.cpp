@@ -240,11 +240,11 @@ std::vector<Flag> output_flags() {
            "Start afresh in a folder that holds a run."),
       flag("resume_from_checkpoint", &Config::resume_from_checkpoint, ResumeType{},
            "Go on from the newest checkpoint in output_dir (auto; starts fresh when there is none) "
-           "or from the one at this path. true means auto."),
+           "or from the one at this path. true means auto. A finished run is left as it is."),
       flag("save_steps", &Config::save_steps, OptionalType<IntType>{{1, kMostSteps}},
            "Steps between checkpoints; left out, there is one at the end."),
       flag("save_total_limit", &Config::save_total_limit, IntType{1, kMostSteps},
-           "Checkpoints to keep; older ones are removed."),
+           "Checkpoints to keep; of others the damaged are removed first, then the oldest."),
       flag("eval_steps", &Config::eval_steps, OptionalType<IntType>{{1, kMostSteps}},
            "Steps between validations; left out, there is one at the end.")
           .ruled_out_by(

@@ -1,5 +1,7 @@
 #include "launch/run_folder.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -8,8 +10,11 @@
 #include "launch/checkpoint.h"
 #include "launch/run_data.h"
 #include "launch/training_options.h"
+#include "lora/peft.h"
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
+#include "runtime/io/folder.h"
+#include "runtime/io/json.h"
 
 namespace tessera::launch {
 namespace {
@@ -17,16 +22,27 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
+constexpr std::string_view kStateFile = "state.json";
+constexpr std::string_view kMetricsFile = "metrics.jsonl";
+constexpr size_t kMaxStateBytes = size_t{1} << 20;
+
 bool holds_run(const fs::path& dir) {
-  return fs::exists(dir / "adapter_model.safetensors") || fs::exists(dir / "metrics.jsonl") ||
+  return io::exists(dir / lora::kPeftWeightsFile) || io::exists(dir / kMetricsFile) ||
          !CheckpointStore(dir.string(), 1).steps().empty();
+}
+
+/// "process 4711 on node3"
+std::string this_process() {
+  char host[256] = {};
+  if (::gethostname(host, sizeof host - 1) != 0) host[0] = '\0';
+  return fmt::format("process {}{}{}", ::getpid(), host[0] ? " on " : "", host);
 }
 
 }  // namespace
 
-RunFolder::RunFolder(const Config& config, parallel::Communicator& world)
+RunFolder::RunFolder(const Config& config, parallel::Communicator& world, Console& console)
     : config_(config), world_(world) {
-  on_first_rank([&] { prepare(); });
+  on_first_rank([&] { prepare(console); });
 }
 
 void RunFolder::on_first_rank(FunctionRef<void()> work) const {
@@ -35,47 +51,93 @@ void RunFolder::on_first_rank(FunctionRef<void()> work) const {
   });
 }
 
-void RunFolder::prepare() const {
+void RunFolder::prepare(Console& console) {
   const std::string& dir = config_.output_dir;
-  std::error_code error;
-  if (fs::exists(dir) && !fs::is_directory(dir)) {
+  if (io::exists(dir) && !io::is_folder(dir)) {
     fail_usage("output_dir {} is a file, not a folder", dir);
   }
+  std::error_code error;
+  fs::create_directories(dir, error);
+  if (error) fail("cannot create output_dir {}: {}", dir, error.message());
+  take_lock(console);
   if (holds_run(dir) && !config_.resume_from_checkpoint && !config_.overwrite_output_dir) {
     fail_usage(
         "output_dir {} already holds a run: add resume_from_checkpoint=auto to go on with it, or "
         "overwrite_output_dir=true to replace it",
         dir);
   }
-  fs::create_directories(dir, error);
-  if (error) fail("cannot create output_dir {}: {}", dir, error.message());
   const std::string probe = dir + "/.writable";
   io::write_file(probe, "");  // fails now rather than after an hour
-  fs::remove(probe, error);
+  io::remove_all(probe);
 }
 
-void RunFolder::begin(const std::optional<Tokenizer>& tokenizer) const {
-  on_first_rank([&] { write_start(tokenizer); });
+void RunFolder::take_lock(Console& console) {
+  const std::string& dir = config_.output_dir;
+  lock_.emplace(dir + "/run.lock");
+  switch (lock_->state()) {
+    case io::LockFile::State::kHeld:
+      lock_->write_holder(this_process() + "\n");
+      return;
+    case io::LockFile::State::kTaken: {
+      const std::string holder = lock_->holder();
+      fail_usage(
+          "output_dir {} belongs to a run that is still going{}: wait until it has ended or stop "
+          "it, or choose another output_dir",
+          dir, holder.empty() ? "" : fmt::format(" ({})", holder));
+    }
+    case io::LockFile::State::kUnsupported:
+      console.line(fmt::format(
+          "warning: the file system of output_dir {} has no locks; a second run in it would not be "
+          "refused",
+          dir));
+      return;
+  }
+}
+
+bool RunFolder::finished(int64_t step) const {
+  int found = 0;
+  on_first_rank([&] { found = holds_finished(step) ? 1 : 0; });
+  return parallel::gather_values(world_, found).front() == 1;
+}
+
+bool RunFolder::holds_finished(int64_t step) const {
+  const fs::path dir = config_.output_dir;
+  for (const std::string_view name : {lora::kPeftConfigFile, lora::kPeftWeightsFile, kStateFile}) {
+    if (!io::exists(dir / name)) return false;
+  }
+  try {
+    return io::read_json_file((dir / kStateFile).string(), kMaxStateBytes) ==
+           json({{"step", step}, {"finished", true}});
+  } catch (const Error&) {
+    return false;  // a damaged one, which the resumed run writes anew
+  }
+}
+
+void RunFolder::begin(const std::optional<Tokenizer>& tokenizer, int64_t step) const {
+  on_first_rank([&] {
+    if (config_.overwrite_output_dir && !config_.resume_from_checkpoint) remove_older_run();
+    write_state(step, false);
+    write_start(tokenizer);
+  });
+}
+
+void RunFolder::remove_older_run() const {
+  const fs::path dir = config_.output_dir;
+  CheckpointStore(dir.string(), 1).clear();
+  for (const std::string_view name :
+       {lora::kPeftConfigFile, lora::kPeftWeightsFile, kMetricsFile, kStateFile}) {
+    io::remove_all(dir / name);
+  }
 }
 
 void RunFolder::write_start(const std::optional<Tokenizer>& tokenizer) const {
   const fs::path dir = config_.output_dir;
-  if (config_.overwrite_output_dir && !config_.resume_from_checkpoint) {
-    for (int64_t step : CheckpointStore(dir.string(), 1).steps()) {
-      fs::remove_all(dir / fmt::format("checkpoint-{}", step));
-    }
-    for (const char* name : {"adapter_model.safetensors", "adapter_config.json", "metrics.jsonl",
-                             "state.json", "latest"}) {
-      fs::remove(dir / name);
-    }
-  }
   io::write_file((dir / "config.resolved.yml").string(), dump_config(config_));
   if (tokenizer) {
     for (const auto& [name, content] : tokenizer->files()) {
       io::write_file((dir / name).string(), content);
     }
   }
-  write_state(0, false);
 }
 
 void RunFolder::end(int64_t step, bool finished) const {
@@ -84,7 +146,7 @@ void RunFolder::end(int64_t step, bool finished) const {
 
 void RunFolder::write_state(int64_t step, bool finished) const {
   const json state = {{"step", step}, {"finished", finished}};
-  io::write_file(config_.output_dir + "/state.json", state.dump(2) + "\n");
+  io::write_file((fs::path(config_.output_dir) / kStateFile).string(), state.dump(2) + "\n");
 }
 
 json run_identity(const Config& c, const RunMadeFrom& from) {

@@ -39,15 +39,22 @@ class Run {
   /// All memory of the decoder, as planned.
   void allocate();
   void resume();
+  /// The checkpoint to go on from; none where there is none yet.
+  std::optional<std::string> find_checkpoint();
+  /// Opens the folder and the metrics for the steps to come.
+  void begin();
   StepMetrics run_step(int64_t step);
-  /// True on every rank once a signal has come to one.
-  bool asked_to_stop();
+  /// True on every rank where `mine` is on one.
+  bool on_any_rank(bool mine);
   bool leads() const { return world_.rank() == 0; }
   TrainedState trained() { return {adapters_, {optimizer_, segments_}, config_.base_model}; }
   void report(const StepMetrics& m);
+  void note_lost_line(bool written);
   void evaluate(int64_t step);
   void save(int64_t step, bool last);
   void finish(int64_t step);
+  /// What was done and measured since this start.
+  std::string summary() const;
 
   Config config_;  // with what the plan has chosen
   parallel::Communicator& world_;
@@ -68,6 +75,7 @@ class Run {
   RunState state_;
   std::optional<MetricsFile> metrics_;
   std::optional<double> first_loss_, last_loss_;
+  bool lines_lost_ = false;
   Stopwatch clock_;
   int64_t first_step_ = 0;
 };
@@ -76,7 +84,7 @@ Run::Run(const Config& config, parallel::Communicator& world, Device device)
     : config_(config),
       world_(world),
       console_(world.rank() == 0),
-      folder_(config_, world),
+      folder_(config_, world, console_),
       ctx_(device, thread_count(config.threads, world), uint64_t(config.seed)),
       data_(on_all(world,
                    [&] {
@@ -112,8 +120,6 @@ Run::Run(const Config& config, parallel::Communicator& world, Device device)
   allocate();
   resume();
   adapters_.to_device(ctx_);
-  folder_.begin(data_.tokenizer);
-  if (leads()) metrics_.emplace(config.output_dir + "/metrics.jsonl", state_.step);
 }
 
 RunPlan Run::plan_memory() {
@@ -133,30 +139,45 @@ void Run::allocate() {
 }
 
 void Run::resume() {
-  if (!config_.resume_from_checkpoint) return;
-  std::optional<std::string> path = *config_.resume_from_checkpoint;
-  if (*path == "auto") {
-    std::vector<std::string> skipped;
-    path = checkpoints_.newest(skipped);
-    const std::vector<std::string> all = gather_texts(world_, path.value_or(""));
-    if (std::ranges::count(all, all[0]) != world_.size()) {
-      fail("the ranks see different checkpoints in {}; is it on a file system that all share?",
-           config_.output_dir);
-    }
-    for (const std::string& line : skipped) console_.line(line);
-    if (!path) {
-      console_.line("no checkpoint to resume from: starting afresh");
-      return;
-    }
-  }
-  state_ = CheckpointStore::load(*path, state_.identity, model_.config(), trained());
+  const std::optional<std::string> path = find_checkpoint();
+  if (!path) return;
+  state_ = on_all(world_, [&] {
+    return CheckpointStore::load(*path, state_.identity, model_.config(), trained());
+  });
   first_step_ = state_.step;
   console_.line(fmt::format("resumed  {} (step {})", *path, state_.step));
 }
 
-bool Run::asked_to_stop() {
-  const std::vector<int> all = parallel::gather_values(world_, StopSignals::received());
-  return std::ranges::any_of(all, [](int signal) { return signal != 0; });
+std::optional<std::string> Run::find_checkpoint() {
+  if (config_.resume_from_checkpoint != "auto") return config_.resume_from_checkpoint;
+  std::vector<std::string> skipped;
+  const std::optional<std::string> path =
+      on_all(world_, [&] { return checkpoints_.newest(skipped); });
+  const std::vector<std::string> all = gather_texts(world_, path.value_or(""));
+  if (std::ranges::count(all, all[0]) != world_.size()) {
+    throw SharedError(fmt::format(
+        "the ranks see different checkpoints in {}; is it on a file system that all share?",
+        config_.output_dir));
+  }
+  for (const std::string& line : skipped) console_.line(line);
+  if (!path) console_.line("no checkpoint to resume from: starting afresh");
+  return path;
+}
+
+void Run::begin() {
+  all_or_none(world_, [&] {
+    const bool mixes = config_.resume_from_checkpoint.has_value();
+    if (leads() && mixes) checkpoints_.require_no_other_run(state_.identity);
+  });
+  folder_.begin(data_.tokenizer, state_.step);
+  all_or_none(world_, [&] {
+    if (leads()) metrics_.emplace(config_.output_dir + "/metrics.jsonl", state_.step);
+  });
+}
+
+bool Run::on_any_rank(bool mine) {
+  const std::vector<int> all = parallel::gather_values(world_, int(mine));
+  return std::ranges::count(all, 0) != world_.size();
 }
 
 StepMetrics Run::run_step(int64_t step) {
@@ -185,7 +206,7 @@ StepMetrics Run::run_step(int64_t step) {
 }
 
 void Run::report(const StepMetrics& m) {
-  if (metrics_) metrics_->write(m);
+  if (metrics_) note_lost_line(metrics_->write(m));
   if (!first_loss_) first_loss_ = m.loss;
   last_loss_ = m.loss;
   const double per_step = clock_.seconds() / double(m.step - first_step_);
@@ -201,12 +222,23 @@ void Run::report(const StepMetrics& m) {
   }
 }
 
+void Run::note_lost_line(bool written) {
+  if (written || lines_lost_) return;
+  lines_lost_ = true;
+  console_.line(
+      fmt::format("warning: {}/metrics.jsonl cannot be written; its lines are lost until "
+                  "there is room again",
+                  config_.output_dir));
+}
+
 void Run::evaluate(int64_t step) {
   if (data_.validation.empty()) return;
+  // By an earlier start, which ended between this and its adapter.
+  if (on_any_rank(metrics_ && metrics_->evaluated(step))) return;
   world_.set_phase(fmt::format("evaluation after step {}", step));
   const auto batches = evaluation_batches(data_.validation, data_.options);
   const Evaluation e = launch::evaluate(decoder_, batches, world_, console_);
-  if (metrics_) metrics_->write_evaluation(step, e.loss, e.tokens);
+  if (metrics_) note_lost_line(metrics_->write_evaluation(step, e.loss, e.tokens));
   console_.line(fmt::format("step {}: validation loss {:.4f}, perplexity {:.2f} ({} tokens)", step,
                             e.loss, e.perplexity(), format_count(e.tokens)));
 }
@@ -218,11 +250,13 @@ void Run::save(int64_t step, bool last) {
     const std::string path = checkpoints_.save(world_, state_, trained());
     if (!last) console_.line(fmt::format("step {}: saved {}", step, path));
   } catch (const Error& error) {
-    // A full disk costs this checkpoint, not the run; at the end there is nothing left to try.
     if (last) throw;
-    console_.line(
+    // A full disk costs this checkpoint, not the run; at the end there is nothing left to try.
+    return console_.line(
         fmt::format("warning: step {}: no checkpoint was written: {}", step, error.what()));
   }
+  if (!leads()) return;
+  for (const std::string& line : checkpoints_.rotate(step)) console_.line("warning: " + line);
 }
 
 void Run::finish(int64_t step) {
@@ -231,24 +265,42 @@ void Run::finish(int64_t step) {
     if (leads()) lora::save_peft(config_.output_dir, adapters_, config_.base_model);
   });
   folder_.end(step, true);
+  console_.line(
+      fmt::format("done     {} steps{}; adapter in {}", step, summary(), config_.output_dir));
+}
+
+std::string Run::summary() const {
+  const int64_t ran = state_.step - first_step_;
+  if (ran == 0) return ", none of them now";
   const double seconds = clock_.seconds(), waited = model_.scheduler().waited_seconds();
-  console_.line(fmt::format(
-      "done     {} steps in {}{}; loss {:.4f} -> {:.4f}; adapter in {}", step,
-      format_duration(seconds),
-      waited > 0 ? fmt::format(", {:.1f} % of it waiting for layers", 100 * waited / seconds)
-                 : std::string(),
-      first_loss_.value_or(0.0), last_loss_.value_or(0.0), config_.output_dir));
+  std::string text = first_step_ > 0 ? fmt::format(", {} of them now,", ran) : "";
+  text += fmt::format(" in {}", format_duration(seconds));
+  if (waited > 0) {
+    text += fmt::format(", {:.1f} % of it waiting for layers", 100 * waited / seconds);
+  }
+  text += "; loss ";
+  if (ran > 1) text += fmt::format("{:.4f} -> ", *first_loss_);
+  return text + fmt::format("{:.4f}", *last_loss_);
 }
 
 int Run::loop() {
   const StopSignals signals;
+  if (state_.step == steps_.steps() && folder_.finished(state_.step)) {
+    console_.line(fmt::format(
+        "the run in {0} is finished already (step {1} of {1}): nothing is trained or written. To "
+        "train its adapter further, start another run with lora_model_dir={0} and another "
+        "output_dir",
+        config_.output_dir, state_.step));
+    return kFinished;
+  }
+  begin();
   clock_ = Stopwatch();
   for (int64_t step = state_.step; step < steps_.steps(); ++step) {
     report(run_step(step));
     const int64_t done = step + 1;
     const bool last = done == steps_.steps();
     if (config_.eval_steps && done % *config_.eval_steps == 0 && !last) evaluate(done);
-    if (asked_to_stop() && !last) {
+    if (on_any_rank(StopSignals::received() != 0) && !last) {
       save(done, true);
       folder_.end(done, false);
       console_.line(fmt::format(
@@ -262,6 +314,13 @@ int Run::loop() {
   evaluate(steps_.steps());
   finish(steps_.steps());
   return kFinished;
+}
+
+/// Error where there is nothing to start from, before the minutes of a large load.
+void check_start(const Config& config) {
+  if (config.lora_model_dir) lora::read_peft_config(*config.lora_model_dir);
+  const auto& path = config.resume_from_checkpoint;
+  if (path && path != "auto") CheckpointStore::require_folder(*path);
 }
 
 /// Every setting, and the program itself. Threads are a rank's own.
@@ -283,6 +342,7 @@ int train(const Config& config, parallel::Communicator& world) {
   world.set_phase("start");
   world.set_watchdog(std::chrono::seconds(config.watchdog_seconds.value_or(kWatchdogSeconds)));
   if (world.size() > 1) require_agreement(world, what_all_run(config));
+  all_or_none(world, [&] { check_start(config); });
   Run run(config, world, on_all(world, [&] { return choose_device(config.device, world); }));
   return run.loop();
 }
