@@ -153,7 +153,7 @@ json run_identity(const Config& c, const RunMadeFrom& from) {
   const json all = {
       {"base_hash", fmt::format("{:016x}", from.base_hash)},
       {"data_hash", fmt::format("{:016x}", from.data_hash)},
-      {"compute_dtype", name_of(c.bnb_4bit_compute_dtype.value_or(DType::kF32))},
+      {"compute_dtype", name_of(from.compute_dtype)},
       {"micro_batch_size", *c.micro_batch_size},
       {"micro_batches_per_step", from.micro_batches},
       {"total_steps", from.total_steps},

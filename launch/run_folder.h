@@ -53,6 +53,7 @@ class RunFolder {
 struct RunMadeFrom {
   uint64_t base_hash;
   uint64_t data_hash;
+  DType compute_dtype;    // in effect, which for auto is the device's
   int64_t micro_batches;  // of a full step
   int64_t total_steps;
 };

@@ -47,6 +47,8 @@ class Run {
   /// True on every rank where `mine` is on one.
   bool on_any_rank(bool mine);
   bool leads() const { return world_.rank() == 0; }
+  /// float16 gradients leave their range without a loss scale, on the devices that have them.
+  bool needs_scale() const { return ctx_.activation_dtype() == DType::kF16; }
   TrainedState trained() { return {adapters_, {optimizer_, segments_}, config_.base_model}; }
   void report(const StepMetrics& m);
   void note_lost_line(bool written);
@@ -111,14 +113,16 @@ Run::Run(const Config& config, parallel::Communicator& world, Device device)
     const std::string& folder = *config.lora_model_dir;
     copy_adapter(lora::load_peft(folder, model_.config()), adapters_, folder);
   }
-  if (ctx_.activation_dtype() == DType::kF16) state_.scale = LossScale::for_float16();
   state_.identity = run_identity(config, {.base_hash = model_.fingerprint(),
                                           .data_hash = data_.fingerprint(),
+                                          .compute_dtype = ctx_.compute_dtype(),
                                           .micro_batches = data_.options.micro_batches,
                                           .total_steps = steps_.steps()});
   require_agreement(world, state_.identity);
   allocate();
   resume();
+  // A device that does without keeps the scale of the one before for the one after.
+  if (needs_scale() && !state_.scale.dynamic) state_.scale = LossScale::for_float16();
   adapters_.to_device(ctx_);
 }
 
@@ -187,7 +191,8 @@ StepMetrics Run::run_step(int64_t step) {
   int64_t tokens = 0;
   for (const lora::Batch& batch : batches) tokens += batch.tokens();
   const double rate = schedule_.rate(step);
-  const StepResult result = step_.run(step, batches, rate, state_.scale);
+  LossScale none;
+  const StepResult result = step_.run(step, batches, rate, needs_scale() ? state_.scale : none);
   if (result.skipped) {
     console_.line(fmt::format("step {}: skipped, its gradient overflows float16; loss scale now {}",
                               step + 1, state_.scale.factor));

@@ -50,6 +50,18 @@ class TrainOnGpu : public ::testing::Test {
     return result(out);
   }
 
+  /// Goes on from the checkpoint of step 2, as if the run had been killed after it.
+  void resume(const std::string& out, std::vector<std::string> overrides) {
+    std::filesystem::remove_all(folder_.file(out + "/checkpoint-4"));
+    std::filesystem::remove_all(folder_.file(out + "/checkpoint-3"));
+    overrides.push_back("resume_from_checkpoint=auto");
+    run(out, 1, overrides);
+  }
+  nlohmann::json state(const std::string& out, int step) {
+    return nlohmann::json::parse(testing::bytes_of_file(
+        folder_.file(fmt::format("{}/checkpoint-{}/state.json", out, step))));
+  }
+
   Result result(const std::string& out) {
     Result r;
     std::ifstream metrics(folder_.file(out + "/metrics.jsonl"));
@@ -115,10 +127,44 @@ TEST_F(TrainOnGpu, Float16KeepsItsGradientsInRange) {
   EXPECT_LE(largest_difference(gpu.losses, cpu.losses), 1e-4);
   EXPECT_LE(largest_difference(gpu.norms, cpu.norms), 1e-3);
   EXPECT_LE(relative_difference(gpu.adapter, cpu.adapter), 1e-3);
-  const auto state =
-      nlohmann::json::parse(testing::bytes_of_file(folder_.file("gpu/checkpoint-4/state.json")));
-  EXPECT_EQ(state.at("loss_scale"),
+  EXPECT_EQ(state("gpu", 4).at("loss_scale"),
             (nlohmann::json{{"factor", 65536.0}, {"good_steps", 4}, {"skipped", 0}}));
+}
+
+TEST_F(TrainOnGpu, ALossScaleBelongsToTheRunAndItsUseToTheDevice) {
+  const std::string f16 = "bnb_4bit_compute_dtype=float16";
+  const auto scale = [](int64_t good_steps) {
+    return nlohmann::json{{"factor", 65536.0}, {"good_steps", good_steps}, {"skipped", 0}};
+  };
+  const Result cpu = run("run", 1, {"device=cpu", f16});
+  EXPECT_FALSE(state("run", 2).contains("loss_scale"));
+  resume("run", {"device=cuda", f16});  // which cannot do without, and starts one
+  EXPECT_EQ(state("run", 4).at("loss_scale"), scale(2));
+
+  run("back", 1, {"device=cuda", f16});
+  resume("back", {"device=cpu", f16});  // which has no use for one, and keeps it
+  EXPECT_EQ(state("back", 3).at("loss_scale"), scale(2));
+  EXPECT_EQ(state("back", 4).at("loss_scale"), scale(2));
+  EXPECT_LE(largest_difference(result("back").norms, cpu.norms), 1e-3);
+  std::filesystem::remove_all(folder_.file("back/checkpoint-4"));
+  run("back", 1, {"device=cuda", f16, "resume_from_checkpoint=auto"});
+  EXPECT_EQ(state("back", 4).at("loss_scale"), scale(3));
+}
+
+TEST_F(TrainOnGpu, ARunIsWhatItComputesIn) {
+  run("gpu", 1, {"device=cuda"});
+  EXPECT_EQ(state("gpu", 4)["identity"]["compute_dtype"], "bfloat16");
+  for (const std::vector<std::string>& other : std::vector<std::vector<std::string>>{
+           {"device=cuda", "bnb_4bit_compute_dtype=float32"}, {"device=cpu"}}) {
+    testing::expect_error([&] { resume("gpu", other); },
+                          R"(compute_dtype = "bfloat16", but this run has "float32")",
+                          "bnb_4bit_compute_dtype");
+  }
+  resume("gpu", {"device=cuda", "bnb_4bit_compute_dtype=bfloat16"});
+
+  run("cpu", 1, {"device=cpu"});
+  EXPECT_EQ(state("cpu", 4)["identity"]["compute_dtype"], "float32");
+  resume("cpu", {"device=cuda", "bnb_4bit_compute_dtype=float32"});
 }
 
 TEST_F(TrainOnGpu, AStepThatOverflowsIsSkippedAndTheScaleHalved) {
