@@ -49,8 +49,8 @@ if [ "$all" = 1 ]; then
   # With the backend where it can be simulated; the other tests are for a machine without a GPU.
   tsan=${simulated:+$simulated-}tsan asan=${simulated:+$simulated-}asan
   # Without OpenMP, of whose barriers TSan knows nothing. GTest's test names are all that is run.
-  build "$tsan" "build-$tsan" parallel_communicator_test parallel_sharded_store_test \
-    lora_sharded_decoder_test optim_paged_adamw_test launch_ranks_test ${simulated:+cuda_tests}
+  build "$tsan" "build-$tsan" parallel_tests lora_tests optim_tests launch_tests \
+    ${simulated:+cuda_tests cuda_on_cpu_tests}
   CUDA_ON_CPU_DEVICES=0 check "build-$tsan" -E '^cuda' -R \
     '(Communicators|ShardedStore|LayerScheduler|ShardedDecoder|PagedAdamW|launch.Ranks)\.'
   if [ -n "$simulated" ]; then
@@ -68,8 +68,8 @@ if [ "$all" = 1 ]; then
   export TESSERA_ALL=1
 fi
 if [ -n "$simulated" ]; then
-  build "$simulated" "build-$simulated" cuda_tests tessera ranks_write_model \
-    parallel_communicator_mpi
+  build "$simulated" "build-$simulated" cuda_tests cuda_on_cpu_tests tessera \
+    ranks_write_model parallel_communicator_mpi
   except='^$'
   for how in "ascending eager" "descending late" "random:$RANDOM random:$RANDOM"; do
     read -r CUDA_ON_CPU_ORDER CUDA_ON_CPU_STREAMS <<<"$how"
