@@ -15,6 +15,7 @@ add_library(tessera_cudart STATIC
   ${CUDA_ON_CPU_DIR}/runtime_errors.cpp ${CUDA_ON_CPU_DIR}/runtime_memory.cpp
   ${CUDA_ON_CPU_DIR}/runtime_stream.cpp ${CUDA_ON_CPU_DIR}/scheduler.cpp
   ${CUDA_ON_CPU_DIR}/stream_context.cpp ${CUDA_ON_CPU_DIR}/warp.cpp)
+target_compile_options(tessera_cudart PRIVATE -O2)
 target_include_directories(tessera_cudart BEFORE PUBLIC ${CUDA_ON_CPU_DIR}/include)
 target_include_directories(tessera_cudart SYSTEM PUBLIC ${CUDA_ON_CPU_TOOLKIT_INCLUDE})
 
