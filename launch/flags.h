@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "launch/flags_types.h"
+#include "runtime/core/nearest.h"
 
 namespace tessera::launch {
 
@@ -84,7 +85,5 @@ const ForeignKey* find_foreign_key(std::string_view key);
 
 /// The known key nearest to `key`, or empty when none is near.
 std::string_view nearest_key(std::string_view key);
-/// The nearest of `known`, or empty when none is near.
-std::string_view nearest_of(std::string_view key, const std::vector<std::string_view>& known);
 
 }  // namespace tessera::launch
