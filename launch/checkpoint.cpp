@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
+#include <iterator>
 
 #include "launch/agreement.h"
 #include "lora/peft.h"
@@ -29,14 +30,6 @@ constexpr const char* kUnfinished = ".tmp";
 /// {"bytes": n, "xxh3": hash}
 json sealed(const std::string& file) {
   return {{"bytes", io::ReadFile(file).size()}, {"xxh3", io::hash_file(file)}};
-}
-
-std::string target_names(const lora::AdapterOptions& options) {
-  std::string names;
-  for (lora::Site site : options.targets) {
-    names += fmt::format("{}{}", names.empty() ? "" : ", ", lora::module_name(site));
-  }
-  return names;
 }
 
 /// The setting to change where a part of the identity is not one itself.
@@ -79,6 +72,28 @@ json read_state(const std::string& path) {
   return stored;
 }
 
+/// The first few names of a set's linears, so that a message stays readable.
+std::string targets_of(const lora::AdapterSet& adapters) {
+  constexpr size_t kShown = 8;
+  std::vector<std::string> names = adapters.target_names();
+  const size_t more = names.size() - std::min(names.size(), kShown);
+  names.resize(names.size() - more);
+  return fmt::format("{}{}", fmt::join(names, ", "),
+                     more > 0 ? fmt::format(" and {} more", more) : "");
+}
+
+void require_same_linears(const lora::AdapterSet& from, const lora::AdapterSet& to,
+                          const std::string& folder) {
+  std::vector<lora::LinearId> one_sided;
+  std::ranges::set_symmetric_difference(from.linears(), to.linears(),
+                                        std::back_inserter(one_sided));
+  if (one_sided.empty()) return;
+  fail_usage(
+      "the adapter in {} has lora_target_modules {}, but the config says {} (they differ in {}); "
+      "make them equal",
+      folder, targets_of(from), targets_of(to), lora::module_path(one_sided.front()));
+}
+
 json to_json(const LossScale& scale) {
   return {{"factor", scale.factor}, {"good_steps", scale.good_steps}, {"skipped", scale.skipped}};
 }
@@ -96,7 +111,7 @@ void copy_adapter(const lora::AdapterSet& from, lora::AdapterSet& to, const std:
   require("lora_r", a.r, b.r);
   require("lora_alpha", a.alpha, b.alpha);
   require("use_rslora", a.rslora, b.rslora);
-  require("lora_target_modules", target_names(a), target_names(b));
+  require_same_linears(from, to, folder);
   std::copy(from.params().begin(), from.params().end(), to.params().begin());
 }
 

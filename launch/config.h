@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "lora/targets.h"
 #include "runtime/core/device.h"
 #include "runtime/core/dtype.h"
 
@@ -48,8 +49,8 @@ struct Config {
   int64_t lora_r = 16;
   double lora_alpha = 32;
   double lora_dropout = 0;
-  bool lora_target_linear = true;                // false exactly when modules are named
-  std::vector<std::string> lora_target_modules;  // empty: every linear layer of the blocks
+  bool lora_target_linear = true;        // false exactly when modules are named
+  lora::ModuleList lora_target_modules;  // empty: every linear layer of the blocks
   bool use_rslora = false;
   std::optional<std::string> lora_model_dir;
 

@@ -79,7 +79,10 @@ std::vector<Flag> lora_flags() {
       flag("lora_target_linear", &Config::lora_target_linear, BoolType{},
            "Adapt every linear layer of the blocks. False when lora_target_modules names some."),
       flag("lora_target_modules", &Config::lora_target_modules, ModulesType{},
-           "The linear layers to adapt, e.g. [q_proj, v_proj].")
+           "The linear layers to adapt, chosen as PEFT does: names such as [q_proj, v_proj], in "
+           "every layer; whole paths such as model.layers.0.self_attn.q_proj, in one; or a regular "
+           "expression that whole paths match, such as '.*[qv]_proj'. Each must adapt "
+           "something. Neither lm_head nor embed_tokens can be adapted.")
           .alias({"lora_target", "target_modules"})
           .ruled_out_by(
               "lora_target_linear",

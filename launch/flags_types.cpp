@@ -227,15 +227,21 @@ std::string SizeType::write(int64_t value) const {
   return fmt::format("{}B", value);
 }
 
-std::vector<std::string> ModulesType::read(const Setting& setting) const {
+lora::ModuleList ModulesType::read(const Setting& setting) const {
   std::vector<std::string> names;
   if (setting.value.kind == YamlNode::Kind::kScalar) {
-    const std::string_view text = setting.value.text;
-    if (text == "all-linear" || text == "all") return {};
+    const std::string& text = setting.value.text;
+    if (lora::is_all_linear(text) || text == "all") return {};
     for (size_t begin = 0; begin <= text.size();) {
       const size_t comma = std::min(text.find(',', begin), text.size());
-      names.push_back(trimmed(text.substr(begin, comma - begin)));
+      names.push_back(trimmed(std::string_view(text).substr(begin, comma - begin)));
       begin = comma + 1;
+    }
+    if (!text.empty() && !std::ranges::all_of(names, is_module_name)) {
+      const std::string fault = lora::pattern_fault(text);
+      if (fault.empty()) return {.pattern = text};
+      fail_usage("{}: {}: the regular expression {}: {}", setting.value.place.text(), setting.key,
+                 shown(text), fault);
     }
   } else if (setting.value.kind == YamlNode::Kind::kList) {
     for (const YamlNode& item : setting.value.items) {
@@ -245,8 +251,10 @@ std::vector<std::string> ModulesType::read(const Setting& setting) const {
   if (names.empty()) setting.expected(describe());
   for (size_t i = 0; i < names.size(); ++i) {
     if (!is_module_name(names[i])) {
-      fail_usage("{}: {}: {} is not the name of a linear layer, such as q_proj",
-                 setting.value.place.text(), setting.key, shown(names[i]));
+      fail_usage(
+          "{}: {}: {} is not the name of a linear layer, such as q_proj; a regular expression "
+          "stands alone, not in a list",
+          setting.value.place.text(), setting.key, shown(names[i]));
     }
     if (std::find(names.begin(), names.begin() + ptrdiff_t(i), names[i]) !=
         names.begin() + ptrdiff_t(i)) {
@@ -254,12 +262,13 @@ std::vector<std::string> ModulesType::read(const Setting& setting) const {
                  shown(names[i]));
     }
   }
-  return names;
+  return {.names = names};
 }
 
-std::string ModulesType::write(const std::vector<std::string>& value) const {
+std::string ModulesType::write(const lora::ModuleList& value) const {
+  if (!value.pattern.empty()) return yaml_text(value.pattern);
   std::string out;
-  for (const std::string& name : value) {
+  for (const std::string& name : value.names) {
     if (!out.empty()) out += ", ";
     out += yaml_text(name);
   }

@@ -91,11 +91,12 @@ struct SizeType {
   std::string describe() const { return "a size such as 22GiB"; }
 };
 
-/// Names of linear layers: a list, or text with commas; "all-linear" and "all" give an empty list.
+/// Names of linear layers: a list, or text with commas, which no regular expression for their paths
+/// can have; any other text is one. "all-linear" and "all" give an empty list.
 struct ModulesType {
-  std::vector<std::string> read(const Setting& setting) const;
-  std::string write(const std::vector<std::string>& value) const;
-  std::string describe() const { return "a list of names, or all-linear"; }
+  lora::ModuleList read(const Setting& setting) const;
+  std::string write(const lora::ModuleList& value) const;
+  std::string describe() const { return "a list of names, a regular expression, or all-linear"; }
 };
 
 /// auto or a path; true means auto, false means left out.

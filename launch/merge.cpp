@@ -19,20 +19,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// One linear that may change.
-struct Place {
-  int64_t layer;
-  lora::Site site;
-};
-
-std::unordered_map<std::string, Place> linears_of(const lora::DecoderConfig& model) {
-  std::unordered_map<std::string, Place> places;
+/// The linears that may change, by the names of their weights.
+std::unordered_map<std::string, lora::LinearId> linears_of(const lora::DecoderConfig& model) {
+  std::unordered_map<std::string, lora::LinearId> linears;
   for (int64_t layer = 0; layer < model.layers; ++layer) {
     for (lora::Site site : lora::kAllSites) {
-      places[lora::weight_name(layer, site)] = {layer, site};
+      linears[lora::weight_name(layer, site)] = {layer, site};
     }
   }
-  return places;
+  return linears;
 }
 
 /// Computes the merged tensors one by one; holds a few of the largest in float32.
@@ -143,7 +138,7 @@ class Merger {
   const lora::AdapterSet& adapters_;
   const BaseChoice& base_;
   MergeReport& report_;
-  std::unordered_map<std::string, Place> linears_;
+  std::unordered_map<std::string, lora::LinearId> linears_;
   Buffer values_, original_, delta_;
   std::vector<std::byte> blob_;
   double sum_ = 0;

@@ -87,6 +87,8 @@ class MemoryModel {
 
   const PlanInput& input() const { return input_; }
   const lora::BlockLayout& layout() const { return base_.layout(); }
+  /// The linears that have an adapter.
+  const std::vector<lora::LinearId>& adapted() const { return adapters_.linears(); }
   /// Elements of the flat parameter buffer.
   size_t adapter_elements() const { return elements_; }
 

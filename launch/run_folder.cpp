@@ -150,6 +150,7 @@ void RunFolder::write_state(int64_t step, bool finished) const {
 }
 
 json run_identity(const Config& c, const RunMadeFrom& from) {
+  const lora::ModuleList& targets = c.lora_target_modules;
   const json all = {
       {"base_hash", fmt::format("{:016x}", from.base_hash)},
       {"data_hash", fmt::format("{:016x}", from.data_hash)},
@@ -164,7 +165,8 @@ json run_identity(const Config& c, const RunMadeFrom& from) {
       {"lora_r", c.lora_r},
       {"lora_alpha", c.lora_alpha},
       {"lora_dropout", c.lora_dropout},
-      {"lora_target_modules", c.lora_target_modules},
+      {"lora_target_modules",
+       targets.pattern.empty() ? json(targets.names) : json(targets.pattern)},
       {"use_rslora", c.use_rslora},
       {"learning_rate", c.learning_rate},
       {"lr_scheduler", int(c.lr_scheduler)},

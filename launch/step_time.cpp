@@ -68,7 +68,7 @@ struct Rates {
   }
 };
 
-/// Seconds of one layer's kernels over all tokens, and of the head.
+/// Seconds of the average layer's kernels over all tokens, and of the head.
 class LayerTime {
  public:
   LayerTime(const MemoryModel& model, const Rates& rates);
@@ -122,11 +122,13 @@ LayerTime::LayerTime(const MemoryModel& model, const Rates& rates) {
   elementwise_[1] = move(2 * 2 * h + 2 * 4 * h + 3 * h + rotated + 3 * f + 5 * f);
   const double masked = input.adapter.dropout > 0 ? 2.0 : 0.0;
   double moved[2] = {0, 0};
-  for (lora::Site site : input.adapter.targets) {
+  for (lora::Site site : lora::kAllSites) {
     const auto [in, out] = lora::shape_of(c, site);
+    const auto adapted = std::ranges::count(model.adapted(), site, &lora::LinearId::site);
+    const double share = double(adapted) / double(c.layers);  // of the layers
     // u = x A^T, y += u B^T; dB = dy^T u, du = dy B, dA = du^T x, dx += du A.
-    moved[0] += move((1 + masked) * double(in) + 2 * double(out));
-    moved[1] += move((3 + 2 * masked) * double(in) + 2 * double(out));
+    moved[0] += share * move((1 + masked) * double(in) + 2 * double(out));
+    moved[1] += share * move((3 + 2 * masked) * double(in) + 2 * double(out));
   }
   for (int i : {0, 1}) adapters_[i] = std::max(adapters_[i], moved[i]);
 }

@@ -91,6 +91,8 @@ Run::Run(const Config& config, parallel::Communicator& world, Device device)
       data_(on_all(world,
                    [&] {
                      const auto checkpoint = lora::Checkpoint::open(config.base_model);
+                     // What is cheap to find wrong comes before the data.
+                     lora::select_linears(adapter_options(config).targets, checkpoint.config());
                      return RunData(config, checkpoint.config().vocab, world.size(), console_);
                    })),
       steps_(data_.training, data_.options, config.num_epochs, config.max_steps.value_or(0)),

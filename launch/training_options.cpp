@@ -10,15 +10,8 @@ lora::AdapterOptions adapter_options(const Config& config) {
   options.alpha = config.lora_alpha;
   options.rslora = config.use_rslora;
   options.dropout = config.lora_dropout;
-  if (!config.lora_target_modules.empty()) {
-    options.targets.clear();
-    for (lora::Site site : lora::kAllSites) {  // in the canonical order, whatever the file's
-      const auto& names = config.lora_target_modules;
-      if (std::count(names.begin(), names.end(), lora::module_name(site)) > 0) {
-        options.targets.push_back(site);
-      }
-    }
-  }
+  options.targets.modules = config.lora_target_modules;
+  options.targets.said_in = config.source + ": lora_target_modules";
   return options;
 }
 

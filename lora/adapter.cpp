@@ -13,46 +13,10 @@ namespace tessera::lora {
 
 namespace {
 
-constexpr std::array<std::string_view, kAllSites.size()> kModulePaths = {
-    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-    "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
-
 // Sets these draws apart from every other use of the same seed.
 constexpr uint32_t kInitTag = 0x4C6F5241;
 
 }  // namespace
-
-std::string_view module_path(Site site) { return kModulePaths[size_t(site)]; }
-
-std::string_view module_name(Site site) {
-  const std::string_view path = module_path(site);
-  return path.substr(path.find('.') + 1);
-}
-
-std::optional<Site> site_of(std::string_view name) {
-  for (Site site : kAllSites) {
-    if (module_name(site) == name) return site;
-  }
-  return std::nullopt;
-}
-
-SiteShape shape_of(const DecoderConfig& config, Site site) {
-  switch (site) {
-    case Site::kQ:
-      return {config.hidden, config.q_size()};
-    case Site::kK:
-    case Site::kV:
-      return {config.hidden, config.kv_size()};
-    case Site::kO:
-      return {config.q_size(), config.hidden};
-    case Site::kGate:
-    case Site::kUp:
-      return {config.hidden, config.ffn};
-    case Site::kDown:
-      return {config.ffn, config.hidden};
-  }
-  TESSERA_CHECK(false);
-}
 
 float AdapterOptions::scale() const {
   return float(rslora ? alpha / std::sqrt(double(r)) : alpha / double(r));
@@ -68,24 +32,21 @@ void check_adapter_options(const AdapterOptions& options) {
   if (!(options.dropout >= 0.0 && options.dropout < 1.0)) {
     fail_usage("lora_dropout must be in [0, 1), not {}", options.dropout);
   }
-  if (options.targets.empty()) fail_usage("lora_target_modules names no module");
 }
 
-std::vector<Segment> adapter_segments(const DecoderConfig& config, const AdapterOptions& options) {
+std::vector<Segment> adapter_segments(const DecoderConfig& config,
+                                      std::span<const LinearId> linears, int64_t r) {
   std::vector<Segment> segments;
   size_t offset = 0;
   const auto add = [&](std::string name, int64_t rows, int64_t cols) {
     segments.push_back({std::move(name), offset, rows, cols});
     offset = flat_size(segments);
   };
-  for (int64_t layer = 0; layer < config.layers; ++layer) {
-    for (Site site : kAllSites) {
-      if (std::ranges::find(options.targets, site) == options.targets.end()) continue;
-      const auto [in, out] = shape_of(config, site);
-      const std::string module = fmt::format("model.layers.{}.{}", layer, module_path(site));
-      add(module + ".lora_A.weight", options.r, in);
-      add(module + ".lora_B.weight", out, options.r);
-    }
+  for (LinearId linear : linears) {
+    const auto [in, out] = shape_of(config, linear.site);
+    const std::string module = module_path(linear);
+    add(module + ".lora_A.weight", r, in);
+    add(module + ".lora_B.weight", out, r);
   }
   return segments;
 }
@@ -113,11 +74,8 @@ AdapterSet::AdapterSet(const DecoderConfig& config, AdapterOptions options, Devi
                        Memory memory)
     : options_(std::move(options)), device_(device) {
   check_adapter_options(options_);
-  std::ranges::sort(options_.targets);
-  const auto repeated = std::ranges::unique(options_.targets);
-  options_.targets.erase(repeated.begin(), repeated.end());
-
-  segments_ = adapter_segments(config, options_);
+  linears_ = select_linears(options_.targets, config);
+  segments_ = adapter_segments(config, linears_, options_.r);
   size_ = flat_size(segments_);
   if (memory == Memory::kReal) {
     const size_t bytes = size_ * sizeof(float);
@@ -131,15 +89,17 @@ AdapterSet::AdapterSet(const DecoderConfig& config, AdapterOptions options, Devi
     return Tensor(data, DType::kF32, {segment.rows, segment.cols}, device);
   };
   size_t next = 0;
-  for (int64_t layer = 0; layer < config.layers; ++layer) {
-    for (Site site : options_.targets) {
-      Adapter& adapter = adapters_[size_t(layer) * kAllSites.size() + size_t(site)];
-      adapter.a = view(segments_[next++]);
-      adapter.b = view(segments_[next++]);
-      adapter.scale = options_.scale();
-    }
+  for (LinearId linear : linears_) {
+    Adapter& adapter = adapters_[size_t(linear.layer) * kAllSites.size() + size_t(linear.site)];
+    adapter.a = view(segments_[next++]);
+    adapter.b = view(segments_[next++]);
+    adapter.scale = options_.scale();
   }
   TESSERA_CHECK(next == segments_.size());
+}
+
+std::vector<std::string> AdapterSet::target_names() const {
+  return names_of(linears_, int64_t(adapters_.size() / kAllSites.size()));
 }
 
 int64_t AdapterSet::trainable() const {

@@ -4,53 +4,30 @@
 // caller owns and may exchange between micro-batches.
 #pragma once
 
-#include <array>
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
-#include "lora/decoder/config.h"
+#include "lora/targets.h"
 #include "runtime/core/buffer.h"
 #include "runtime/core/context.h"
 #include "runtime/core/tensor.h"
 
 namespace tessera::lora {
 
-/// The linear layers of a block that can carry an adapter.
-enum class Site : uint8_t { kQ, kK, kV, kO, kGate, kUp, kDown };
-inline constexpr std::array kAllSites = {Site::kQ,    Site::kK,  Site::kV,   Site::kO,
-                                         Site::kGate, Site::kUp, Site::kDown};
-
-/// The module inside a Hugging Face layer: "self_attn.q_proj", ..., "mlp.down_proj".
-std::string_view module_path(Site site);
-/// The module's own name: "q_proj", ..., "down_proj".
-std::string_view module_name(Site site);
-/// The site of a module name; nothing for another name.
-std::optional<Site> site_of(std::string_view module_name);
-
-/// Shape of a site's weight W[out, in].
-struct SiteShape {
-  int64_t in;
-  int64_t out;
-};
-SiteShape shape_of(const DecoderConfig& config, Site site);
-
 struct AdapterOptions {
   int64_t r = 16;
   double alpha = 32.0;
   bool rslora = false;
   double dropout = 0.0;
-  std::vector<Site> targets{kAllSites.begin(), kAllSites.end()};
+  TargetModules targets = {};
 
   /// alpha / r, or alpha / sqrt(r) with rslora.
   float scale() const;
 };
 
-/// Error (usage) unless 1 <= r <= kMaxRank, alpha is finite and positive, 0 <= dropout < 1 and
-/// there is a target.
+/// Error (usage) unless 1 <= r <= kMaxRank, alpha is finite and positive and 0 <= dropout < 1.
 inline constexpr int64_t kMaxRank = 65536;
 void check_adapter_options(const AdapterOptions& options);
 
@@ -74,7 +51,8 @@ struct Segment {
 };
 
 /// The table of the flat buffer, in its order, known without allocating it.
-std::vector<Segment> adapter_segments(const DecoderConfig& config, const AdapterOptions& options);
+std::vector<Segment> adapter_segments(const DecoderConfig& config,
+                                      std::span<const LinearId> linears, int64_t r);
 /// Elements of the flat buffer, padding included.
 size_t flat_size(std::span<const Segment> segments);
 
@@ -82,12 +60,17 @@ class AdapterSet {
  public:
   static constexpr size_t kAlignment = 256;
 
-  /// All parameters zero, which is no adapter; see init(). Error as check_adapter_options().
+  /// All parameters zero, which is no adapter; see init(). Error as check_adapter_options() and
+  /// select_linears().
   AdapterSet(const DecoderConfig& config, AdapterOptions options, Device device = Device::cpu());
   /// Shapes only, gradients included, without memory: for planning.
   static AdapterSet shapes(const DecoderConfig& config, AdapterOptions options, Device device);
 
   const AdapterOptions& options() const { return options_; }
+  /// The linears that have an adapter, sorted.
+  const std::vector<LinearId>& linears() const { return linears_; }
+  /// Names that select them, as names_of().
+  std::vector<std::string> target_names() const;
   const std::vector<Segment>& segments() const { return segments_; }
   /// Parameters that are trained: the flat size less the padding.
   int64_t trainable() const;
@@ -122,6 +105,7 @@ class AdapterSet {
   AdapterSet(const DecoderConfig& config, AdapterOptions options, Device device, Memory memory);
 
   AdapterOptions options_;
+  std::vector<LinearId> linears_;
   std::vector<Segment> segments_;
   std::vector<Adapter>
       adapters_;  // layer * kAllSites.size() + site; empty tensors where untargeted

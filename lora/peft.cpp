@@ -149,6 +149,15 @@ bool holds(const fs::path& path, std::string_view text) {
          io::read_file(path.string(), text.size()) == text;
 }
 
+/// A wrong adapter is not a wrong command line.
+std::vector<LinearId> select_in(const TargetModules& targets, const DecoderConfig& model) {
+  try {
+    return select_linears(targets, model);
+  } catch (const Error& error) {
+    throw Error(error.what());
+  }
+}
+
 }  // namespace
 
 AdapterSet load_peft(const std::string& folder, const DecoderConfig& model, Device device) {
@@ -161,7 +170,8 @@ AdapterSet load_peft(const std::string& folder, const DecoderConfig& model, Devi
   }
   const io::SafetensorsFile file(weights.string());
   // Before memory is taken, whose size the config alone decides.
-  check_tensors(file, adapter_segments(model, config.options), model.layers);
+  const std::vector<LinearId> linears = select_in(config.options.targets, model);
+  check_tensors(file, adapter_segments(model, linears, config.options.r), model.layers);
 
   AdapterSet adapters(model, config.options, device);
   for (const Segment& segment : adapters.segments()) {
@@ -189,7 +199,8 @@ void save_peft(const std::string& folder, const AdapterSet& adapters,
   if (error) fail("cannot make the folder {}: {}", folder, error.message());
 
   // All bytes are on their way before an older adapter is touched, so a full disk keeps it.
-  const PeftConfig config{adapters.options(), base_model, {}};
+  PeftConfig config{.options = adapters.options(), .base_model = base_model};
+  config.options.targets = {.modules = {.names = adapters.target_names()}};
   io::AtomicFile config_file(config_path.string());
   const std::string text = peft_config_text(config);
   config_file.write(text);

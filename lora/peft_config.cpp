@@ -1,7 +1,7 @@
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <iterator>
-#include <optional>
 #include <set>
 
 #include "lora/peft.h"
@@ -32,11 +32,9 @@ std::string shown(const json& value) {
 constexpr std::string_view kMustBeOff[] = {"alora_invocation_tokens",
                                            "alpha_pattern",
                                            "arrow_config",
-                                           "exclude_modules",
                                            "fan_in_fan_out",
                                            "kasa_config",
                                            "layer_replication",
-                                           "layers_to_transform",
                                            "lora_bias",
                                            "megatron_config",
                                            "modules_to_save",
@@ -46,14 +44,25 @@ constexpr std::string_view kMustBeOff[] = {"alora_invocation_tokens",
                                            "trainable_token_indices",
                                            "use_bdlora",
                                            "use_dora",
-                                           "use_qalora",
-                                           "velora_config"};
+                                           "use_qalora"};
 
-/// Keys that say where the adapter comes from, or only matter together with one above.
-constexpr std::string_view kWithoutEffect[] = {
-    "auto_mapping",      "corda_config", "ensure_weight_tying", "eva_config",    "inference_mode",
-    "layers_pattern",    "loftq_config", "lora_ga_config",      "megatron_core", "peft_version",
-    "qalora_group_size", "revision",     "runtime_config"};
+/// Keys that say where the adapter comes from or how PEFT is to run it.
+constexpr std::string_view kOfNoConcern[] = {"auto_mapping", "inference_mode", "peft_version",
+                                             "revision", "runtime_config"};
+
+/// Keys that shaped how the adapter was made, or only matter together with one that must be off,
+/// and the value that PEFT writes where nobody asked for another.
+struct Unneeded {
+  std::string_view key;
+  json usual = nullptr;
+};
+const std::vector<Unneeded>& unneeded_keys() {
+  static const std::vector<Unneeded> keys = {
+      {"corda_config"},          {"ensure_weight_tying"}, {"eva_config"},
+      {"loftq_config"},          {"lora_ga_config"},      {"megatron_core", "megatron.core"},
+      {"qalora_group_size", 16}, {"velora_config"}};
+  return keys;
+}
 
 class Reader {
  public:
@@ -94,8 +103,14 @@ class Reader {
       if (!base->is_string()) ill_typed("base_model_name_or_path", "a string");
       config.base_model = base->get<std::string>();
     }
+    for (const Unneeded& unneeded : unneeded_keys()) {
+      const json* value = find(unneeded.key);
+      if (value && !is_off(*value) && *value != unneeded.usual) {
+        config.unneeded.emplace_back(unneeded.key);
+      }
+    }
     for (const auto& [key, value] : root_.items()) {
-      if (!known_.contains(key) && !is_off(value)) config.ignored.push_back(key);
+      if (!known_.contains(key) && !is_off(value)) config.unknown.push_back(io::printable(key));
     }
     return config;
   }
@@ -140,7 +155,7 @@ class Reader {
   void check_initialisation() {
     const json* value = find("init_lora_weights");
     if (!value || value->is_null() || value->is_boolean()) return;
-    for (const char* harmless : {"gaussian", "eva", "orthogonal"}) {
+    for (const char* harmless : {"gaussian", "eva", "mica", "orthogonal"}) {
       if (*value == harmless) return;
     }
     fail(
@@ -149,32 +164,72 @@ class Reader {
         path_, shown(*value));
   }
 
-  std::vector<Site> targets() {
-    const json& value = required("target_modules");
-    if (value == "all-linear") return {kAllSites.begin(), kAllSites.end()};
-    if (!value.is_array()) ill_typed("target_modules", "a list of module names");
-    std::vector<Site> sites;
-    for (const json& item : value) {
-      if (!item.is_string()) ill_typed("target_modules", "a list of module names");
-      const auto& name = item.get_ref<const std::string&>();
-      std::optional<Site> found = site_of(name);
-      for (Site site : kAllSites) {
-        if (module_path(site) == name) found = site;
-      }
-      if (!found) {
-        fail(
-            "{}: target_modules names {}; supported are q_proj, k_proj, v_proj, o_proj, gate_proj, "
-            "up_proj and down_proj",
-            path_, shown(item));
-      }
-      sites.push_back(*found);
+  TargetModules targets() {
+    TargetModules targets;
+    targets.said_in = path_ + ": target_modules";
+    const json& wanted = required("target_modules");
+    if (wanted.is_string() && is_all_linear(wanted.get_ref<const std::string&>())) {
+      targets.modules = {};
+    } else if (is_off(wanted)) {
+      ill_typed("target_modules", kModules);
+    } else {
+      targets.modules = modules("target_modules", wanted);
     }
-    return sites;
+    if (const json* value = find("exclude_modules"); value && !is_off(*value)) {
+      targets.excluded = modules("exclude_modules", *value);
+    }
+    const json* layers = find("layers_to_transform");
+    const json* pattern = find("layers_pattern");
+    if (!layers || is_off(*layers)) {
+      if (pattern && !is_off(*pattern)) fail("{}: layers_pattern needs layers_to_transform", path_);
+      return targets;
+    }
+    if (!wanted.is_array()) {
+      fail("{}: layers_to_transform needs a list of names in target_modules, not {}", path_,
+           shown(wanted));
+    }
+    for (const json& layer : layers->is_array() ? *layers : json::array({*layers})) {
+      if (!layer.is_number_unsigned() || layer > INT64_MAX) {
+        ill_typed("layers_to_transform", "a layer's number, or a list of them");
+      }
+      targets.layers.push_back(layer.get<int64_t>());
+    }
+    if (pattern && !is_off(*pattern)) check_layers_pattern(*pattern);
+    return targets;
+  }
+
+  static constexpr std::string_view kModules =
+      "a list of module names, a regular expression or \"all-linear\"";
+
+  ModuleList modules(std::string_view key, const json& value) {
+    ModuleList list;
+    if (value.is_string()) {
+      list.pattern = value.get<std::string>();
+      const std::string fault = pattern_fault(list.pattern);
+      if (!fault.empty()) {
+        fail("{}: {}: the regular expression {}: {}", path_, key, shown(value), fault);
+      }
+      return list;
+    }
+    if (!value.is_array()) ill_typed(key, kModules);
+    for (const json& item : value) {
+      if (!item.is_string()) ill_typed(key, kModules);
+      list.names.push_back(item.get<std::string>());
+    }
+    return list;
+  }
+
+  /// The list of the layers has one name in the models that there are.
+  void check_layers_pattern(const json& value) {
+    const json patterns = value.is_array() ? value : json::array({value});
+    if (std::ranges::find(patterns, "layers") == patterns.end()) {
+      ill_typed("layers_pattern", "\"layers\", which the model's list of layers is called");
+    }
   }
 
   std::string path_;
   json root_;
-  std::set<std::string> known_{std::begin(kWithoutEffect), std::end(kWithoutEffect)};
+  std::set<std::string> known_{std::begin(kOfNoConcern), std::end(kOfNoConcern)};
 };
 
 /// PEFT writes a whole alpha without a point.
@@ -197,8 +252,6 @@ PeftConfig read_peft_config(const std::string& folder) {
 
 std::string peft_config_text(const PeftConfig& config) {
   const json base = config.base_model.empty() ? json() : json(config.base_model);
-  json targets = json::array();
-  for (Site site : config.options.targets) targets.push_back(module_name(site));
   const json root = {{"alpha_pattern", json::object()},
                      {"auto_mapping", nullptr},
                      {"base_model_name_or_path", base},
@@ -215,7 +268,7 @@ std::string peft_config_text(const PeftConfig& config) {
                      {"r", config.options.r},
                      {"rank_pattern", json::object()},
                      {"revision", nullptr},
-                     {"target_modules", targets},
+                     {"target_modules", config.options.targets.modules.names},
                      {"task_type", "CAUSAL_LM"},
                      {"use_dora", false},
                      {"use_rslora", config.options.rslora}};

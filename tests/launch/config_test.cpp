@@ -83,7 +83,7 @@ TEST(Config, ReadsEveryKindOfValue) {
   EXPECT_EQ(config.datasets, (std::vector<DatasetConfig>{{"a b.jsonl", "alpaca"}, {"c", ""}}));
   EXPECT_EQ(config.bnb_4bit_compute_dtype, DType::kBF16);
   EXPECT_EQ(config.lora_alpha, 16.5);
-  EXPECT_EQ(config.lora_target_modules, (std::vector<std::string>{"q_proj", "v_proj"}));
+  EXPECT_EQ(config.lora_target_modules.names, (std::vector<std::string>{"q_proj", "v_proj"}));
   EXPECT_FALSE(config.lora_target_linear);
   EXPECT_EQ(config.learning_rate, 2e-5);
   EXPECT_EQ(config.adam_beta1, 0.5);
@@ -156,7 +156,7 @@ TEST(Config, TheSpellingsOfOtherTrainersAreUnderstood) {
   EXPECT_EQ(config.lora_r, 8);
   EXPECT_EQ(config.sequence_len, 512);
   EXPECT_EQ(config.micro_batch_size, 2);
-  EXPECT_EQ(parse("lora_target: 'q_proj, v_proj'", {}).lora_target_modules,
+  EXPECT_EQ(parse("lora_target: 'q_proj, v_proj'", {}).lora_target_modules.names,
             (std::vector<std::string>{"q_proj", "v_proj"}));
   EXPECT_EQ(parse_error("bf16: true"),
             "run.yml:1: bf16 is not a key of this program: set bnb_4bit_compute_dtype: auto, "
@@ -164,6 +164,19 @@ TEST(Config, TheSpellingsOfOtherTrainersAreUnderstood) {
   EXPECT_TRUE(contains(parse_error("do_train: false"), "not a key of this program"));
   EXPECT_TRUE(contains(parse_error("fsdp_config: {a: b}"), "set sharding"));
   EXPECT_TRUE(contains(parse_error("quantization_bit: 8"), "expected 4, got '8'"));
+}
+
+TEST(Config, TargetsAreNamesOrARegularExpression) {
+  const auto read = [](const std::string& text) {
+    return parse("lora_target_modules: " + text, {}).lora_target_modules;
+  };
+  EXPECT_EQ(read("'.*\\.(q|v)_proj'"), (lora::ModuleList{.pattern = ".*\\.(q|v)_proj"}));
+  EXPECT_EQ(read("q_proj"), (lora::ModuleList{.names = {"q_proj"}}));
+  EXPECT_EQ(read("model.layers.0.self_attn.q_proj"),
+            (lora::ModuleList{.names = {"model.layers.0.self_attn.q_proj"}}));
+  for (const char* all : {"all-linear", "All-Linear", "all"}) EXPECT_TRUE(read(all).empty()) << all;
+  // A regular expression may hold a comma; a list of names holds nothing else that is special.
+  EXPECT_EQ(read("'.*[qv]_proj{1,1}'"), (lora::ModuleList{.pattern = ".*[qv]_proj{1,1}"}));
 }
 
 TEST(Config, ForeignKeysAreNotOurs) {
@@ -225,7 +238,11 @@ TEST(Config, WrongValuesSayWhatWasExpected) {
        "run.yml:1: datasets.0.type: expected alpaca, chat_template, completion, prompt_completion "
        "or tokenized, got 'sharegpt'"},
       {"lora_target_modules: [q_proj, q.*]",
-       "run.yml:1: lora_target_modules: 'q.*' is not the name of a linear layer, such as q_proj"},
+       "run.yml:1: lora_target_modules: 'q.*' is not the name of a linear layer, such as q_proj; "
+       "a regular expression stands alone, not in a list"},
+      {"lora_target_modules: '.*(q|v_proj'",
+       "run.yml:1: lora_target_modules: the regular expression '.*(q|v_proj': missing closing "
+       "parenthesis at character 12"},
       {"lora_target_modules: [q_proj, q_proj]",
        "run.yml:1: lora_target_modules: 'q_proj' is named twice"},
       {"- a", "run.yml:1: expected 'key: value' lines"},
@@ -301,7 +318,7 @@ TEST(Config, TheCommandLineWins) {
   EXPECT_EQ(config.lora_r, 8);
   EXPECT_EQ(config.datasets, (std::vector<DatasetConfig>{{"x y", "alpaca"}, {"z", ""}}));
   EXPECT_EQ(config.warmup_steps, 3);
-  EXPECT_EQ(config.lora_target_modules, std::vector<std::string>{"q_proj"});
+  EXPECT_EQ(config.lora_target_modules.names, std::vector<std::string>{"q_proj"});
   EXPECT_EQ(parse("", {"datasets=[{path: x, type: alpaca}]"}).datasets,
             (std::vector<DatasetConfig>{{"x", "alpaca"}}));
   EXPECT_EQ(parse("", {"datasets.0.path=x"}).datasets, (std::vector<DatasetConfig>{{"x", ""}}));
@@ -366,6 +383,8 @@ TEST(Config, TheDumpLoadsToTheSameConfig) {
       parse("lr_scheduler: constant\nwarmup_ratio: 0", {}),
       parse("resume_from_checkpoint: auto\nval_set_size: 3\neval_steps: 2", {}),
       parse("overwrite_output_dir: true", {}),
+      parse("lora_target_modules: '.*\\.[qv]_proj'", {}),
+      parse("lora_target_modules: '{q_proj: #1}'", {}),
   };
   EXPECT_TRUE(contains(dump_config(configs[1]), "\nadam_epsilon: 1.0e-08\n"));
   for (const Config& config : configs) {

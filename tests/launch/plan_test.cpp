@@ -229,8 +229,11 @@ TEST_F(PlanTest, EveryRowIsWhatIsHeld) {
       {1, 1, "full"},
   };
   const std::vector<std::string> others = {
-      "lora_r: 8", "lora_r: 24\nlora_target_modules: [q_proj, v_proj]\nlora_dropout: 0.1",
-      "adapter: lora\nlora_r: 4", "lora_r: 16\nbnb_4bit_use_double_quant: false",
+      "lora_r: 8",
+      "lora_r: 24\nlora_target_modules: [q_proj, v_proj]\nlora_dropout: 0.1",
+      "lora_r: 9\nlora_target_modules: '.*\\.(0|2)\\..*_proj'",
+      "adapter: lora\nlora_r: 4",
+      "lora_r: 16\nbnb_4bit_use_double_quant: false",
       "lora_r: 3\nreduction: fast\nlora_dropout: 0.05"};
   for (size_t i = 0; i < 44; ++i) {
     const Ranks& r = ranks[i % ranks.size()];

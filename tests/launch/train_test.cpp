@@ -162,6 +162,36 @@ TEST_F(Training, AnAdapterOfAnotherShapeIsRefused) {
   EXPECT_NE(error.find("lora_r 4"), std::string::npos) << error;
 }
 
+TEST_F(Training, AdaptsSomeLayersOnly) {
+  const std::string targets = "lora_target_modules=[model.layers.1.self_attn.q_proj, v_proj]";
+  EXPECT_EQ(run({targets, "lora_dropout=0.1", "save_steps=3"}, "straight"), kFinished);
+  const json config = json::parse(std::ifstream(dir_ / "straight/adapter_config.json"));
+  EXPECT_EQ(config.at("target_modules"), (json{"v_proj", "model.layers.1.self_attn.q_proj"}));
+  // The same linears by a regular expression, gone on with from the third step.
+  const std::string pattern = R"(lora_target_modules='.*(v_proj|1\.self_attn\.q_proj)')";
+  EXPECT_EQ(run({pattern, "lora_dropout=0.1", "save_steps=3"}, "half"), kFinished);
+  fs::remove_all(dir_ / "half/checkpoint-6");
+  EXPECT_EQ(run({pattern, "lora_dropout=0.1", "resume_from_checkpoint=auto"}, "half"), kFinished);
+  EXPECT_EQ(bytes("half"), bytes("straight"));
+  // They may start another run, over the same linears only.
+  const std::string start = "lora_model_dir=" + (dir_ / "half").string();
+  EXPECT_EQ(run({targets, start}, "next"), kFinished);
+  EXPECT_NE(error_of({start, "lora_target_modules=[v_proj]"}, "other")
+                .find("has lora_target_modules v_proj, model.layers.1.self_attn.q_proj, but the "
+                      "config says v_proj (they differ in model.layers.1.self_attn.q_proj)"),
+            std::string::npos);
+}
+
+TEST_F(Training, AMisspeltTargetIsRefusedBeforeTheDataIsRead) {
+  for (const char* data : {"/data.jsonl", "/none.jsonl"}) {
+    const std::string error = error_of(
+        {"lora_target_modules=[q_proj, v_porj]", fmt::format("datasets.0.path={}{}", kTiny, data)});
+    EXPECT_NE(error.find("config.yml: lora_target_modules: 'v_porj' names no module"),
+              std::string::npos)
+        << error;
+  }
+}
+
 TEST_F(Training, UnwritableOutputIsRefusedFirst) {
   std::ofstream(dir_ / "file") << "";
   EXPECT_NE(error_of({}, "file").find("is a file, not a folder"), std::string::npos);

@@ -31,14 +31,18 @@ std::vector<float> to_vector(std::span<const float> values) {
 TEST(Site, NamesAreThoseOfTheModel) {
   EXPECT_EQ(module_path(Site::kQ), "self_attn.q_proj");
   EXPECT_EQ(module_path(Site::kDown), "mlp.down_proj");
-  for (Site site : kAllSites) EXPECT_EQ(site_of(module_name(site)), site);
-  EXPECT_FALSE(site_of("lm_head"));
-  EXPECT_FALSE(site_of("self_attn.q_proj"));
+  EXPECT_EQ(module_name(Site::kDown), "down_proj");
+  EXPECT_EQ(module_path(LinearId{3, Site::kUp}), "model.layers.3.mlp.up_proj");
 }
 
+/// Adapters on modules of these names.
+TargetModules on(std::vector<std::string> names) { return {.modules = {.names = names}}; }
+
 TEST(AdapterSet, LiesInOneAlignedBufferInOrder) {
-  const AdapterSet adapters(small_config(), {.r = 8, .targets = {Site::kDown, Site::kQ, Site::kQ}});
-  EXPECT_EQ(adapters.options().targets, (std::vector{Site::kQ, Site::kDown}));
+  const AdapterSet adapters(small_config(), {.r = 8, .targets = on({"down_proj", "q_proj"})});
+  EXPECT_EQ(
+      adapters.linears(),
+      (std::vector<LinearId>{{0, Site::kQ}, {0, Site::kDown}, {1, Site::kQ}, {1, Site::kDown}}));
   const auto& segments = adapters.segments();
   ASSERT_EQ(segments.size(), 8u);
   EXPECT_EQ(segments[0].name, "model.layers.0.self_attn.q_proj.lora_A.weight");
@@ -86,7 +90,7 @@ TEST(AdapterSet, HasTheShapesOfTheModel) {
 }
 
 TEST(AdapterSet, FindsOnlyWhatIsThere) {
-  const AdapterSet adapters(small_config(), {.targets = {Site::kQ}});
+  const AdapterSet adapters(small_config(), {.targets = on({"q_proj"})});
   EXPECT_NE(adapters.find(1, Site::kQ), nullptr);
   EXPECT_EQ(adapters.find(1, Site::kK), nullptr);
   EXPECT_EQ(adapters.find(2, Site::kQ), nullptr);
@@ -123,7 +127,7 @@ TEST(AdapterSet, StaysValidWhenMoved) {
 TEST(AdapterSet, StartsByPeftsLaw) {
   DecoderConfig config = small_config();
   config.hidden = 1024;
-  AdapterSet adapters(config, {.r = 64, .targets = {Site::kQ, Site::kO}});
+  AdapterSet adapters(config, {.r = 64, .targets = on({"q_proj", "o_proj"})});
   std::ranges::fill(adapters.find(0, Site::kQ)->b.span<float>(), 5.0f);
   adapters.init(42);
   const double bound = 1.0 / std::sqrt(1024.0);
@@ -153,11 +157,25 @@ TEST(AdapterSet, InitIsAPureFunctionOfItsKey) {
     return to_vector(adapters.find(layer, site)->a.span<float>());
   };
   const auto reference = values({}, 7, 1, Site::kUp);
-  EXPECT_EQ(values({.targets = {Site::kUp}}, 7, 1, Site::kUp), reference);
+  EXPECT_EQ(values({.targets = on({"up_proj"})}, 7, 1, Site::kUp), reference);
+  EXPECT_EQ(values({.targets = on({"model.layers.1.mlp.up_proj"})}, 7, 1, Site::kUp), reference);
   EXPECT_NE(values({}, 8, 1, Site::kUp), reference);
   EXPECT_NE(values({}, 7 + (uint64_t(1) << 40), 1, Site::kUp), reference);
   EXPECT_NE(values({}, 7, 0, Site::kUp), reference);
   EXPECT_NE(values({}, 7, 1, Site::kGate), reference);
+}
+
+TEST(AdapterSet, MaySitOnSomeLayersOnly) {
+  const AdapterSet adapters(small_config(),
+                            {.r = 8, .targets = on({"model.layers.1.mlp.up_proj", "o_proj"})});
+  EXPECT_EQ(adapters.linears(),
+            (std::vector<LinearId>{{0, Site::kO}, {1, Site::kO}, {1, Site::kUp}}));
+  ASSERT_EQ(adapters.segments().size(), 6u);
+  EXPECT_EQ(adapters.segments()[4].name, "model.layers.1.mlp.up_proj.lora_A.weight");
+  EXPECT_EQ(adapters.find(0, Site::kUp), nullptr);
+  EXPECT_EQ(adapters.find(1, Site::kUp)->b.rows(), 100);
+  EXPECT_EQ(adapters.target_names(),
+            (std::vector<std::string>{"o_proj", "model.layers.1.mlp.up_proj"}));
 }
 
 TEST(AdapterSet, PaddingIsZero) {
@@ -198,7 +216,7 @@ TEST(AdapterOptions, ImpossibleOnesAreRefused) {
   refused({.alpha = std::numeric_limits<double>::quiet_NaN()}, "lora_alpha");
   refused({.dropout = 1.0}, "lora_dropout");
   refused({.dropout = -0.5}, "lora_dropout");
-  refused({.targets = {}}, "lora_target_modules");
+  refused({.targets = on({"q_porj"})}, "lora_target_modules");
 }
 
 }  // namespace

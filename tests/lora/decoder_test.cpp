@@ -16,7 +16,8 @@ namespace {
 /// The tiny model of tests/golden with adapters whose B is not zero.
 struct TinyModel {
   explicit TinyModel(int threads = 2, parallel::Policy policy = parallel::Policy::kKeep,
-                     double dropout = 0.0, quant::Format format = quant::Format::kNf4)
+                     double dropout = 0.0, quant::Format format = quant::Format::kNf4,
+                     std::vector<std::string> targets = {})
       : ctx(Device::cpu(), threads, 7),
         checkpoint(Checkpoint::open(std::string(TESSERA_GOLDEN_DIR) + "/tiny_llama")) {
     BaseFormat base_format = checkpoint_format(checkpoint);
@@ -29,6 +30,7 @@ struct TinyModel {
     AdapterOptions options;
     options.r = 4;
     options.dropout = dropout;
+    options.targets.modules.names = std::move(targets);
     adapters = std::make_unique<AdapterSet>(checkpoint.config(), options);
     adapters->init(3);
     uint32_t state = 1;
@@ -119,6 +121,20 @@ TEST(Decoder, GradientAgreesWithFiniteDifferences) {
 TEST(Decoder, GradientWithDropoutAgreesWithFiniteDifferences) {
   TinyModel model(2, parallel::Policy::kKeep, 0.3);
   expect_gradient(model);
+}
+
+TEST(Decoder, GradientOfSomeLayersAgreesWithFiniteDifferences) {
+  const std::string first = "model.layers.0.", last = "model.layers.1.";
+  const std::vector<std::vector<std::string>> some = {
+      {first + "self_attn.q_proj", first + "mlp.down_proj"},
+      {last + "self_attn.v_proj", last + "mlp.up_proj"},
+      {first + "self_attn.o_proj", "gate_proj"}};
+  for (const auto& targets : some) {
+    for (auto policy : {parallel::Policy::kKeep, parallel::Policy::kRecompute}) {
+      TinyModel model(2, policy, 0.3, quant::Format::kNf4, targets);
+      expect_gradient(model);
+    }
+  }
 }
 
 TEST(Decoder, SameBitsOnAnyThreadCountPolicyAndTarget) {

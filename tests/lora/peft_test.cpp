@@ -126,9 +126,10 @@ TEST_F(Peft, ReadsWhatPeftWrote) {
   EXPECT_EQ(adapters.options().alpha, 32.0);
   EXPECT_EQ(adapters.options().dropout, 0.0);
   EXPECT_FALSE(adapters.options().rslora);
-  EXPECT_EQ(adapters.options().targets.size(), kAllSites.size());
+  EXPECT_EQ(adapters.linears().size(), 2 * kAllSites.size());
   EXPECT_EQ(read_peft_config(kGolden).base_model, "tiny_llama");
-  EXPECT_TRUE(read_peft_config(kGolden).ignored.empty());
+  EXPECT_TRUE(read_peft_config(kGolden).unknown.empty());
+  EXPECT_TRUE(read_peft_config(kGolden).unneeded.empty());
 
   std::vector<const Segment*> sorted;
   for (const Segment& segment : adapters.segments()) sorted.push_back(&segment);
@@ -161,7 +162,11 @@ TEST_F(Peft, WritesTheBytesThatPeftWrites) {
 TEST_F(Peft, KeepsEveryOption) {
   AdapterSet adapters(
       tiny_llama(),
-      {.r = 5, .alpha = 7.5, .rslora = true, .dropout = 0.05, .targets = {Site::kV, Site::kDown}});
+      {.r = 5,
+       .alpha = 7.5,
+       .rslora = true,
+       .dropout = 0.05,
+       .targets = {.modules = {.names = {"v_proj", "model.layers.1.mlp.down_proj"}}}});
   adapters.init(3);
   save_peft(folder(), adapters,
             "some/m\xC3\xB6"
@@ -171,7 +176,9 @@ TEST_F(Peft, KeepsEveryOption) {
   EXPECT_EQ(loaded.options().alpha, 7.5);
   EXPECT_TRUE(loaded.options().rslora);
   EXPECT_EQ(loaded.options().dropout, 0.05);
-  EXPECT_EQ(loaded.options().targets, adapters.options().targets);
+  EXPECT_EQ(loaded.linears(), adapters.linears());
+  EXPECT_EQ(json::parse(text_of(config())).at("target_modules"),
+            (json{"v_proj", "model.layers.1.mlp.down_proj"}));
   EXPECT_TRUE(std::ranges::equal(loaded.params(), adapters.params()));
   EXPECT_EQ(read_peft_config(folder()).base_model,
             "some/m\xC3\xB6"
@@ -258,17 +265,72 @@ TEST_F(Peft, WidensSixteenBits) {
 }
 
 TEST_F(Peft, ReadsTargetsInEverySpelling) {
-  set_key("target_modules", "all-linear");
-  EXPECT_EQ(load_peft(folder(), tiny_llama()).options().targets.size(), kAllSites.size());
-  set_key("target_modules", {"mlp.up_proj", "q_proj"});
-  EXPECT_EQ(read_peft_config(folder()).options.targets, (std::vector{Site::kUp, Site::kQ}));
+  const json golden = json::parse(text_of(fs::path(kGolden) / kPeftConfigFile));
+  std::vector<std::string> reversed = golden.at("target_modules");
+  std::ranges::reverse(reversed);
+  std::vector<std::string> paths;
+  const AdapterSet expected = load_peft(kGolden, tiny_llama());
+  for (LinearId linear : expected.linears()) paths.push_back(module_path(linear));
+  const std::vector<json> spellings = {"all-linear", reversed, paths,
+                                       R"(.*\.(q|k|v|o|gate|up|down)_proj$)",
+                                       R"(model\.layers\.[01]\..*_proj)"};
+  for (const json& targets : spellings) {
+    SCOPED_TRACE(targets.dump());
+    set_key("target_modules", targets);
+    const AdapterSet adapters = load_peft(folder(), tiny_llama());
+    EXPECT_EQ(adapters.linears(), expected.linears());
+    EXPECT_TRUE(std::ranges::equal(adapters.params(), expected.params()));
+  }
 }
 
-TEST_F(Peft, TellsOfKeysThatItDoesNotKnow) {
+TEST_F(Peft, NarrowedTargetsAskForTheirTensorsOnly) {
+  const std::string layer = "base_model.model.model.layers.1.";
+  const auto first_layer_only = [&] {
+    rewrite_weights([&](auto& layout) {
+      std::erase_if(layout, [&](const auto& e) { return e.name.starts_with(layer); });
+    });
+  };
+  first_layer_only();
+  refused({"missing", layer + "self_attn.q_proj.lora_A.weight"});
+  const std::vector<std::pair<const char*, json>> narrowings = {
+      {"layers_to_transform", 0},
+      {"layers_to_transform", json::array({0})},
+      {"exclude_modules", R"(model\.layers\.1\..*)"}};
+  for (const auto& [key, value] : narrowings) {
+    SCOPED_TRACE(key);
+    set_key(key, value);
+    const json root = json::parse(text_of(config()));
+    first_layer_only();
+    write_config(root);
+    EXPECT_EQ(load_peft(folder(), tiny_llama()).linears().size(), kAllSites.size());
+  }
+}
+
+TEST_F(Peft, TellsOfKeysThatItDoesNotUse) {
   set_key("a_later_invention", {{"strength", 3}});
-  EXPECT_EQ(read_peft_config(folder()).ignored, std::vector<std::string>{"a_later_invention"});
+  EXPECT_EQ(read_peft_config(folder()).unknown, std::vector<std::string>{"a_later_invention"});
   set_key("a_later_invention", nullptr);
-  EXPECT_TRUE(read_peft_config(folder()).ignored.empty());
+  EXPECT_TRUE(read_peft_config(folder()).unknown.empty());
+  for (const char* key : {"corda_config", "eva_config", "loftq_config", "lora_ga_config",
+                          "velora_config", "ensure_weight_tying"}) {
+    set_key(key, true);
+    EXPECT_EQ(read_peft_config(folder()).unneeded, std::vector<std::string>{key});
+    set_key(key, false);
+    EXPECT_TRUE(read_peft_config(folder()).unneeded.empty()) << key;
+  }
+  set_key("qalora_group_size", 32);
+  EXPECT_EQ(read_peft_config(folder()).unneeded, std::vector<std::string>{"qalora_group_size"});
+  const std::vector<std::pair<const char*, json>> usual_values = {
+      {"qalora_group_size", 16},
+      {"megatron_core", "megatron.core"},
+      {"peft_version", "0.99.0"},
+      {"auto_mapping", {{"base_model_class", "LlamaForCausalLM"}}},
+      {"revision", "main"}};
+  for (const auto& [key, usual] : usual_values) {
+    set_key(key, usual);
+    const PeftConfig config = read_peft_config(folder());
+    EXPECT_TRUE(config.unneeded.empty() && config.unknown.empty()) << key;
+  }
 }
 
 TEST_F(Peft, RefusesOtherMethodsByName) {
@@ -286,7 +348,13 @@ TEST_F(Peft, RefusesOtherMethodsByName) {
       {"modules_to_save", {"lm_head"}},
       {"rank_pattern", {{"q_proj", 4}}},
       {"alpha_pattern", {{"q_proj", 4}}},
-      {"layers_to_transform", {0}},
+      {"layers_to_transform", -1},
+      {"layers_to_transform", true},
+      {"layers_to_transform", {0, "1"}},
+      {"exclude_modules", 7},
+      {"exclude_modules", {1}},
+      {"exclude_modules", "("},
+      {"layers_pattern", "layers"},
       {"layer_replication", {{0, 1}}},
       {"trainable_token_indices", {1, 2}},
       {"target_parameters", {"experts"}},
@@ -294,7 +362,10 @@ TEST_F(Peft, RefusesOtherMethodsByName) {
       {"init_lora_weights", "loftq"},
       {"target_modules", {"q_proj", "lm_head"}},
       {"target_modules", {"q_proj", 3}},
-      {"target_modules", ".*_proj"},
+      {"target_modules", ".*_porj"},
+      {"target_modules", {"q_proj", "v_porj"}},
+      {"target_modules", "(q_proj"},
+      {"target_modules", ""},
       {"target_modules", json::array()},
       {"r", 0},
       {"r", -1},
@@ -310,8 +381,7 @@ TEST_F(Peft, RefusesOtherMethodsByName) {
   for (const auto& [key, value] : settings) {
     SCOPED_TRACE(key + " = " + value.dump());
     set_key(key, value);
-    const bool ours = key == "target_modules" && value.empty();
-    refused({std::string(kPeftConfigFile), ours ? "lora_target_modules" : key});
+    refused({std::string(kPeftConfigFile), key});
   }
   for (const char* key : {"peft_type", "r", "lora_alpha", "target_modules"}) {
     set_key(key, json(json::value_t::discarded));
@@ -404,9 +474,9 @@ TEST_F(Peft, SaysWhatIsWrongWithAnotherModelsAdapter) {
   const PeftConfig config = read_peft_config(real.string());
   EXPECT_EQ(config.options.r, 16);
   EXPECT_EQ(config.options.dropout, 0.05);
-  EXPECT_EQ(config.options.targets, (std::vector{Site::kQ, Site::kV}));
+  EXPECT_EQ(config.options.targets.modules.names, (std::vector<std::string>{"q_proj", "v_proj"}));
   EXPECT_EQ(config.base_model, "facebook/opt-125m");
-  EXPECT_TRUE(config.ignored.empty());
+  EXPECT_TRUE(config.unknown.empty() && config.unneeded.empty());
   fs::copy(real, folder());
   refused({"missing", "base_model.model.model.decoder.layers.0.self_attn.q_proj.lora_A.weight"});
 }

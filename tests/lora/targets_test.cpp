@@ -1,0 +1,147 @@
+// Which linears target_modules select: what PEFT adapts for the same config, and what is refused.
+#include "lora/targets.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "lora/peft.h"
+#include "runtime/io/json.h"
+#include "tests/expect_error.h"
+#include "tests/scratch_folder.h"
+
+namespace tessera::lora {
+namespace {
+
+using nlohmann::json;
+using tessera::testing::error_of;
+using tessera::testing::expect_error;
+using tessera::testing::ScratchFolder;
+
+DecoderConfig model_of(int64_t layers) {
+  DecoderConfig config;
+  config.hidden = 16;
+  config.ffn = 32;
+  config.layers = layers;
+  config.heads = 2;
+  config.kv_heads = 1;
+  config.head_dim = 8;
+  return config;
+}
+
+std::vector<std::string> paths_of(const std::vector<LinearId>& linears) {
+  std::vector<std::string> paths;
+  for (LinearId linear : linears) paths.push_back(module_path(linear));
+  return paths;
+}
+
+std::vector<LinearId> select(ModuleList modules, int64_t layers = 12) {
+  return select_linears({.modules = std::move(modules)}, model_of(layers));
+}
+
+TEST(Targets, AreThoseThatPeftAdapts) {
+  const json golden =
+      io::read_json_file(std::string(TESSERA_GOLDEN_DIR) + "/targets/golden.json", 1 << 20);
+  const int64_t layers = golden.at("layers");
+  const ScratchFolder folder;
+  size_t refused = 0;
+  for (const json& item : golden.at("cases")) {
+    json config = item.at("config");
+    SCOPED_TRACE(config.dump());
+    config.update({{"peft_type", "LORA"}, {"r", 8}, {"lora_alpha", 8}});
+    folder.write("adapter_config.json", config.dump());
+    const auto read = [&] {
+      return select_linears(read_peft_config(folder.path()).options.targets, model_of(layers));
+    };
+    if (item.at("modules").is_null()) {
+      expect_error(read, "adapter_config.json", "");
+      ++refused;
+      continue;
+    }
+    const std::vector<LinearId> linears = read();
+    EXPECT_TRUE(std::ranges::is_sorted(linears));
+    EXPECT_EQ(paths_of(linears), item.at("modules").get<std::vector<std::string>>());
+    // The names that are written select the same.
+    const std::vector<std::string> names = names_of(linears, layers);
+    EXPECT_EQ(select({.names = names}), linears);
+  }
+  EXPECT_EQ(refused, 19u);
+}
+
+TEST(Targets, NamesAreShortWhereAllLayersHaveTheModule) {
+  const std::vector<LinearId> linears = {
+      {0, Site::kQ}, {0, Site::kV}, {0, Site::kDown}, {1, Site::kQ}, {1, Site::kDown}};
+  EXPECT_EQ(names_of(linears, 2),
+            (std::vector<std::string>{"q_proj", "down_proj", "model.layers.0.self_attn.v_proj"}));
+  EXPECT_EQ(names_of(select({}), 12).size(), kAllSites.size());
+}
+
+/// PEFT leaves these out in silence, or adapts what this version cannot.
+TEST(Targets, EveryNameMustSelectSomething) {
+  const std::string places =
+      "adapters can sit on q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, or "
+      "all-linear for all of them";
+  EXPECT_EQ(
+      error_of([&] {
+        select({.names = {"q_proj", "v_porj"}});
+      }),
+      "lora_target_modules: 'v_porj' names no module of the model (did you mean 'v_proj'?); " +
+          places);
+  EXPECT_EQ(error_of([&] {
+              select({.names = {"W_pack", "q_proj"}});
+            }),
+            "lora_target_modules: 'W_pack' names no module of the model; " + places);
+  EXPECT_EQ(
+      error_of([&] {
+        select({.names = {"q_proj", "lm_head"}});
+      }),
+      "lora_target_modules: 'lm_head' selects lm_head, which this version cannot adapt; " + places);
+  expect_error(
+      [&] {
+        select({.names = {"q_proj", "embed_tokens"}});
+      },
+      "selects model.embed_tokens, which this version cannot adapt");
+  expect_error(
+      [&] {
+        select({.names = {"model.layers.12.self_attn.q_proj", "v_proj"}});
+      },
+      "'model.layers.12.self_attn.q_proj' names no module",
+      "did you mean 'model.layers.1.self_attn.q_proj'");
+  expect_error([&] { select({.names = {"self_atn.q_proj"}}); }, "'self_attn.q_proj'?");
+  expect_error([&] { select({.pattern = "q_proj,v_proj"}); },
+               "the regular expression 'q_proj,v_proj' matches no module",
+               "model.layers.0.self_attn.q_proj", "[q_proj, v_proj]", places);
+  expect_error([&] { select({.pattern = ".*(q_proj|lm_head)"}); }, "selects lm_head", places);
+}
+
+TEST(Targets, RegularExpressionsAreBounded) {
+  EXPECT_EQ(pattern_fault(".*q_proj"), "");
+  EXPECT_EQ(pattern_fault("(q_proj"), "missing closing parenthesis at character 8");
+  EXPECT_NE(pattern_fault("(?a)q"), "");
+  EXPECT_NE(pattern_fault("\xff"), "");
+  EXPECT_EQ(pattern_fault("q{,2}"), "write {0,n} for {,n}");  // Python's alone
+  expect_error([&] { select({.pattern = "[q"}); }, "'[q'", "missing terminating ]");
+  // It would go on for years.
+  expect_error([&] { select({.pattern = "([a-z.0-9_]+)+[!?]"}); }, "cannot be searched",
+               "match limit");
+}
+
+TEST(Targets, LayersAndExclusionsNarrowThem) {
+  const auto narrowed = [](TargetModules targets) {
+    return paths_of(select_linears(targets, model_of(3)));
+  };
+  const std::string q = "self_attn.q_proj", first = "model.layers.1.", last = "model.layers.2.";
+  EXPECT_EQ(narrowed({.modules = {.names = {"q_proj"}}, .layers = {2, 1}}),
+            (std::vector{first + q, last + q}));
+  EXPECT_EQ(narrowed({.modules = {.names = {"q_proj"}}, .excluded = {.pattern = ".*[02]\\..*"}}),
+            std::vector{first + q});
+  expect_error(
+      [&] {
+        narrowed({.modules = {.names = {"q_proj"}}, .layers = {1, 3}});
+      },
+      "there is no layer 3; the model has 3 layers");
+  expect_error([&] { narrowed({.excluded = {.pattern = ".*"}}); }, "nothing is left to adapt");
+}
+
+}  // namespace
+}  // namespace tessera::lora
