@@ -68,7 +68,7 @@ Evaluation evaluate(const Config& config, const std::optional<std::string>& adap
   const std::optional<std::string> folder = choose_adapter(config, adapter);
   const Device device = choose_device(config.device);
   const DType compute = compute_dtype(config, device);
-  if (folder) lora::read_peft_config(*folder);  // a wrong path shows before the model is loaded
+  if (folder) announce_adapter(*folder, console);
   parallel::SelfCommunicator alone;
   Context ctx(device, thread_count(config.threads), uint64_t(config.seed));
   ctx.set_compute_dtype(compute);

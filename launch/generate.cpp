@@ -140,7 +140,7 @@ void generate(const GenerateOptions& options) {
   const Config base = base_config(options.adapter, options.base_settings);
   const Device device = choose_device(base.device);
   const DType compute = compute_dtype(base, device);
-  if (options.adapter) lora::read_peft_config(*options.adapter);
+  if (options.adapter) announce_adapter(*options.adapter, console);
   const Tokenizer tokenizer = Tokenizer::load(options.base_model);
   for (const std::string& note : tokenizer.notes()) console.line(note);
   const Prompts prompts = read_prompts(options, tokenizer, console);

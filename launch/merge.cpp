@@ -171,6 +171,7 @@ MergeReport merge(const MergeOptions& options, Console& console) {
         options.adapter);
   }
   const BaseChoice choice = base_of(options, run);
+  announce_adapter(options.adapter, console);
   const lora::Checkpoint checkpoint = lora::Checkpoint::open(options.base_model);
   const lora::AdapterSet adapters = lora::load_peft(options.adapter, checkpoint.config());
   MergeReport report;

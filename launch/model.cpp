@@ -49,6 +49,22 @@ LoadedModel::LoadedModel(Context& ctx, const std::string& path, const BaseChoice
   scheduler_ = std::make_unique<parallel::LayerScheduler>(ctx, base_->store());
 }
 
+void announce_adapter(const std::string& folder, Console& console) {
+  const lora::PeftConfig config = lora::read_peft_config(folder);
+  if (config.unneeded.empty() && config.unknown.empty()) return;
+  std::vector<std::string> parts;
+  if (!config.unknown.empty()) {
+    parts.push_back(fmt::format("unknown and ignored, as PEFT ignores what it does not know: {}",
+                                fmt::join(config.unknown, ", ")));
+  }
+  if (!config.unneeded.empty()) {
+    parts.push_back(
+        fmt::format("without effect on a finished adapter: {}", fmt::join(config.unneeded, ", ")));
+  }
+  console.line(
+      fmt::format("warning: {}/{}: {}", folder, lora::kPeftConfigFile, fmt::join(parts, "; ")));
+}
+
 std::optional<lora::AdapterSet> load_adapter(Context& ctx, const std::optional<std::string>& folder,
                                              const lora::DecoderConfig& model) {
   if (!folder) return std::nullopt;

@@ -49,6 +49,10 @@ class LoadedModel {
   uint64_t fingerprint_ = 0;
 };
 
+/// Reads the config of an adapter, and says which of its keys are set in vain. Error as
+/// read_peft_config(). For before the model is loaded, since both are cheap.
+void announce_adapter(const std::string& folder, Console& console);
+
 /// The adapter of a folder, where the context computes; none without a folder. Error as
 /// load_peft().
 std::optional<lora::AdapterSet> load_adapter(Context& ctx, const std::optional<std::string>& folder,

@@ -93,6 +93,7 @@ Run::Run(const Config& config, parallel::Communicator& world, Device device)
                      const auto checkpoint = lora::Checkpoint::open(config.base_model);
                      // What is cheap to find wrong comes before the data.
                      lora::select_linears(adapter_options(config).targets, checkpoint.config());
+                     if (config.lora_model_dir) announce_adapter(*config.lora_model_dir, console_);
                      return RunData(config, checkpoint.config().vocab, world.size(), console_);
                    })),
       steps_(data_.training, data_.options, config.num_epochs, config.max_steps.value_or(0)),

@@ -154,6 +154,30 @@ TEST_F(CommandLine, AnAdapterOfAnotherModelIsRefused) {
   EXPECT_FALSE(fs::exists(out));
 }
 
+TEST_F(CommandLine, KeysOfAnAdapterThatAreNotUsedAreNamed) {
+  const std::string adapter = folder_.file("newer");
+  fs::copy(kTiny + "/adapter_out", adapter);
+  json root = json::parse(bytes_of_file(adapter + "/adapter_config.json"));
+  root.update({{"a_new_scaling", true}, {"a_new_switch", false}, {"eva_config", {{"rho", 2.0}}}});
+  folder_.write("newer/adapter_config.json", root.dump());
+  const std::string line =
+      "warning: " + adapter +
+      "/adapter_config.json: unknown and ignored, as PEFT ignores what it does not know: "
+      "a_new_scaling; without effect on a finished adapter: eva_config\n";
+  const std::vector<Args> commands = {
+      {"eval", config_, "adapter=" + adapter},
+      generate({"--adapter", adapter, "--prompt", "a"}),
+      {"merge", "--base_model", base_, "--adapter", adapter, "--output", folder_.file("merged")},
+      {"train", config_, "lora_model_dir=" + adapter, "lora_r=16", "max_steps=1"}};
+  for (const Args& args : commands) {
+    const Outcome o = run_program(args);
+    EXPECT_EQ(o.code, 0) << o.err;
+    const size_t at = o.err.find(line);
+    EXPECT_NE(at, std::string::npos) << args[0] << ": " << o.err;
+    EXPECT_EQ(o.err.find("a_new", at + line.size()), std::string::npos) << args[0];  // once
+  }
+}
+
 TEST_F(CommandLine, ATruncatedModelIsRefused) {
   fs::resize_file(base_ + "/model.safetensors", fs::file_size(base_ + "/model.safetensors") - 10);
   expect_failure(generate({"--prompt", "A"}), 1, {"model.safetensors"});
