@@ -4,8 +4,11 @@
 #include <filesystem>
 
 #include "launch/config_settings.h"
+#include "launch/device.h"
 #include "launch/flags_types.h"
 #include "runtime/core/error.h"
+#include "runtime/cpu/gemm_bf16.h"
+#include "runtime/io/file.h"
 #include "runtime/io/folder.h"
 #include "runtime/io/json.h"
 
@@ -37,13 +40,40 @@ bool is_finished(const fs::path& adapter) {
          run.value("step", json()) == state.value("step", json());
 }
 
-/// The config that these settings alone make, by the rules of a config file.
+/// A config by the rules of a config file.
+Config checked(const Settings& settings, const std::string& source) {
+  const Config config = resolve(settings, source);
+  check_rules(config, settings);
+  check_supported(config, settings);
+  return config;
+}
+
+/// The config that these settings alone make.
 Config config_of(std::vector<std::string> settings, bool four_bit) {
   settings.push_back(four_bit ? "adapter=qlora" : "adapter=lora");
-  const Settings read = read_settings("", "command line", settings);
-  const Config config = resolve(read, "command line");
-  check_rules(config, read);
-  check_supported(config, read);
+  return checked(read_settings("", "command line", settings), "command line");
+}
+
+constexpr std::string_view kComputeDtype = "bnb_4bit_compute_dtype";
+
+/// Says how the base is held and computed with. All other keys of a run are its own: the machine
+/// it was on, its data, its folders.
+bool is_of_base(std::string_view key) {
+  return key == "adapter" || key == "load_in_4bit" || key.starts_with("bnb_4bit_");
+}
+
+/// What `file` says of the base. A compute type that this machine lacks becomes auto, unless
+/// `settings` ask for it.
+Config base_of_run(const std::string& file, const std::vector<std::string>& settings) {
+  Settings read = read_settings(io::read_file(file, YamlLimits{}.max_bytes), file, settings);
+  std::erase_if(read, [](const auto& entry) { return !is_of_base(entry.first); });
+  Config config = checked(read, file);
+  const auto asked = read.find(kComputeDtype);
+  const bool own = asked == read.end() || !asked->second.on_command_line;
+  if (own && config.bnb_4bit_compute_dtype == DType::kBF16 && !cpu::has_gemm_bf16() &&
+      !choose_device(std::nullopt).is_cuda()) {
+    config.bnb_4bit_compute_dtype.reset();
+  }
   return config;
 }
 
@@ -60,7 +90,7 @@ AdapterRun AdapterRun::of(const std::string& adapter, const std::vector<std::str
     if (!io::exists(file)) continue;
     // A folder beside a run's files is part of the run only if it is one of its checkpoints.
     if (place != folder && !folder.filename().string().starts_with("checkpoint-")) continue;
-    run.config = load_config(file.string(), settings);
+    run.base = base_of_run(file.string(), settings);
     break;
   }
   return run;
@@ -74,11 +104,11 @@ Config base_config(const std::optional<std::string>& adapter,
     return config_of(settings, parse_bool(given->substr(kFourBit.size())).value_or(true));
   }
   if (adapter) {
-    if (AdapterRun run = AdapterRun::of(*adapter, settings); run.config) return *run.config;
+    if (AdapterRun run = AdapterRun::of(*adapter, settings); run.base) return *run.base;
   }
   for (const std::string& setting : settings) {
     const std::string key = setting.substr(0, setting.find('='));
-    if (key != "bnb_4bit_compute_dtype") fail_usage("--{} needs --load_in_4bit true", key);
+    if (key != kComputeDtype) fail_usage("--{} needs --load_in_4bit true", key);
   }
   return config_of(settings, false);
 }

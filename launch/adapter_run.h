@@ -12,12 +12,14 @@
 namespace tessera::launch {
 
 struct AdapterRun {
-  std::optional<Config> config;  // config.resolved.yml; empty for an adapter from elsewhere
-  bool finished = true;          // false when state.json says that the run is not at its end
+  /// The quantization keys of its config.resolved.yml, all else at its default: an adapter may be
+  /// used on another machine than its run's. Empty for an adapter from elsewhere.
+  std::optional<Config> base;
+  bool finished = true;  // false when state.json says that the run is not at its end
 
   /// `adapter` is a run's output_dir, a checkpoint inside one, or any PEFT folder. Error when there
   /// is no such folder, or when a file beside the adapter is damaged. `settings`, "key=value", win
-  /// over the run's config.
+  /// over the run's.
   static AdapterRun of(const std::string& adapter, const std::vector<std::string>& settings);
 };
 

@@ -149,7 +149,7 @@ class Merger {
 BaseChoice base_of(const MergeOptions& options, const AdapterRun& run) {
   BaseChoice choice;
   choice.quantize = false;
-  if (run.config) choice = BaseChoice::of(*run.config);
+  if (run.base) choice = BaseChoice::of(*run.base);
   if (options.into == MergeInto::kOriginal) choice.quantize = false;
   if (options.into == MergeInto::kDequantized && !choice.quantize) {
     fail_usage(

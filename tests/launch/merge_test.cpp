@@ -7,8 +7,12 @@
 #include <filesystem>
 #include <set>
 
+#include "launch/adapter_run.h"
+#include "launch/device.h"
 #include "launch/merged_folder.h"
 #include "lora/decoder/checkpoint.h"
+#include "lora/peft.h"
+#include "runtime/cpu/gemm_bf16.h"
 #include "runtime/io/json.h"
 #include "runtime/io/safetensors.h"
 #include "tests/expect_error.h"
@@ -225,6 +229,43 @@ TEST_F(Merging, KnowsTheRunOfACheckpoint) {
   const std::string early = run("run/checkpoint-2", "", R"({"step": 2})");
   expect_error([&] { merge(options(early)); }, "not finished");
   EXPECT_EQ(merge(options(last + "/")).into, MergeInto::kDequantized);
+}
+
+/// The machine of a run does not bind those who use its adapter.
+TEST_F(Merging, TakesOnlyTheBaseFromTheRun) {
+  const std::string other_machine =
+      "adapter: qlora\nbnb_4bit_quant_type: fp4\nbnb_4bit_blocksize: 128\n"
+      "bnb_4bit_compute_dtype: bfloat16\ndevice: cuda\nthreads: 4096\nmemory_budget: 80GiB\n"
+      "sharding: host\noptimizer: paged_adamw_8bit\noptimizer_page_dir: /nowhere\n"
+      "output_dir: /nowhere\n";
+  MergeOptions o = options(run("run", other_machine, ""));
+  EXPECT_EQ(merge(o).into, MergeInto::kDequantized);
+  const Config base = base_config(o.adapter, {});
+  EXPECT_TRUE(base.load_in_4bit);
+  EXPECT_EQ(base.bnb_4bit_quant_type, QuantType::kFp4);
+  EXPECT_EQ(base.bnb_4bit_blocksize, 128);
+  EXPECT_EQ(base.device, std::nullopt);
+  EXPECT_EQ(base.threads, std::nullopt);
+  EXPECT_EQ(base.output_dir, "");
+  // Nor the type that it computed with, unless this machine has it too.
+  const bool has = choose_device(std::nullopt).is_cuda() || cpu::has_gemm_bf16();
+  EXPECT_EQ(base.bnb_4bit_compute_dtype, has ? std::optional(DType::kBF16) : std::nullopt);
+  EXPECT_EQ(base_config(o.adapter, {"bnb_4bit_compute_dtype=bfloat16"}).bnb_4bit_compute_dtype,
+            DType::kBF16);
+}
+
+TEST_F(Merging, AnAdapterOnSomeLayersChangesThemOnly) {
+  lora::AdapterOptions of = {.targets = {.modules = {.pattern = R"(.*\.1\..*up_proj)"}}};
+  lora::AdapterSet adapters(lora::Checkpoint::open(kTiny).config(), of);
+  std::ranges::fill(adapters.params(), 0.125f);
+  lora::save_peft(folder_.file("some"), adapters, kTiny);
+  const MergeReport report = merge(options(folder_.file("some")));
+  EXPECT_EQ(report.largest_in, "model.layers.1.mlp.up_proj.weight");
+  const lora::Checkpoint checkpoint = lora::Checkpoint::open(kTiny);
+  for (const auto& info : checkpoint.tensors()) {
+    const bool changed = values_of(options("").output, info.name) != values_of(kTiny, info.name);
+    EXPECT_EQ(changed, info.name == report.largest_in) << info.name;
+  }
 }
 
 TEST_F(Merging, LeavesNothingBehindWhenItFails) {
