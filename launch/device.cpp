@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "launch/metrics.h"
 #include "launch/progress.h"
+#include "launch/system_limits.h"
 #include "parallel/self_communicator.h"
 #include "runtime/core/error.h"
 
@@ -75,3 +75,10 @@ std::string describe_device(Device device) {
 }
 
 }  // namespace tessera::launch
+int64_t free_bytes(Device device) {
+  if constexpr (kHasCuda) {
+    if (device.is_cuda()) return int64_t(cuda::memory_of(device).free);
+  }
+  return available_bytes();
+}
+

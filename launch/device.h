@@ -31,6 +31,8 @@ int64_t used_memory(Device device);
 
 /// "NVIDIA H100 (cuda:0, 80 GiB, sm_90)"
 std::string describe_gpu(const cuda::GpuInfo& gpu, int index);
+/// Memory that can still be had where a device computes, in bytes.
+int64_t free_bytes(Device device);
 /// The same of a device that is in use; "CPU".
 std::string describe_device(Device device);
 

@@ -9,8 +9,8 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
-#include "launch/metrics.h"
 #include "launch/progress.h"
+#include "launch/system_limits.h"
 #include "quant/frozen_matmul.h"
 #include "runtime/core/error.h"
 #include "runtime/cpu/gemm_bf16.h"

@@ -14,9 +14,9 @@
 #include <pcre2.h>
 
 #include "launch/device.h"
-#include "launch/metrics.h"
 #include "launch/model.h"
 #include "launch/progress.h"
+#include "launch/system_limits.h"
 #include "parallel/load_mpi.h"
 #include "parallel/nccl_communicator.h"
 #include "runtime/core/error.h"
@@ -51,6 +51,18 @@ std::string library_versions() {
       gnu_get_libc_version());
 }
 
+std::string describe_quota() {
+  const std::optional<double> quota = processor_quota("/");
+  return quota ? fmt::format(", of which the container may use {:.3g}", *quota) : "";
+}
+
+std::string describe_free(const FreeMemory& free) {
+  const std::string bytes = format_bytes(free.bytes);
+  if (free.limit.empty()) return fmt::format(", {} free", bytes);
+  return fmt::format(", {} free of the {} that {} allows", bytes, format_bytes(free.limit_bytes),
+                     free.limit);
+}
+
 }  // namespace
 
 std::string missing_cpu_features() {
@@ -81,10 +93,10 @@ std::string diagnose() {
   row("tessera", kVersion);
   row("cpu", cpu_name());
   row("simd", missing.empty() ? simd_level() : "not usable: lacks " + missing);
-  row("cores", fmt::format("{} usable, {} online", thread_count(std::nullopt),
-                           sysconf(_SC_NPROCESSORS_ONLN)));
-  row("memory",
-      fmt::format("{}, {} free", format_bytes(pages * page), format_bytes(available_bytes())));
+  row("cores", fmt::format("{} usable, {} online{}", thread_count(std::nullopt),
+                           sysconf(_SC_NPROCESSORS_ONLN), describe_quota()));
+  row("memory", format_bytes(pages * page) + describe_free(node_memory("/")));
+  if (const auto process = process_memory("/")) row("", "a process" + describe_free(*process));
   const Gpus gpus = find_gpus();
   if (gpus.all.empty()) row("gpu", "none: " + gpus.why_none);
   for (int i = 0; i < int(gpus.all.size()); ++i) row("gpu", describe_gpu(gpus.all[size_t(i)], i));

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <optional>
 
-#include "launch/metrics.h"
 #include "launch/signals.h"
+#include "launch/system_limits.h"
 #include "runtime/core/error.h"
 
 namespace tessera::launch {

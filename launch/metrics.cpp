@@ -13,21 +13,6 @@
 #include "runtime/io/folder.h"
 
 namespace tessera::launch {
-namespace {
-
-/// The value in bytes of a "Name:  123 kB" line of a /proc file; 0 if it has none.
-int64_t proc_bytes(const char* path, std::string_view name) {
-  std::ifstream file(path);
-  for (std::string line; std::getline(file, line);) {
-    if (line.starts_with(name)) return std::atoll(line.c_str() + name.size()) * 1024;
-  }
-  return 0;
-}
-
-}  // namespace
-
-int64_t peak_resident_bytes() { return proc_bytes("/proc/self/status", "VmHWM:"); }
-int64_t available_bytes() { return proc_bytes("/proc/meminfo", "MemAvailable:"); }
 
 MetricsFile::MetricsFile(const std::string& path, int64_t resumed_step) {
   io::AtomicFile start(path);

@@ -44,9 +44,4 @@ class MetricsFile {
   std::set<int64_t> evaluated_;
 };
 
-/// Peak resident memory of this process in bytes (VmHWM).
-int64_t peak_resident_bytes();
-/// Memory that the system could still give, in bytes (MemAvailable).
-int64_t available_bytes();
-
 }  // namespace tessera::launch

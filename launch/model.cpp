@@ -5,8 +5,10 @@
 #include <algorithm>
 
 #include "launch/agreement.h"
+#include "launch/system_limits.h"
 #include "lora/decoder/loader.h"
 #include "lora/peft.h"
+#include "parallel/self_communicator.h"
 #include "runtime/core/error.h"
 #include "runtime/cpu/gemm_bf16.h"
 
@@ -110,8 +112,8 @@ cpu_set_t affinity() {
 }  // namespace
 
 int thread_count(const std::optional<int64_t>& configured) {
-  const cpu_set_t set = affinity();
-  return configured ? int(*configured) : CPU_COUNT(&set);
+  parallel::SelfCommunicator alone;
+  return thread_count(configured, alone);
 }
 
 int thread_count(const std::optional<int64_t>& configured, parallel::Communicator& world) {
@@ -119,7 +121,10 @@ int thread_count(const std::optional<int64_t>& configured, parallel::Communicato
   const std::string mask(reinterpret_cast<const char*>(&set), sizeof set);
   const std::string place = fmt::format("{} ", world.node()) + mask;
   const auto sharers = std::ranges::count(gather_texts(world, place), place);
-  return configured ? int(*configured) : std::max(1, CPU_COUNT(&set) / int(sharers));
+  const auto on_node =
+      std::ranges::count(parallel::gather_values(world, world.node()), world.node());
+  if (configured) return int(*configured);
+  return threads_within(processor_quota("/"), CPU_COUNT(&set) / int(sharers), on_node);
 }
 
 }  // namespace tessera::launch

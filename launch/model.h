@@ -68,9 +68,11 @@ DType compute_dtype_on_gpu(const Config& config);
 /// "bfloat16 (AVX512_BF16), summed in float32".
 std::string_view describe_compute(DType type, Device device);
 
-/// CPU threads to use: as configured, or every core of this process's affinity mask.
+/// CPU threads to use: as configured, or every core of this process's affinity mask, as far as its
+/// container's quota goes.
 int thread_count(const std::optional<int64_t>& configured);
-/// The same, the cores shared out among the ranks of this node that have the same mask. Collective.
+/// The same, the cores shared out among the ranks of this node that have the same mask, and the
+/// quota among all ranks of this node. Collective.
 int thread_count(const std::optional<int64_t>& configured, parallel::Communicator& world);
 
 }  // namespace tessera::launch

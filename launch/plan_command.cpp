@@ -6,11 +6,12 @@
 #include <numeric>
 
 #include "launch/flags.h"
-#include "launch/metrics.h"
 #include "launch/model.h"
 #include "launch/progress.h"
+#include "launch/run_plan.h"
 #include "lora/decoder/checkpoint.h"
 #include "lora/decoder/loader.h"
+#include "parallel/self_communicator.h"
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
 
@@ -79,18 +80,21 @@ Planned make_plan(const PlanOptions& options) {
   const ModelShape shape = read_shape(config.base_model);
   planned.input = plan_input(config, shape.config, shape.stored, nodes_of(options, gpu), gpu);
   const DeviceProfile device = planned.profile.value_or(nominal_cpu());
+  // A budget is of whatever machine the run is meant for; else a CPU's is this one.
+  const bool here = !config.memory_budget && !gpu;
   MemoryLimit limit;
   if (config.memory_budget) {
-    limit.rank = size_t(*config.memory_budget);
+    limit.rank = {size_t(*config.memory_budget), "memory_budget"};
   } else if (gpu) {
-    limit.rank = size_t(double(device.memory) * kUsableShare);
+    limit.rank = {size_t(double(device.memory) * kUsableShare), "what the GPU has"};
   } else {
-    limit.node = size_t(double(available_bytes()) * kUsableShare);
+    parallel::SelfCommunicator alone;
+    limit = free_memory(alone, Device::cpu());
   }
   try {
     planned.plan = choose_plan(config, planned.input, device, limit);
   } catch (const Error& error) {
-    if (limit.rank) throw;
+    if (!here) throw;
     // For another machine than this, then.
     planned.warning = error.what();
     planned.plan = choose_plan(config, planned.input, device, {});

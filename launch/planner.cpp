@@ -103,9 +103,10 @@ class Search {
          const MemoryLimit& limit)
       : config_(config), model_(std::move(input)), device_(device), limit_(limit) {}
 
-  /// Nothing where no plan fits; smallest() then says how much the smallest one takes.
+  /// Nothing where no plan fits; the smallest ones then say how much is needed.
   std::optional<Plan> run();
-  size_t smallest() const { return smallest_; }
+  size_t smallest_rank() const { return smallest_rank_; }
+  size_t smallest_node() const { return smallest_node_; }
 
  private:
   Plan evaluate(const Policies& policies, const MemoryModel::Activity& activity,
@@ -113,20 +114,18 @@ class Search {
                 const Fullest& fullest);
   void page(Plan& plan) const;
   bool fits(const Plan& plan) const {
-    return (!limit_.rank || plan.memory.budgeted(gpu()) <= *limit_.rank) &&
-           (!limit_.node || plan.node <= *limit_.node);
+    return (!limit_.rank || plan.memory.budgeted(gpu()) <= limit_.rank->bytes) &&
+           (!limit_.node || plan.node <= limit_.node->bytes);
   }
   bool is_better(const Plan& plan, const Plan& best) const;
   bool gpu() const { return model_.input().gpu.has_value(); }
-  size_t size_of(const Plan& plan) const {
-    return limit_.rank || !limit_.node ? plan.memory.budgeted(gpu()) : plan.node;
-  }
 
   const Config& config_;
   MemoryModel model_;
   const DeviceProfile& device_;
   MemoryLimit limit_;
-  size_t smallest_ = SIZE_MAX;
+  size_t smallest_rank_ = SIZE_MAX;
+  size_t smallest_node_ = SIZE_MAX;
 };
 
 /// Faster; of equally fast ones, what moves less behind the products, since no model knows how well
@@ -138,7 +137,7 @@ bool Search::is_better(const Plan& plan, const Plan& best) const {
   const auto moved = [](const StepTime& time) { return time.gather + time.host_copy; };
   const double spared = moved(best.time) - moved(plan.time);
   if (std::abs(spared) > grain) return spared > 0;
-  return gpu() ? size_of(plan) < size_of(best) : plan.node < best.node;
+  return gpu() ? plan.memory.device() < best.memory.device() : plan.node < best.node;
 }
 
 std::optional<Plan> Search::run() {
@@ -157,7 +156,8 @@ std::optional<Plan> Search::run() {
     const MemoryModel::Activity activity = model_.activity(groups);
     for (size_t s = 0; s < shardings.size(); ++s) {
       const Plan plan = evaluate(policies, activity, groups, shardings[s], fullest[s]);
-      smallest_ = std::min(smallest_, size_of(plan));
+      smallest_rank_ = std::min(smallest_rank_, plan.memory.budgeted(gpu()));
+      smallest_node_ = std::min(smallest_node_, plan.node);
       if (!fits(plan)) continue;
       if (!best || is_better(plan, *best)) best = plan;
     }
@@ -194,7 +194,7 @@ Plan Search::evaluate(const Policies& policies, const MemoryModel::Activity& act
 
 /// What is left over holds as many pages of the optimizer as it can.
 void Search::page(Plan& plan) const {
-  if (!limit_.rank || plan.memory.budgeted(gpu()) <= *limit_.rank) return;
+  if (!limit_.rank || plan.memory.budgeted(gpu()) <= limit_.rank->bytes) return;
   const auto with = [&](size_t budget) {
     RankMemory memory = plan.memory;
     const optim::PageMemory state = model_.optimizer(plan.fullest, budget);
@@ -204,7 +204,7 @@ void Search::page(Plan& plan) const {
     return memory;
   };
   const size_t least = with(0).budgeted(gpu());
-  const size_t budget = *limit_.rank > least ? *limit_.rank - least : 0;
+  const size_t budget = limit_.rank->bytes > least ? limit_.rank->bytes - least : 0;
   plan.memory = with(budget);
   plan.page_budget = budget;
 }
@@ -246,14 +246,12 @@ Plan choose_plan(const Config& config, const PlanInput& input, const DeviceProfi
                  const MemoryLimit& limit) {
   Search search(config, input, device, limit);
   if (std::optional<Plan> plan = search.run()) return *plan;
-  const bool by_rank = limit.rank.has_value();
+  const bool by_rank = !limit.node || (limit.rank && search.smallest_rank() > limit.rank->bytes);
+  const size_t smallest = by_rank ? search.smallest_rank() : search.smallest_node();
+  const MemoryLimit::Bound& bound = by_rank ? *limit.rank : *limit.node;
   fail_usage("memory: the smallest plan needs {} {}, but {} is {}; {}",
-             format_bytes(int64_t(search.smallest())), by_rank ? "a rank" : "on a node",
-             config.memory_budget ? "memory_budget"
-             : input.gpu          ? "what the GPU has"
-                                  : "what is free",
-             format_bytes(int64_t(by_rank ? *limit.rank : *limit.node)),
-             what_would_fit(config, input, device, limit));
+             format_bytes(int64_t(smallest)), by_rank ? "a rank" : "on a node", bound.name,
+             format_bytes(int64_t(bound.bytes)), what_would_fit(config, input, device, limit));
 }
 
 Config Plan::applied(const Config& config) const {

@@ -17,10 +17,14 @@ namespace tessera::launch {
 /// Of what a GPU has or the system can spare; the rest is for what cannot be planned.
 inline constexpr double kUsableShare = 0.95;
 
-/// In bytes; nothing: no limit.
+/// Nothing: no limit.
 struct MemoryLimit {
-  std::optional<size_t> rank;  // what each rank may use: on a GPU its memory, on the CPU all of it
-  std::optional<size_t> node;  // what the ranks of a node may use together
+  struct Bound {
+    size_t bytes;
+    std::string name;  // what an error calls it, before "is": "memory_budget"
+  };
+  std::optional<Bound> rank;  // what each rank may use: on a GPU its memory, on the CPU all of it
+  std::optional<Bound> node;  // what the ranks of a node may use together
 };
 
 struct Plan {

@@ -1,14 +1,15 @@
 #include "launch/run_plan.h"
 
 #include <algorithm>
+#include <limits>
 #include <set>
 
 #include "launch/agreement.h"
 #include "launch/device.h"
-#include "launch/metrics.h"
 #include "launch/model.h"
 #include "launch/plan_command.h"
 #include "launch/run_folder.h"
+#include "launch/system_limits.h"
 #include "lora/decoder/loader.h"
 
 namespace tessera::launch {
@@ -30,12 +31,20 @@ int64_t largest_batch(const RunData& data, const StepPlan& steps) {
   return tokens;
 }
 
-/// Bytes that are free where a rank computes.
-int64_t available_on(Device device) {
-  if constexpr (kHasCuda) {
-    if (device.is_cuda()) return int64_t(cuda::memory_of(device).free);
-  }
-  return available_bytes();
+/// The least that a rank has, as all of them know it; nothing where none has a limit.
+std::optional<MemoryLimit::Bound> least_of(parallel::Communicator& world,
+                                           const std::optional<FreeMemory>& mine,
+                                           std::string_view unlimited) {
+  const std::vector<int64_t> bytes =
+      parallel::gather_values(world, mine ? mine->bytes : std::numeric_limits<int64_t>::max());
+  const auto least = std::ranges::min_element(bytes);
+  const std::string name =
+      !mine || mine->limit.empty()
+          ? std::string(unlimited)
+          : fmt::format("what {} ({}) leaves", mine->limit, format_bytes(mine->limit_bytes));
+  const std::string names = gather_texts(world, name)[size_t(least - bytes.begin())];
+  if (*least == std::numeric_limits<int64_t>::max()) return std::nullopt;
+  return MemoryLimit::Bound{size_t(double(*least) * kUsableShare), names};
 }
 
 /// The GPU's profile by its name; for one that is not known, that of a middling one.
@@ -47,6 +56,15 @@ DeviceProfile profile_of(const std::string& name) {
 }
 
 }  // namespace
+
+MemoryLimit free_memory(parallel::Communicator& world, Device device) {
+  if (device.is_cuda()) {
+    const FreeMemory free{free_bytes(device), "", 0};
+    return {.rank = least_of(world, free, "what the GPU has"), .node = {}};
+  }
+  return {.rank = least_of(world, process_memory("/"), ""),
+          .node = least_of(world, node_memory("/"), "what is free")};
+}
 
 RunPlan plan_run(const Config& config, const RunData& data, const StepPlan& steps,
                  parallel::Communicator& world, const Context& ctx) {
@@ -67,11 +85,11 @@ RunPlan plan_run(const Config& config, const RunData& data, const StepPlan& step
 Plan plan_on(const Config& config, const PlanInput& input, parallel::Communicator& world,
              const Context& ctx) {
   const bool gpu = input.gpu.has_value();
-  const std::vector<int64_t> available = parallel::gather_values(world, available_on(ctx.device()));
-  const auto usable = size_t(double(std::ranges::min(available)) * kUsableShare);
-  MemoryLimit limit;
-  (gpu ? limit.rank : limit.node) = usable;
-  if (config.memory_budget) limit.rank = size_t(*config.memory_budget);
+  MemoryLimit limit = free_memory(world, ctx.device());
+  if (config.memory_budget &&
+      (gpu || !limit.rank || size_t(*config.memory_budget) < limit.rank->bytes)) {
+    limit.rank = {size_t(*config.memory_budget), "memory_budget"};
+  }
   const DeviceProfile profile = gpu ? profile_of(describe_device(ctx.device())) : nominal_cpu();
   return on_all(world, [&] { return choose_plan(config, input, profile, limit); });
 }

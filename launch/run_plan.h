@@ -13,6 +13,10 @@ struct RunPlan {
   Plan plan;
 };
 
+/// What is free where the ranks compute, by the least that one of them finds: a GPU's memory, or
+/// what a node and a process of it may still have. The same on every rank: collective.
+MemoryLimit free_memory(parallel::Communicator& world, Device device);
+
 /// The plan of `input`, within memory_budget and within what the nodes have free. The same on every
 /// rank: collective. SharedError (usage) where nothing fits, saying what would.
 Plan plan_on(const Config& config, const PlanInput& input, parallel::Communicator& world,

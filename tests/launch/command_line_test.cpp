@@ -1,6 +1,7 @@
 // The program as users run it: what it prints where, how it ends, and that wrong use of any kind is
 // one line on stderr and nothing on stdout.
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -9,6 +10,7 @@
 #include "launch/config.h"
 #include "tests/launch/byte_tokenizer.h"
 #include "tests/launch/program.h"
+#include "tests/resident_memory.h"
 
 namespace tessera::launch {
 namespace {
@@ -241,6 +243,35 @@ TEST_F(CommandLine, DoctorSaysWhatIsThere) {
   for (const char* row : {"cpu ", "simd ", "cores ", "memory ", "gpu ", "ranks "}) {
     EXPECT_NE(o.out.find(row), std::string::npos) << row;
   }
+}
+
+/// A child of this process inherits the limit.
+class DataLimit {
+ public:
+  explicit DataLimit(rlim_t bytes) {
+    ::getrlimit(RLIMIT_DATA, &before_);
+    const rlimit limit{bytes, before_.rlim_max};
+    ::setrlimit(RLIMIT_DATA, &limit);
+  }
+  ~DataLimit() { ::setrlimit(RLIMIT_DATA, &before_); }
+
+ private:
+  rlimit before_{};
+};
+
+TEST_F(CommandLine, LimitsOfTheProcessCount) {
+  if (!testing::kMeasuresOwnMemory) GTEST_SKIP() << "a sanitizer takes more than any limit";
+  const DataLimit limit(rlim_t{512} << 20);
+  const Outcome doctor = run_program({"doctor"});
+  EXPECT_NE(doctor.out.find(" free of the 512.0 MiB that ulimit -d allows"), std::string::npos)
+      << doctor.out;
+  const std::string tokens = "sequence_len=4194304";
+  const Outcome plan = run_program({"plan", config_, tokens});
+  EXPECT_EQ(plan.code, 0) << plan.err;
+  EXPECT_NE(plan.out.find("here     would not run: memory: the smallest plan needs"),
+            std::string::npos)
+      << plan.out;
+  EXPECT_NE(plan.out.find("what ulimit -d (512.0 MiB) leaves is"), std::string::npos) << plan.out;
 }
 
 /// One conversation is plain text, lines are JSON; the answers are the same.

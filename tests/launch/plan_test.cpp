@@ -11,10 +11,10 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
-#include "launch/metrics.h"
 #include "launch/model.h"
 #include "launch/optimizer_parts.h"
 #include "launch/plan_command.h"
+#include "launch/system_limits.h"
 #include "launch/training_options.h"
 #include "lora/decoder/loader.h"
 #include "parallel/gradient_tree.h"
