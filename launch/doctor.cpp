@@ -98,11 +98,12 @@ std::string diagnose() {
   row("memory", format_bytes(pages * page) + describe_free(node_memory("/")));
   if (const auto process = process_memory("/")) row("", "a process" + describe_free(*process));
   const Gpus gpus = find_gpus();
-  if (gpus.all.empty()) row("gpu", "none: " + gpus.why_none);
-  for (int i = 0; i < int(gpus.all.size()); ++i) row("gpu", describe_gpu(gpus.all[size_t(i)], i));
+  if (gpus.usable.empty()) row("gpu", "none: " + gpus.why_none);
+  for (const cuda::GpuInfo& gpu : gpus.usable) row("gpu", describe_gpu(gpu));
+  for (const std::string& gpu : gpus.left_out) row("", "not used: " + gpu);
   row("ranks", "as many as mpirun or srun starts, by " + parallel::describe_mpi());
   if constexpr (kHasCuda) {
-    if (!gpus.all.empty()) row("", "GPUs by " + parallel::describe_nccl());
+    if (!gpus.usable.empty()) row("", "GPUs by " + parallel::describe_nccl());
   }
   row("libraries", library_versions());
   row("verdict", missing.empty() ? "this machine can run Tessera"

@@ -12,9 +12,11 @@
 namespace tessera::cuda {
 
 struct GpuInfo {
+  int index;  // of Device::cuda()
   std::string name;
-  size_t memory;   // bytes, in all
-  int capability;  // 90 for 9.0
+  size_t memory;      // bytes, in all
+  int capability;     // 90 for 9.0
+  std::string error;  // why the driver says nothing about it; usually empty
 };
 /// The GPUs that the driver shows, in its order; none, with the reason, where there is no driver or
 /// no GPU. Never throws.

@@ -23,9 +23,14 @@ std::vector<GpuInfo> gpus(std::string& why_none) {
   std::vector<GpuInfo> found;
   for (int i = 0; i < count; ++i) {
     cudaDeviceProp properties;
-    if (cudaGetDeviceProperties(&properties, i) != cudaSuccess) continue;
-    found.push_back(
-        {properties.name, properties.totalGlobalMem, properties.major * 10 + properties.minor});
+    const cudaError_t asked = cudaGetDeviceProperties(&properties, i);
+    if (asked == cudaSuccess) {
+      found.push_back({i, properties.name, properties.totalGlobalMem,
+                       properties.major * 10 + properties.minor, ""});
+    } else {
+      cudaGetLastError();
+      found.push_back({i, "a GPU", 0, 0, cudaGetErrorString(asked)});
+    }
   }
   return found;
 }

@@ -1,6 +1,7 @@
 #include "control.h"
 
 #include <cstdlib>
+#include <sstream>
 #include <stdexcept>
 #include <string_view>
 
@@ -49,6 +50,12 @@ Settings from_environment() {
   }
   if (const auto v = variable("CUDA_ON_CPU_MEMORY"); !v.empty()) {
     s.memory = number("CUDA_ON_CPU_MEMORY", v);
+  }
+  if (const auto v = variable("CUDA_ON_CPU_CAPABILITIES"); !v.empty()) {
+    std::istringstream list(v);
+    for (std::string one; std::getline(list, one, ',');) {
+      s.capabilities.push_back(int(number("CUDA_ON_CPU_CAPABILITIES", one)));
+    }
   }
   s.protect = variable("CUDA_ON_CPU_PROTECT") == "1";
   if (const auto v = variable("CUDA_ON_CPU_ORDER"); !v.empty()) {

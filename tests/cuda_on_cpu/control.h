@@ -1,11 +1,12 @@
 // How the simulated machine is set up, and what it has to say, for tests. The environment decides
-// first: CUDA_ON_CPU_DEVICES, _MEMORY (bytes a device), _PROTECT=1, _ORDER=ascending|descending|
-// random[:seed], _STREAMS=eager|late|random[:seed].
+// first: CUDA_ON_CPU_DEVICES, _MEMORY (bytes a device), _CAPABILITIES=75,90, _PROTECT=1,
+// _ORDER=ascending|descending| random[:seed], _STREAMS=eager|late|random[:seed].
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "block.h"
 
@@ -17,6 +18,9 @@ enum class Streams { kEager, kLate, kRandom };
 struct Settings {
   int devices = 8;  // as a common server
   size_t memory = size_t(4) << 30;
+  /// 75 for 7.5, of the first devices; the others have 9.0. Only what the driver says depends on
+  /// it.
+  std::vector<int> capabilities;
   /// The host cannot touch device memory; a read or write of it is a segmentation fault.
   bool protect = false;
   Order order = Order::kAscending;

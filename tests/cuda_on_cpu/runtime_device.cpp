@@ -17,6 +17,11 @@ constexpr int kMaxThreadsPerBlock = 1024;
 thread_local int thread_device = 0;
 thread_local cudaError_t last_error = cudaSuccess;
 
+int capability_of(int device) {
+  const std::vector<int>& given = settings().capabilities;
+  return size_t(device) < given.size() ? given[size_t(device)] : 90;
+}
+
 bool known(int device) { return device >= 0 && device < settings().devices; }
 
 // How many threads __launch_bounds__ allows; without it the hardware's limit.
@@ -199,7 +204,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
       *value = 32;
       break;
     case cudaDevAttrComputeCapabilityMajor:
-      *value = 9;
+      *value = capability_of(device) / 10;
       break;
     case cudaDevAttrComputeCapabilityMinor:
       *value = 0;
@@ -209,7 +214,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
       break;
     case cudaDevAttrPageableMemoryAccess:
     case cudaDevAttrConcurrentManagedAccess:
-      *value = 0;
+      *value = capability_of(device) % 10;
       break;
     default:
       return remember(cudaErrorInvalidValue);
@@ -237,7 +242,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   p.maxThreadsDim[2] = 64;
   p.maxGridSize[0] = INT32_MAX;
   p.maxGridSize[1] = p.maxGridSize[2] = 65535;
-  p.major = 9;
+  p.major = capability_of(device) / 10;
+  p.minor = capability_of(device) % 10;
   p.multiProcessorCount = 132;
   p.l2CacheSize = 50 << 20;
   p.memoryBusWidth = 5120;

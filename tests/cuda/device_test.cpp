@@ -1,0 +1,56 @@
+// A machine whose first GPU is too old: only the simulated one can be set up like that.
+#include "launch/device.h"
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <algorithm>
+
+#include "launch/doctor.h"
+#include "parallel/thread_communicator.h"
+#include "runtime/core/context.h"
+
+namespace tessera::launch {
+namespace {
+
+class DeviceOfMany : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() { ::setenv("CUDA_ON_CPU_CAPABILITIES", "75,90,70,86", 1); }
+  void SetUp() override {
+    gpus_ = find_gpus();
+    const auto simulated = [](const cuda::GpuInfo& gpu) {
+      return gpu.name.starts_with("CUDA on CPU");
+    };
+    if (!std::ranges::any_of(gpus_.usable, simulated)) GTEST_SKIP() << "not the simulated machine";
+  }
+  Gpus gpus_;
+};
+
+TEST_F(DeviceOfMany, TheFirstIsTooOld) {
+  ASSERT_EQ(gpus_.left_out.size(), 2u);
+  EXPECT_NE(gpus_.left_out[0].find("(cuda:0, "), std::string::npos) << gpus_.left_out[0];
+  EXPECT_NE(gpus_.left_out[0].find("compute capability 7.5"), std::string::npos);
+  const std::string report = diagnose();
+  EXPECT_NE(report.find("not used: " + gpus_.left_out[1]), std::string::npos) << report;
+  EXPECT_NE(report.find(describe_gpu(gpus_.usable[0])), std::string::npos) << report;
+}
+
+TEST_F(DeviceOfMany, RanksWorkOnTheOthers) {
+  parallel::run_ranks(2, [](parallel::Communicator& world) {
+    const Device device = choose_device(Device::Kind::kCuda, world);
+    EXPECT_EQ(device, Device::cuda(world.rank() == 0 ? 1 : 3));
+    EXPECT_NE(describe_device(device).find(world.rank() == 0 ? "sm_90" : "sm_86"),
+              std::string::npos);
+    Context ctx(device, 1, 7);
+    const Buffer memory = Buffer::on(device, 4);
+    const int32_t value = 5 + world.rank();
+    int32_t back = 0;
+    ctx.compute_stream().copy(memory.data(), &value, sizeof value);
+    ctx.compute_stream().copy(&back, memory.data(), sizeof back);
+    ctx.compute_stream().synchronize();
+    EXPECT_EQ(back, value);
+  });
+}
+
+}  // namespace
+}  // namespace tessera::launch
