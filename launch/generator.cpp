@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <optional>
 
+#include "launch/device.h"
 #include "launch/signals.h"
-#include "launch/system_limits.h"
 #include "runtime/core/error.h"
 
 namespace tessera::launch {
@@ -36,11 +36,11 @@ int64_t cache_capacity(Prompts prompts, const lora::DecoderConfig& model, int64_
   return std::min(longest + new_tokens - 1, model.max_position);
 }
 
-/// Half of the free memory is for keys and values, the rest for whatever else the machine does.
-int64_t slots_for(Prompts prompts, const lora::DecoderConfig& model, int64_t capacity,
-                  int64_t most) {
-  const int64_t bytes = model.layers * 2 * capacity * model.kv_size() * int64_t(sizeof(float));
-  return std::clamp<int64_t>(available_bytes() / 2 / bytes, 1,
+/// Half of what is free where the decoder runs is for keys and values, the rest for activations and
+/// whatever else there is.
+int64_t slots_for(Prompts prompts, const lora::Decoder& decoder, int64_t capacity, int64_t most) {
+  const auto bytes = int64_t(decoder.cache_bytes(1, capacity));
+  return std::clamp<int64_t>(free_bytes(decoder.device()) / 2 / bytes, 1,
                              std::min<int64_t>(most, int64_t(prompts.size())));
 }
 
@@ -61,7 +61,7 @@ class Run {
         options_(options),
         events_(events),
         capacity_(cache_capacity(prompts, decoder.config(), options.max_new_tokens)),
-        slots_(size_t(slots_for(prompts, decoder.config(), capacity_, options.most_together))),
+        slots_(size_t(slots_for(prompts, decoder, capacity_, options.most_together))),
         prefill_(std::min(options.prefill_tokens, capacity_)),
         cache_(decoder.make_cache(int64_t(slots_.size()), capacity_)),
         sampler_(options.sampler) {

@@ -69,11 +69,15 @@ class Decoder {
     return KvCache(ctx_, config(), sequences, capacity);
   }
   /// Appends each feed's tokens to its sequence in the cache; returns the logits [feeds, V] that
+  size_t cache_bytes(int64_t sequences, int64_t capacity) const {
+    return KvCache::bytes(ctx_, config(), sequences, capacity);
+  }
   /// follow each feed's last token.
   std::vector<float> step(KvCache& cache, std::span<const Feed> feeds);
 
   const DecoderConfig& config() const { return base_.config(); }
 
+  Device device() const { return ctx_.device(); }
  private:
   struct Pass {
     RunKey key;

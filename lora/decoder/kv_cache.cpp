@@ -2,6 +2,12 @@
 
 namespace tessera::lora {
 
+size_t KvCache::bytes(const Context& ctx, const DecoderConfig& config, int64_t sequences,
+                      int64_t capacity) {
+  return size_t(config.layers * sequences * 2 * capacity * config.kv_size()) *
+         size_of(ctx.activation_dtype());
+}
+
 KvCache::KvCache(const Context& ctx, const DecoderConfig& config, int64_t sequences,
                  int64_t capacity)
     : device_(ctx.device()),
@@ -9,8 +15,7 @@ KvCache::KvCache(const Context& ctx, const DecoderConfig& config, int64_t sequen
       capacity_(capacity),
       kv_size_(config.kv_size()),
       lengths_(size_t(sequences), 0),
-      memory_(Buffer::on(device_, size_t(config.layers * sequences * 2 * capacity * kv_size_) *
-                                      size_of(dtype_))) {}
+      memory_(Buffer::on(device_, bytes(ctx, config, sequences, capacity))) {}
 
 Tensor KvCache::view(int64_t layer, int64_t sequence, int64_t which) const {
   const int64_t index = (layer * sequences() + sequence) * 2 + which;

@@ -12,6 +12,9 @@ namespace tessera::lora {
 
 class KvCache {
  public:
+  /// What a cache takes of the context's device.
+  static size_t bytes(const Context& ctx, const DecoderConfig& config, int64_t sequences,
+                      int64_t capacity);
   /// Room for `capacity` tokens in each of `sequences` sequences.
   KvCache(const Context& ctx, const DecoderConfig& config, int64_t sequences, int64_t capacity);
 
