@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace tessera::lora {
@@ -23,6 +24,23 @@ struct Batch {
     for (int32_t target : targets) n += target != kUnsupervised;
     return n;
   }
+};
+
+/// The same, of values that somebody else keeps. While memory is measured it has lengths only:
+/// nothing reads ids, targets or positions then.
+struct BatchView {
+  BatchView(const Batch& batch)
+      : ids(batch.ids), targets(batch.targets), positions(batch.positions), starts(batch.starts) {}
+  /// Of so many tokens, without values.
+  BatchView(int64_t tokens, std::span<const int32_t> sample_starts)
+      : ids(static_cast<const int32_t*>(nullptr), size_t(tokens)),
+        targets(ids),
+        positions(ids),
+        starts(sample_starts) {}
+
+  std::span<const int32_t> ids, targets, positions, starts;
+
+  int64_t tokens() const { return int64_t(ids.size()); }
 };
 
 }  // namespace tessera::lora

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "runtime/ops/attention.h"
@@ -21,13 +22,15 @@ Decoder::Decoder(Context& ctx, BaseWeights& base, parallel::LayerScheduler& sche
     : ctx_(ctx), base_(base), scheduler_(scheduler), adapters_(adapters) {}
 
 Decoder::Memory Decoder::plan(int64_t max_tokens, bool training) {
+  if (max_tokens > std::numeric_limits<int32_t>::max()) {
+    fail_usage(
+        "a micro-batch of {} tokens is too large, the most is {}; make micro_batch_size or "
+        "sequence_len smaller",
+        max_tokens, std::numeric_limits<int32_t>::max());
+  }
   // One sample of the greatest length asks for as much as any batch of as many tokens.
-  Batch batch;
-  batch.ids.assign(size_t(max_tokens), 0);
-  batch.targets.assign(size_t(max_tokens), 0);
-  batch.positions.resize(size_t(max_tokens));
-  std::iota(batch.positions.begin(), batch.positions.end(), 0);
-  batch.starts = {0, int32_t(max_tokens)};
+  const int32_t starts[] = {0, int32_t(max_tokens)};
+  const BatchView batch(max_tokens, starts);
 
   shape_rope(max_tokens);
   return measured([&] {
@@ -93,7 +96,7 @@ void Decoder::fill_rope() {
   sin_ = table(rope_memory_, half, ctx_.device());
 }
 
-BlockInput Decoder::input_of(const Batch& batch) const {
+BlockInput Decoder::input_of(const BatchView& batch) const {
   return {.config = config(),
           .positions = positions_,
           .cos = cos_,
@@ -146,7 +149,7 @@ Block Decoder::bind(const LayerLease& lease, int64_t layer) const {
            linear(Site::kGate), linear(Site::kUp), linear(Site::kDown)}};
 }
 
-double Decoder::forward(const Batch& batch, RunKey key, float scale) {
+double Decoder::forward(const BatchView& batch, RunKey key, float scale) {
   const int64_t n = batch.tokens(), c = config().hidden;
   const std::span<const LayerGroup> groups = scheduler_.groups();
   pass_ = {key, true};
@@ -200,7 +203,7 @@ void Decoder::run_group(const LayerGroup& group, Tensor x, Tensor y, const Block
   }
 }
 
-void Decoder::backward(const Batch& batch) {
+void Decoder::backward(const BatchView& batch) {
   const std::span<const LayerGroup> groups = scheduler_.groups();
   const BlockInput input = input_of(batch);
   for (size_t g = groups.size(); g-- > 0;) {
@@ -221,7 +224,7 @@ void Decoder::backward(const Batch& batch) {
   }
 }
 
-Tensor Decoder::run_layers(const Batch& batch, AttendAt attend, Visit visit) {
+Tensor Decoder::run_layers(const BatchView& batch, AttendAt attend, Visit visit) {
   const int64_t n = batch.tokens(), c = config().hidden;
   pass_ = {};
   scheduler_.begin_pass(scheduler_.visits(false));
@@ -244,13 +247,13 @@ Tensor Decoder::run_layers(const Batch& batch, AttendAt attend, Visit visit) {
   return x;
 }
 
-Tensor Decoder::run_layers_on_samples(const Batch& batch, Visit visit) {
+Tensor Decoder::run_layers_on_samples(const BatchView& batch, Visit visit) {
   const BlockInput input = input_of(batch);
   return run_layers(
       batch, [&](int64_t, const BlockSaved& s) { attend_within_samples(ctx_, s, input); }, visit);
 }
 
-double Decoder::loss(const Batch& batch, std::vector<float>* losses) {
+double Decoder::loss(const BatchView& batch, std::vector<float>* losses) {
   const Tensor x = run_layers_on_samples(batch, [](int64_t, Tensor) {});
   return head_loss(ctx_, {.losses = losses}, x, batch.targets, head());
 }
@@ -259,7 +262,7 @@ void Decoder::idle(bool training) {
   if (base_.store().gathers_together()) scheduler_.idle_pass(scheduler_.visits(training));
 }
 
-std::string Decoder::describe_non_finite(const Batch& batch) {
+std::string Decoder::describe_non_finite(const BatchView& batch) {
   std::string where;
   run_layers_on_samples(batch, [&](int64_t layer, Tensor x) {
     const auto bad = [](float value) { return !std::isfinite(value); };

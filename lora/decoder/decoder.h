@@ -31,7 +31,8 @@ class Decoder {
           const AdapterSet* adapters);
 
   /// Bytes that the largest batch needs, by running the code over measure-only arenas. Nothing of
-  /// that size is allocated. `training` false plans for loss() only.
+  /// the batch's size is allocated. `training` false plans for loss() only. Error (usage) for more
+  /// tokens than an int32 counts.
   struct Memory {
     size_t activations = 0;
     size_t scratch = 0;
@@ -47,12 +48,12 @@ class Decoder {
   Memory high_water();
 
   /// Sum of the losses of the supervised tokens. Prepares backward() of `scale` times that sum.
-  double forward(const Batch& batch, RunKey key, float scale);
+  double forward(const BatchView& batch, RunKey key, float scale);
   /// Must follow forward() of the same batch.
-  void backward(const Batch& batch);
+  void backward(const BatchView& batch);
 
   /// The same sum without dropout and without a backward; per-token losses appended if asked for.
-  double loss(const Batch& batch, std::vector<float>* losses);
+  double loss(const BatchView& batch, std::vector<float>* losses);
 
   /// Takes part in the gathers of a forward (and backward) that other ranks run: what a rank calls
   /// that has no batch while others of its group have. Nothing where gathers are not collective.
@@ -60,7 +61,7 @@ class Decoder {
 
   /// Runs a batch whose loss is not finite once more, and says where the first bad value appears:
   /// "first in layer 3" or the like.
-  std::string describe_non_finite(const Batch& batch);
+  std::string describe_non_finite(const BatchView& batch);
 
   /// Plans for step() of at most max_tokens tokens a call over `cache`.
   Memory plan_steps(int64_t max_tokens, const KvCache& cache);
@@ -68,16 +69,16 @@ class Decoder {
   KvCache make_cache(int64_t sequences, int64_t capacity) const {
     return KvCache(ctx_, config(), sequences, capacity);
   }
-  /// Appends each feed's tokens to its sequence in the cache; returns the logits [feeds, V] that
   size_t cache_bytes(int64_t sequences, int64_t capacity) const {
     return KvCache::bytes(ctx_, config(), sequences, capacity);
   }
+  /// Appends each feed's tokens to its sequence in the cache; returns the logits [feeds, V] that
   /// follow each feed's last token.
   std::vector<float> step(KvCache& cache, std::span<const Feed> feeds);
 
   const DecoderConfig& config() const { return base_.config(); }
-
   Device device() const { return ctx_.device(); }
+
  private:
   struct Pass {
     RunKey key;
@@ -90,8 +91,8 @@ class Decoder {
   using AttendAt = FunctionRef<void(int64_t layer, const BlockSaved& s)>;
 
   /// The last block's output, without anything left for a backward.
-  Tensor run_layers(const Batch& batch, AttendAt attend, Visit visit);
-  Tensor run_layers_on_samples(const Batch& batch, Visit visit);
+  Tensor run_layers(const BatchView& batch, AttendAt attend, Visit visit);
+  Tensor run_layers_on_samples(const BatchView& batch, Visit visit);
   Tensor run_steps(const KvCache& cache, std::span<const Feed> feeds);
   /// Layers of a group from x; fills saved_. y is the last one's output; empty: not computed.
   void run_group(const parallel::LayerGroup& group, Tensor x, Tensor y, const BlockInput& input);
@@ -102,7 +103,7 @@ class Decoder {
                        std::span<const Feed> feeds);
   void shape_rope(int64_t positions);
   void fill_rope();
-  BlockInput input_of(const Batch& batch) const;
+  BlockInput input_of(const BatchView& batch) const;
   quant::FrozenMatrix matrix_of(const parallel::LayerLease& lease, Site site) const;
   Block bind(const parallel::LayerLease& lease, int64_t layer) const;
   void unpack(const parallel::LayerLease& lease, int64_t layer);

@@ -24,7 +24,8 @@ struct HeadLoss {
 };
 
 /// Sum over supervised positions (targets[i] >= 0) of -log p(targets[i]), added up in token order
-/// in double. x[N,C] is the last block's output.
+/// in double. x[N,C] is the last block's output. While memory is measured all positions count and
+/// no target is read.
 double head_loss(Context& ctx, const HeadLoss& out, Tensor x, std::span<const int32_t> targets,
                  const Head& head);
 

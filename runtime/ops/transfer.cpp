@@ -33,8 +33,8 @@ void plan_list(Context& ctx, std::span<const int32_t> values) {
 
 std::vector<float> to_host(Context& ctx, Tensor x) {
   TESSERA_CHECK(is_float(x.dtype()));
+  if (ctx.measuring()) return {};
   std::vector<float> values(size_t(x.numel()));
-  if (ctx.measuring()) return values;
   std::vector<std::byte> bytes(x.bytes());
   copy_bytes(ctx, bytes.data(), x.raw(), x.bytes());
   ctx.compute_stream().synchronize();

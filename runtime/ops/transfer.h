@@ -17,7 +17,8 @@ Tensor to_device(Context& ctx, Arena& arena, std::span<const int32_t> values);
 /// While memory is planned: the scratch of an operator that takes `values` to a GPU.
 void plan_list(Context& ctx, std::span<const int32_t> values);
 
-/// The values of a float tensor, widened exactly, when all operators before have run. Waits.
+/// The values of a float tensor, widened exactly, when all operators before have run. Waits. While
+/// memory is measured there are none.
 std::vector<float> to_host(Context& ctx, Tensor x);
 
 /// `bytes` bytes from `from` to `to`, wherever they lie. On a GPU a host address must be valid

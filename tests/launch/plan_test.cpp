@@ -332,6 +332,23 @@ TEST_F(PlanCommand, ManyRanksTakeNoMemoryHere) {
   EXPECT_LE(p["device_total"].get<int64_t>(), int64_t{81559} << 20);
 }
 
+/// The longest that a config may ask for: its ids alone would be 64 MiB.
+TEST_F(PlanCommand, LongSequencesTakeNoMemoryHere) {
+  if (!testing::kMeasuresOwnMemory) GTEST_SKIP() << "a sanitizer's memory would be measured";
+  const nlohmann::json one = plan_of({"sequence_len=65536"}, 1, "H100");
+  const int64_t before = peak_resident_bytes();
+  const nlohmann::json p = plan_of(
+      {"sequence_len=16777216", "memory_budget=1000TiB", "gradient_checkpointing=true"}, 1, "H100");
+  EXPECT_LT(peak_resident_bytes() - before, int64_t{8} << 20);
+  EXPECT_EQ(p["tokens_per_micro_batch"], 16777216);
+  EXPECT_EQ(p["device"]["tables"].get<int64_t>(), 256 * one["device"]["tables"].get<int64_t>());
+  expect_error(
+      [&] {
+        plan_of({"sequence_len=16777216", "micro_batch_size=128"}, 1, "H100");
+      },
+      "a micro-batch of 2147483648 tokens is too large");
+}
+
 TEST_F(PlanCommand, MoreMemoryIsNeverSlower) {
   double last = INFINITY;
   for (int gib : {9, 10, 11, 12, 14, 18, 24}) {
