@@ -6,6 +6,7 @@
 
 #include "runtime/cpu/attention_task.h"
 #include "runtime/cpu/parallel.h"
+#include "runtime/cpu/thread_memory.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "runtime/cpu/attention.cpp"
@@ -130,10 +131,8 @@ namespace {
 
 HWY_EXPORT(attend_rows);
 
-void attend(const AttentionRows& job) {
-  thread_local Buffer tiles;
-  if (tiles.size() == 0) tiles = Buffer::host(sizeof(AttentionForwardTiles) + 4096);
-  HWY_DYNAMIC_DISPATCH(attend_rows)(job, *tiles.as<AttentionForwardTiles>());
+void attend(const AttentionRows& job, AttentionForwardTiles& tiles) {
+  HWY_DYNAMIC_DISPATCH(attend_rows)(job, tiles);
 }
 
 }  // namespace
@@ -158,13 +157,15 @@ void attention(Context& ctx, Tensor out, Tensor lse, const AttentionInput& in) {
   const int64_t tokens = in.q.rows(), group = shape.heads / shape.kv_heads;
   const float *q = in.q.data<float>(), *k = in.k.data<float>(), *v = in.v.data<float>();
   float *o = out.data<float>(), *l = lse.data<float>();
-  parallel_for(ctx.threads(), int64_t(tasks.size()), [&](int64_t i) {
+  const ThreadMemory<AttentionForwardTiles> tiles(ctx);
+  parallel_for(ctx.threads(), int64_t(tasks.size()), [&](int64_t i, int thread) {
     const Task& task = tasks[size_t(i)];
     const int64_t row = task.begin + task.first;
     const int64_t at = row * in.q.cols() + task.head * shape.head_dim;
     const int64_t kv = task.begin * in.k.cols() + task.head / group * shape.head_dim;
     attend({q + at, k + kv, v + kv, o + at, l + task.head * tokens + row, in.q.cols(), in.k.cols(),
-            task.rows, task.first, 1, shape});
+            task.rows, task.first, 1, shape},
+           tiles.of(thread));
   });
 }
 
@@ -174,20 +175,23 @@ void attention_decode(Context& ctx, Tensor out, const AttentionDecode& in) {
   const int64_t count = in.q.rows(), group = shape.heads / shape.kv_heads, d = shape.head_dim;
   const float *q = in.q.data<float>(), *k = in.k.data<float>(), *v = in.v.data<float>();
   float* o = out.data<float>();
+  const ThreadMemory<AttentionForwardTiles> tiles(ctx);
   if (count == 1 && group <= kAttentionTile) {
     // The heads of a group are the rows of one task: each key is packed once for all of them.
-    parallel_for(ctx.threads(), shape.kv_heads, [&](int64_t kv) {
+    parallel_for(ctx.threads(), shape.kv_heads, [&](int64_t kv, int thread) {
       attend({q + kv * group * d, k + kv * d, v + kv * d, o + kv * group * d, nullptr, d,
-              in.k.cols(), group, in.first, 0, shape});
+              in.k.cols(), group, in.first, 0, shape},
+             tiles.of(thread));
     });
     return;
   }
-  const int64_t tiles = (count + kAttentionTile - 1) / kAttentionTile;
-  parallel_for(ctx.threads(), shape.heads * tiles, [&](int64_t task) {
-    const int64_t head = task / tiles, row = task % tiles * kAttentionTile;
+  const int64_t parts = (count + kAttentionTile - 1) / kAttentionTile;
+  parallel_for(ctx.threads(), shape.heads * parts, [&](int64_t task, int thread) {
+    const int64_t head = task / parts, row = task % parts * kAttentionTile;
     const int64_t at = row * in.q.cols() + head * d, kv = head / group * d;
     attend({q + at, k + kv, v + kv, o + at, nullptr, in.q.cols(), in.k.cols(),
-            std::min(kAttentionTile, count - row), in.first + row, 1, shape});
+            std::min(kAttentionTile, count - row), in.first + row, 1, shape},
+           tiles.of(thread));
   });
 }
 

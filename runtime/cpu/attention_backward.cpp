@@ -4,6 +4,7 @@
 
 #include "runtime/cpu/attention_task.h"
 #include "runtime/cpu/parallel.h"
+#include "runtime/cpu/thread_memory.h"
 #include "runtime/ops/attention.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -166,12 +167,6 @@ HWY_EXPORT(gradients_of_keys);
 HWY_EXPORT(gradients_of_queries);
 HWY_EXPORT(gradients_of_group);
 
-AttentionBackwardTiles& my_tiles() {
-  thread_local Buffer tiles;
-  if (tiles.size() == 0) tiles = Buffer::host(sizeof(AttentionBackwardTiles) + 4096);
-  return *tiles.as<AttentionBackwardTiles>();
-}
-
 std::vector<AttentionGroup> list_groups(const AttentionGrads& grads, Tensor dout, Tensor out,
                                         Tensor lse, const AttentionInput& in) {
   const AttentionShape& shape = in.shape;
@@ -214,10 +209,11 @@ bool pays_to_split(const std::vector<AttentionGroup>& groups, int threads) {
 void attention_backward(Context& ctx, const AttentionGrads& grads, Tensor dout, Tensor out,
                         Tensor lse, const AttentionInput& in) {
   if (ctx.measuring()) return;
+  const ThreadMemory<AttentionBackwardTiles> tiles(ctx);
   const std::vector<AttentionGroup> groups = list_groups(grads, dout, out, lse, in);
   if (!pays_to_split(groups, ctx.threads())) {
-    parallel_for(ctx.threads(), int64_t(groups.size()), [&](int64_t i) {
-      HWY_DYNAMIC_DISPATCH(gradients_of_group)(groups[size_t(i)], my_tiles());
+    parallel_for(ctx.threads(), int64_t(groups.size()), [&](int64_t i, int thread) {
+      HWY_DYNAMIC_DISPATCH(gradients_of_group)(groups[size_t(i)], tiles.of(thread));
     });
     return;
   }
@@ -237,12 +233,13 @@ void attention_backward(Context& ctx, const AttentionGrads& grads, Tensor dout, 
     }
   }
   std::ranges::stable_sort(tasks, std::greater{}, &Task::cost);
-  parallel_for(ctx.threads(), int64_t(tasks.size()), [&](int64_t i) {
+  parallel_for(ctx.threads(), int64_t(tasks.size()), [&](int64_t i, int thread) {
     const Task& task = tasks[size_t(i)];
     if (task.head < 0) {
-      HWY_DYNAMIC_DISPATCH(gradients_of_keys)(*task.group, task.first, false, my_tiles());
+      HWY_DYNAMIC_DISPATCH(gradients_of_keys)(*task.group, task.first, false, tiles.of(thread));
     } else {
-      HWY_DYNAMIC_DISPATCH(gradients_of_queries)(*task.group, task.head, task.first, my_tiles());
+      HWY_DYNAMIC_DISPATCH(gradients_of_queries)
+      (*task.group, task.head, task.first, tiles.of(thread));
     }
   });
 }

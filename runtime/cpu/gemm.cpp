@@ -5,6 +5,7 @@
 
 #include "runtime/core/error.h"
 #include "runtime/cpu/parallel.h"
+#include "runtime/cpu/thread_memory.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "runtime/cpu/gemm.cpp"
@@ -71,7 +72,7 @@ HWY_EXPORT(transpose_impl);
 
 void for_gemm_parts(Context& ctx, const GemmOutput& out, int64_t part_cols,
                     FunctionRef<void(const GemmPart&)> work) {
-  if (ctx.measuring() || out.rows == 0 || out.cols == 0) return;
+  if (out.rows == 0 || out.cols == 0) return;
   const int64_t strips = (out.cols + part_cols - 1) / part_cols;
   int64_t chunk_rows = kRowChunk;
   const int64_t wanted = 2 * ctx.threads();
@@ -79,8 +80,8 @@ void for_gemm_parts(Context& ctx, const GemmOutput& out, int64_t part_cols,
     chunk_rows = (chunk_rows / 2 + 5) / 6 * 6;
   }
   const int64_t chunks = (out.rows + chunk_rows - 1) / chunk_rows;
-  parallel_for(ctx.threads(), strips * chunks, [&](int64_t task) {
-    GemmPart part{task % chunks * chunk_rows, task / chunks * part_cols, out};
+  parallel_for(ctx.threads(), strips * chunks, [&](int64_t task, int thread) {
+    GemmPart part{task % chunks * chunk_rows, task / chunks * part_cols, out, thread};
     part.out.c += part.row0 * out.ldc + part.n0;
     part.out.rows = std::min(chunk_rows, out.rows - part.row0);
     part.out.cols = std::min(part_cols, out.cols - part.n0);
@@ -102,12 +103,16 @@ void gemm_part(const GemmTerm& term, const GemmPart& part, float* panel) {
 }
 
 void gemm(Context& ctx, const GemmOutput& out, std::span<const GemmTerm> terms) {
+  if (ctx.measuring()) return;
+  struct Panel {
+    float values[kPanelDepth * kPanelCols];
+  };
+  const ThreadMemory<Panel> panels(ctx);
   for_gemm_parts(ctx, out, kPanelCols, [&](const GemmPart& whole) {
-    thread_local Buffer panel;
-    if (panel.size() == 0) panel = Buffer::host(sizeof(float) * kPanelDepth * kPanelCols + 4096);
+    float* const panel = panels.of(whole.thread).values;
     GemmPart part = whole;
     for (const GemmTerm& term : terms) {
-      gemm_part(term, part, panel.as<float>());
+      gemm_part(term, part, panel);
       part.out.accumulate = part.out.accumulate || term.depth > 0;
     }
   });

@@ -47,6 +47,7 @@ struct GemmPart {
   int64_t row0;
   int64_t n0;
   GemmOutput out;
+  int thread;  // which works on it, as ThreadMemory counts them
 };
 
 inline constexpr int64_t kRowChunk = 1026;  // most rows of a part, a multiple of the tiles' 6

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "runtime/core/error.h"
+#include "runtime/cpu/thread_memory.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -183,10 +184,10 @@ bool has_gemm_bf16() {
 
 void gemm_bf16(Context& ctx, const GemmOutput& out, std::span<const GemmTerm> terms) {
   TESSERA_CHECK(has_gemm_bf16() && !terms.empty() && terms.front().k_stride == 1);
+  if (ctx.measuring()) return;
+  const ThreadMemory<Workspace> workspaces(ctx);
   for_gemm_parts(ctx, out, part_cols(ctx, out, terms.front()), [&](const GemmPart& whole) {
-    thread_local Buffer memory;
-    if (memory.size() == 0) memory = Buffer::host(sizeof(Workspace));
-    Workspace& w = *memory.as<Workspace>();
+    Workspace& w = workspaces.of(whole.thread);
     GemmPart part = whole;
     multiply_part(terms.front(), part, w);
     part.out.accumulate = part.out.accumulate || terms.front().depth > 0;

@@ -263,7 +263,7 @@ TEST_F(CommandLine, LimitsOfTheProcessCount) {
   if (!testing::kMeasuresOwnMemory) GTEST_SKIP() << "a sanitizer takes more than any limit";
   const DataLimit limit(rlim_t{512} << 20);
   const Outcome doctor = run_program({"doctor"});
-  EXPECT_NE(doctor.out.find(" free of the 512.0 MiB that ulimit -d allows"), std::string::npos)
+  EXPECT_NE(doctor.out.find(" free of the 512 MiB that ulimit -d allows"), std::string::npos)
       << doctor.out;
   const std::string tokens = "sequence_len=4194304";
   const Outcome plan = run_program({"plan", config_, tokens});
@@ -271,7 +271,7 @@ TEST_F(CommandLine, LimitsOfTheProcessCount) {
   EXPECT_NE(plan.out.find("here     would not run: memory: the smallest plan needs"),
             std::string::npos)
       << plan.out;
-  EXPECT_NE(plan.out.find("what ulimit -d (512.0 MiB) leaves is"), std::string::npos) << plan.out;
+  EXPECT_NE(plan.out.find("what ulimit -d (512 MiB) leaves is"), std::string::npos) << plan.out;
 }
 
 /// One conversation is plain text, lines are JSON; the answers are the same.
