@@ -8,7 +8,7 @@ bitsandbytes 0.50.2.
 Initial adapters follow a rule that needs no library, so that a test in any language can make them:
 
     tensors    sorted by name as bytes ("layers.10." before "layers.2."), t = 0, 1, ...
-    element i  of tensor t (row-major) takes h = splitmix64(1234 + t * 2**32 + i)
+    element i  of tensor t (row-major) takes h = splitmix64(start + t * 2**32 + i), start = 1234
     u          = (h >> 40) * 2**-23 - 1                exact in float32, in [-1, 1)
     value      = float32(u) * float32(s), rounded once
     s          = 1 / sqrt(in_features), taken in double, for lora_A [r, in]
@@ -232,10 +232,10 @@ def adapter_shapes(model_dir):
     return dict(sorted(shapes.items()))
 
 
-def initial_adapter(model_dir):
+def initial_adapter(model_dir, start=1234):
     tensors = {}
     for t, (name, shape) in enumerate(adapter_shapes(model_dir).items()):
-        index = np.arange(shape[0] * shape[1], dtype=np.uint64) + np.uint64(1234 + (t << 32))
+        index = np.arange(shape[0] * shape[1], dtype=np.uint64) + np.uint64(start + (t << 32))
         unit = (splitmix64(index) >> np.uint64(40)).astype(np.float64) * 2.0**-23 - 1.0
         scale = 0.01 if ".lora_B." in name else 1.0 / np.sqrt(shape[1])
         tensors[name] = (unit.astype(np.float32) * np.float32(scale)).reshape(shape)
