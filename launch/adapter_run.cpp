@@ -40,18 +40,12 @@ bool is_finished(const fs::path& adapter) {
          run.value("step", json()) == state.value("step", json());
 }
 
-/// A config by the rules of a config file.
-Config checked(const Settings& settings, const std::string& source) {
-  const Config config = resolve(settings, source);
-  check_rules(config, settings);
-  check_supported(config, settings);
-  return config;
-}
-
 /// The config that these settings alone make.
 Config config_of(std::vector<std::string> settings, bool four_bit) {
   settings.push_back(four_bit ? "adapter=qlora" : "adapter=lora");
-  return checked(read_settings("", "command line", settings), "command line");
+  Faults faults;
+  return checked_config(read_settings("", "command line", settings, faults), "command line", {},
+                        faults);
 }
 
 constexpr std::string_view kComputeDtype = "bnb_4bit_compute_dtype";
@@ -65,11 +59,13 @@ bool is_of_base(std::string_view key) {
 /// What `file` says of the base. A compute type that this machine lacks becomes auto, unless
 /// `settings` ask for it.
 Config base_of_run(const std::string& file, const std::vector<std::string>& settings) {
-  Settings read = read_settings(io::read_file(file, YamlLimits{}.max_bytes), file, settings);
+  Faults faults;
+  Settings read =
+      read_settings(io::read_file(file, YamlLimits{}.max_bytes), file, settings, faults);
   std::erase_if(read, [](const auto& entry) { return !is_of_base(entry.first); });
-  Config config = checked(read, file);
+  Config config = checked_config(read, file, {}, faults);
   const auto asked = read.find(kComputeDtype);
-  const bool own = asked == read.end() || !asked->second.on_command_line;
+  const bool own = asked == read.end() || !asked->second.on_command_line();
   if (own && config.bnb_4bit_compute_dtype == DType::kBF16 && !cpu::has_gemm_bf16() &&
       !choose_device(std::nullopt).is_cuda()) {
     config.bnb_4bit_compute_dtype.reset();

@@ -14,11 +14,24 @@
 #include "launch/ranks.h"
 #include "launch/tokenize.h"
 #include "launch/train.h"
+#include "launch/user_path.h"
 #include "runtime/core/error.h"
 #include "runtime/io/printable.h"
 
 namespace tessera::launch {
 namespace {
+
+/// An option or argument that takes a path.
+template <class Text>
+CLI::Option* add_path(CLI::App* command, const std::string& name, Text& value,
+                      const std::string& help) {
+  const auto read = [](std::string& text) {
+    const UserPath path = read_user_path(text);
+    text = path.path;
+    return path.fault;
+  };
+  return command->add_option(name, value, help)->transform(CLI::Validator(read, ""));
+}
 
 /// CONFIG [key=value...]
 struct ConfigArguments {
@@ -26,18 +39,17 @@ struct ConfigArguments {
   std::vector<std::string> overrides;
 
   void add_to(CLI::App* command) {
-    command->add_option("config", path, "YAML file of the run")->required();
+    add_path(command, "config", path, "YAML file of the run")->required();
     command->add_option("overrides", overrides, "key=value settings that win over the file's");
   }
-  Config load() const { return load_config(path, overrides); }
+  Config load(Keys needed) const { return load_config(path, overrides, needed); }
 };
 
 /// Options shared by the commands that load a model.
 template <class Options>
 void add_model_options(CLI::App* command, Options& options) {
-  command
-      ->add_option("--base_model", options.base_model,
-                   "Model: a Hugging Face folder or a .gguf file")
+  add_path(command, "--base_model", options.base_model,
+           "Model: a Hugging Face folder or a .gguf file")
       ->required()
       ->type_name("PATH");
   command->add_option("--threads", options.threads, "CPU threads; default: every core")
@@ -57,7 +69,7 @@ void add_train(CLI::App& app, int& exit_code) {
   command->callback([arguments, &exit_code] {
     require_cpu();
     exit_code = run_on_ranks([&](parallel::Communicator& world) {
-      const Config config = on_all(world, [&] { return arguments->load(); });
+      const Config config = on_all(world, [&] { return arguments->load(kTrainNeeds); });
       Console console(world.rank() == 0);
       note_on_stopping(console);
       return train(config, world);
@@ -80,6 +92,9 @@ std::optional<std::string> take_adapter(std::vector<std::string>& overrides) {
     if (adapter) fail_usage("command line: adapter= is given twice; keep one");
     adapter = it->substr(it->find('=') + 1);
     if (adapter->empty()) fail_usage("command line: adapter= needs a folder, or none");
+    const UserPath path = read_user_path(*adapter);
+    if (!path.fault.empty()) fail_usage("command line: adapter=: {}", path.fault);
+    adapter = path.path;
     it = overrides.erase(it);
   }
   return adapter;
@@ -99,7 +114,7 @@ void add_eval(CLI::App& app) {
     require_alone("eval");
     const auto adapter = take_adapter(arguments->overrides);
     Console console;
-    write_stdout(to_json(evaluate(arguments->load(), adapter, console)) + "\n");
+    write_stdout(to_json(evaluate(arguments->load(kEvalNeeds), adapter, console)) + "\n");
   });
 }
 
@@ -126,13 +141,12 @@ void add_generate(CLI::App& app) {
   auto* command = app.add_subcommand("generate", "Generate text with a model and an adapter");
   auto options = std::make_shared<GenerateOptions>();
   add_model_options(command, *options);
-  command->add_option("--adapter", options->adapter, "Adapter folder, as training writes it")
+  add_path(command, "--adapter", options->adapter, "Adapter folder, as training writes it")
       ->type_name("PATH");
   command->add_option("--prompt", options->prompt, "Text to go on with, as it is")
       ->type_name("TEXT");
-  command
-      ->add_option("--messages", options->messages,
-                   "Conversations to answer: JSON, or JSON lines, answered together")
+  add_path(command, "--messages", options->messages,
+           "Conversations to answer: JSON, or JSON lines, answered together")
       ->type_name("FILE");
   command
       ->add_option("--chat_template", options->chat_template,
@@ -188,10 +202,10 @@ void add_merge(CLI::App& app) {
   auto* command = app.add_subcommand("merge", "Add an adapter to its base: a model of its own");
   auto options = std::make_shared<MergeOptions>();
   add_model_options(command, *options);
-  command->add_option("--adapter", options->adapter, "Adapter folder, as training writes it")
+  add_path(command, "--adapter", options->adapter, "Adapter folder, as training writes it")
       ->required()
       ->type_name("PATH");
-  command->add_option("--output", options->output, "Folder to make; must not exist")
+  add_path(command, "--output", options->output, "Folder to make; must not exist")
       ->required()
       ->type_name("DIR");
   add_choice<MergeInto>(
@@ -219,12 +233,12 @@ void add_merge(CLI::App& app) {
 void add_tokenize(CLI::App& app) {
   auto* command = app.add_subcommand("tokenize", "Show the tokens of a text or of conversations");
   auto options = std::make_shared<TokenizeOptions>();
-  command
-      ->add_option("--tokenizer", options->tokenizer, "Model folder, tokenizer.json, or .gguf file")
+  add_path(command, "--tokenizer", options->tokenizer,
+           "Model folder, tokenizer.json, or .gguf file")
       ->required()
       ->type_name("PATH");
-  command->add_option("file", options->file, "Text to tokenize as a whole; - for standard input");
-  command->add_option("--messages", options->messages, "Conversations instead: JSON or JSON lines")
+  add_path(command, "file", options->file, "Text to tokenize as a whole; - for standard input");
+  add_path(command, "--messages", options->messages, "Conversations instead: JSON or JSON lines")
       ->type_name("FILE");
   command
       ->add_option("--chat_template", options->chat_template,
@@ -255,10 +269,9 @@ void add_plan(CLI::App& app) {
                    "Of them on one machine; default: all, or 8 GPUs")
       ->check(CLI::Range(1, 1 << 16))
       ->type_name("N");
-  command
-      ->add_option("--profile", options->profile,
-                   fmt::format("Device: {}, or a file from `tessera doctor --profile`",
-                               fmt::join(gpu_names(), ", ")))
+  add_path(command, "--profile", options->profile,
+           fmt::format("Device: {}, or a file from `tessera doctor --profile`",
+                       fmt::join(gpu_names(), ", ")))
       ->type_name("NAME");
   command->add_flag("--json", options->json, "As JSON, in bytes and seconds");
   command->footer(

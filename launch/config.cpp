@@ -21,20 +21,23 @@ std::string read_text(const std::string& path) {
 }  // namespace
 
 Config load_config(const std::string& path, std::span<const std::string> overrides) {
-  const Settings settings = read_settings(read_text(path), path, overrides);
-  const Config config = resolve(settings, path);
-  check_rules(config, settings);
-  check_supported(config, settings);
-  return config;
+  return load_config(path, overrides, {});
 }
 
-void validate_for_train(const Config& config) {
-  const auto require = [&](bool given, std::string_view key, std::string_view example) {
-    if (!given) fail_usage("{}: {} is missing; add e.g. {}", config.source, key, example);
-  };
-  require(!config.base_model.empty(), "base_model", "base_model: models/llama-3.2-1b");
-  require(!config.datasets.empty(), "datasets", "datasets: [{path: data.jsonl, type: alpaca}]");
-  require(!config.output_dir.empty(), "output_dir", "output_dir: runs/first");
+Config load_config(const std::string& path, std::span<const std::string> overrides, Keys needed) {
+  Faults faults;
+  const Settings settings = read_settings(read_text(path), path, overrides, faults);
+  if (settings.empty() && !needed.empty() && faults.empty()) {
+    fail_usage("{}: nothing is set in it; expected 'key: value' lines with {}", path,
+               fmt::join(needed, ", "));
+  }
+  return checked_config(settings, path, needed, faults);
+}
+
+void require_keys(const Config& config, Keys needed) {
+  Faults faults;
+  check_needed(config, needed, faults);
+  faults.raise();
 }
 
 std::string dump_config(const Config& config) {

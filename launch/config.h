@@ -1,7 +1,7 @@
 // The settings of a run: one typed field per key of the YAML file, with its default here and
 // nowhere else. Names, aliases, ranges and help are in the flag table (launch/flags.h).
 // A Config that load_config returned is in range, free of contradictions, and asks for nothing that
-// this version lacks; whether it is complete enough to train is validate_for_train's to say.
+// this version lacks; whether it is complete enough for a command is require_keys' to say.
 #pragma once
 
 #include <cstdint>
@@ -115,14 +115,24 @@ struct Config {
   bool operator==(const Config&) const = default;
 };
 
+/// Names of keys in the flag table.
+using Keys = std::span<const std::string_view>;
+/// Those that a command cannot do without.
+inline constexpr std::string_view kTrainNeeds[] = {"base_model", "datasets", "output_dir"};
+inline constexpr std::string_view kEvalNeeds[] = {"base_model", "datasets"};
+inline constexpr std::string_view kPlanNeeds[] = {"base_model"};
+
 /// Reads the YAML file at `path` (at most 1 MiB), then applies `overrides`, each "key=value" or
-/// "datasets.0.path=value", by the same rules. Throws Error (usage) naming file and line, or the
-/// command-line text, for: broken YAML, anchors, tags, unknown or duplicate keys, two spellings of
-/// one key, wrong types or ranges, contradictions, and what this version does not do.
+/// "datasets.0.path=value", by the same rules. Throws one Error (usage) of a line for each fault,
+/// which names file and line, or the command-line text: broken YAML, anchors, tags, unknown or
+/// duplicate keys, two spellings of one key, wrong types or ranges, contradictions, what this
+/// version does not do, and keys among `needed` that are left out. Broken YAML ends the reading.
+Config load_config(const std::string& path, std::span<const std::string> overrides, Keys needed);
+/// For a config that needs no key.
 Config load_config(const std::string& path, std::span<const std::string> overrides);
 
-/// Throws Error (usage) when base_model, datasets or output_dir is missing.
-void validate_for_train(const Config& config);
+/// Throws Error (usage), a line for each of `needed` that the config leaves out.
+void require_keys(const Config& config, Keys needed);
 
 /// Every key with its resolved value as YAML text that loads to an equal Config. A key that another
 /// one rules out (warmup_ratio beside warmup_steps) is null.

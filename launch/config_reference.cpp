@@ -16,10 +16,17 @@ command line as `key=value`, which wins over the file; `datasets.0.path=FILE` re
 `key=null` leaves out what the file says.
 
 - A key that is unknown, given twice, or given under two of its spellings is an error, and so is a
-  value of the wrong type or out of range. The message names file, line and key.
+  value of the wrong type or out of range. All errors of a config are reported at once, one line
+  each, with file, line and key: first the file's from top to bottom, then the command line's.
 - A key with no value (or `null`) counts as left out: its default holds.
 - Numbers may be written `2e-4`, `.5`, `1_000`, or in quotes. Booleans are `true` and `false`, `yes`
   and `no`, `on` and `off`. Sizes need a unit: `22GiB` is binary, `24GB` decimal.
+- Paths are those of this machine, and relative ones start where the program is started. `~` and
+  `~/x` are in the home folder, `~name/x` in that of the user `name`; the resolved config has them
+  in full. A folder that is really named `~` is `./~`. `$HOME` and other variables, and URLs, are
+  errors: let the shell or `envsubst` write them out.
+- The file is UTF-8, with or without a byte order mark, and JSON is YAML too. Lines are indented
+  with spaces, not tabs.
 - Anchors, aliases, merge keys, tags and further documents are not accepted.
 - The resolved config, every key with its value, is written beside the results and can be used
   as a config again.

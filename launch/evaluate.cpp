@@ -31,10 +31,6 @@ std::optional<std::string> choose_adapter(const Config& config,
   return config.output_dir;
 }
 
-void require(const Config& config, bool given, const char* key) {
-  if (!given) fail_usage("{}: {} is missing, which eval needs", config.source, key);
-}
-
 }  // namespace
 
 double Evaluation::perplexity() const { return std::exp(loss); }
@@ -63,8 +59,7 @@ Evaluation evaluate(lora::Decoder& decoder, const std::vector<lora::Batch>& batc
 
 Evaluation evaluate(const Config& config, const std::optional<std::string>& adapter,
                     Console& console) {
-  require(config, !config.base_model.empty(), "base_model");
-  require(config, !config.datasets.empty(), "datasets");
+  require_keys(config, kEvalNeeds);
   const std::optional<std::string> folder = choose_adapter(config, adapter);
   const Device device = choose_device(config.device);
   const DType compute = compute_dtype(config, device);

@@ -33,6 +33,11 @@ Flag&& Flag::alias(std::initializer_list<std::string_view> names) && {
   return std::move(*this);
 }
 
+Flag&& Flag::such_as(std::string_view value) && {
+  example = value;
+  return std::move(*this);
+}
+
 Flag&& Flag::ruled_out_by(std::string_view key, bool (*when)(const Config&),
                           std::string_view cure) && {
   ruled_out.push_back({key, when, cure});

@@ -24,16 +24,18 @@ struct RuledOut {
 struct Flag {
   std::string_view name;
   std::string_view help;
-  std::string type;   // in words
-  std::string notes;  // synonyms of values, and values this version lacks
+  std::string type;          // in words
+  std::string notes;         // synonyms of values, and values this version lacks
+  std::string_view example;  // of a key that commands need: a value
   std::vector<std::string_view> aliases;
   std::vector<RuledOut> ruled_out;
-  std::function<void(Config&, const Setting&)> read;
+  std::function<bool(Config&, const Setting&)> read;  // false, and no change, with a fault told
   std::function<std::string(const Config&)> write;
   /// Why this version refuses the value; empty when it does not.
   std::function<std::string_view(const Config&)> lacking;
 
   Flag&& alias(std::initializer_list<std::string_view> names) &&;
+  Flag&& such_as(std::string_view value) &&;
   Flag&& ruled_out_by(std::string_view key, bool (*when)(const Config&), std::string_view cure) &&;
   /// Only the default is accepted in this version.
   Flag&& later() &&;
@@ -48,7 +50,11 @@ Flag flag(std::string_view name, T Config::*field, Type type, std::string_view h
   made.name = name;
   made.help = help;
   made.type = type.describe();
-  made.read = [=](Config& config, const Setting& s) { config.*field = type.read(s); };
+  made.read = [=](Config& config, const Setting& s) {
+    auto value = type.read(s);
+    if (value) config.*field = std::move(*value);
+    return value.has_value();
+  };
   made.write = [=](const Config& config) { return type.write(config.*field); };
   made.lacking = [=](const Config& config) -> std::string_view {
     if constexpr (requires { type.lacking(config.*field); }) {

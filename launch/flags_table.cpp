@@ -10,9 +10,10 @@ constexpr std::string_view kNoCuda =
 
 std::vector<Flag> model_flags() {
   return {
-      flag("base_model", &Config::base_model, TextType{},
+      flag("base_model", &Config::base_model, PathType{},
            "The model to adapt: a folder in Hugging Face layout (safetensors) or a GGUF file. "
            "Required.")
+          .such_as("models/llama-3.2-1b")
           .alias({"model_name_or_path"}),
       flag("chat_template", &Config::chat_template, TextType{},
            "How conversations become text: tokenizer_default is the checkpoint's own template, if "
@@ -93,7 +94,7 @@ std::vector<Flag> lora_flags() {
       flag("use_rslora", &Config::use_rslora, BoolType{},
            "Scale by lora_alpha / sqrt(lora_r) instead.")
           .alias({"peft_use_rslora"}),
-      flag("lora_model_dir", &Config::lora_model_dir, OptionalType<TextType>{},
+      flag("lora_model_dir", &Config::lora_model_dir, OptionalType<PathType>{},
            "A saved adapter (PEFT) to start from, with a fresh optimizer.")
           .alias({"adapter_name_or_path"}),
   };
@@ -104,9 +105,11 @@ std::vector<Flag> data_flags() {
       flag("datasets", &Config::datasets, DatasetsType{},
            "Files to train on, each with path and type: alpaca, chat_template, completion, "
            "prompt_completion or tokenized. A type left out is inferred from the columns. "
-           "Required."),
+           "Required.")
+          .such_as("[{path: data.jsonl, type: alpaca}]"),
       flag("val_set_size", &Config::val_set_size, ShareOrCountType{},
-           "Rows held back for validation: a share below 1, or a number of rows.")
+           "Rows held back for validation: a share below 1, or a number of rows; 0 for none. 1 is "
+           "one row, and 1.0, which would be all, is an error.")
           .alias({"val_size"}),
       flag("train_on_inputs", &Config::train_on_inputs, BoolType{},
            "Take the loss on prompts too, not on answers alone.")
@@ -185,7 +188,7 @@ std::vector<Flag> optimizer_flags() {
            OptionalType<SizeType>{{}, "auto"},
            "Optimizer state that stays on the device; auto is what is left over.")
           .ruled_out_by("optimizer", not_paged, paged_cure),
-      flag("optimizer_page_dir", &Config::optimizer_page_dir, OptionalType<TextType>{},
+      flag("optimizer_page_dir", &Config::optimizer_page_dir, OptionalType<PathType>{},
            "Folder for pages that do not fit in host memory.")
           .ruled_out_by("optimizer", not_paged, paged_cure),
       flag("optimizer_sharding", &Config::optimizer_sharding, BoolType{},
@@ -237,8 +240,9 @@ std::vector<Flag> schedule_flags() {
 
 std::vector<Flag> output_flags() {
   return {
-      flag("output_dir", &Config::output_dir, TextType{},
-           "Folder for checkpoints, the adapter, metrics.jsonl and this config. Required."),
+      flag("output_dir", &Config::output_dir, PathType{},
+           "Folder for checkpoints, the adapter, metrics.jsonl and this config. Required.")
+          .such_as("runs/first"),
       flag("overwrite_output_dir", &Config::overwrite_output_dir, BoolType{},
            "Start afresh in a folder that holds a run."),
       flag("resume_from_checkpoint", &Config::resume_from_checkpoint, ResumeType{},

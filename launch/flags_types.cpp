@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "launch/flags.h"
-#include "runtime/core/error.h"
+#include "launch/user_path.h"
 
 namespace tessera::launch {
 
@@ -84,17 +84,19 @@ std::string trimmed(std::string_view text) {
 
 }  // namespace
 
-void Setting::expected(std::string_view what) const {
+std::nullopt_t Setting::expected(std::string_view what) const {
   std::string got = "nothing";
+  if (value.kind == YamlNode::Kind::kFaulty) return std::nullopt;
   if (value.kind == YamlNode::Kind::kList) got = "a list";
   if (value.kind == YamlNode::Kind::kMap) got = "a map";
   if (value.kind == YamlNode::Kind::kScalar) got = shown(value.text);
-  fail_usage("{}: {}: expected {}, got {}", value.place.text(), key, what, got);
+  return fault("expected {}, got {}", what, got);
 }
 
-const std::string& Setting::scalar(std::string_view what) const {
-  if (value.kind != YamlNode::Kind::kScalar) expected(what);
-  return value.text;
+const std::string* Setting::scalar(std::string_view what) const {
+  if (value.kind == YamlNode::Kind::kScalar) return &value.text;
+  expected(what);
+  return nullptr;
 }
 
 std::optional<bool> parse_bool(std::string_view text) {
@@ -105,31 +107,44 @@ std::optional<bool> parse_bool(std::string_view text) {
   return {};
 }
 
-std::string TextType::read(const Setting& setting) const {
-  const std::string& text = setting.scalar(describe());
-  if (text.empty()) setting.expected("text, or nothing after the colon to leave it out");
-  if (!setting.value.quoted && parse_bool(text)) {
-    setting.expected("text (a name that looks like a boolean goes in quotes)");
+std::optional<std::string> TextType::read(const Setting& setting) const {
+  const std::string* text = setting.scalar(describe());
+  if (text == nullptr) return std::nullopt;
+  if (text->empty()) return setting.expected("text, or nothing after the colon to leave it out");
+  if (!setting.value.quoted && parse_bool(*text)) {
+    return setting.expected("text (a name that looks like a boolean goes in quotes)");
   }
-  return text;
+  return *text;
 }
 
 std::string TextType::write(const std::string& value) const {
   return value.empty() ? "null" : yaml_text(value);
 }
 
-bool BoolType::read(const Setting& setting) const {
-  const std::optional<bool> value = parse_bool(setting.scalar(describe()));
-  if (!value) setting.expected(describe());
-  return *value;
+std::optional<std::string> PathType::read(const Setting& setting) const {
+  const std::optional<std::string> text = TextType{}.read(setting);
+  if (!text) return std::nullopt;
+  const UserPath path = read_user_path(*text);
+  if (!path.fault.empty()) return setting.fault("{}", path.fault);
+  return path.path;
 }
 
-Checkpointing CheckpointingType::read(const Setting& setting) const {
-  const std::string& text = setting.scalar(describe());
-  if (text == "auto") return Checkpointing::kAuto;
-  if (text == "offload" || text == "unsloth") return Checkpointing::kOffload;
-  if (const auto yes = parse_bool(text)) return *yes ? Checkpointing::kYes : Checkpointing::kNo;
-  setting.expected(describe());
+std::string PathType::write(const std::string& value) const { return TextType{}.write(value); }
+
+std::optional<bool> BoolType::read(const Setting& setting) const {
+  const std::string* text = setting.scalar(describe());
+  if (text == nullptr) return std::nullopt;
+  const std::optional<bool> value = parse_bool(*text);
+  return value ? value : setting.expected(describe());
+}
+
+std::optional<Checkpointing> CheckpointingType::read(const Setting& setting) const {
+  const std::string* text = setting.scalar(describe());
+  if (text == nullptr) return std::nullopt;
+  if (*text == "auto") return Checkpointing::kAuto;
+  if (*text == "offload" || *text == "unsloth") return Checkpointing::kOffload;
+  if (const auto yes = parse_bool(*text)) return *yes ? Checkpointing::kYes : Checkpointing::kNo;
+  return setting.expected(describe());
 }
 
 std::string CheckpointingType::write(Checkpointing value) const {
@@ -146,16 +161,20 @@ std::string CheckpointingType::write(Checkpointing value) const {
   return {};
 }
 
-bool FourBitType::read(const Setting& setting) const {
+std::optional<bool> FourBitType::read(const Setting& setting) const {
   if (setting.key != "quantization_bit") return BoolType::read(setting);
-  if (setting.scalar("4") != "4") setting.expected("4");
+  const std::string* text = setting.scalar("4");
+  if (text == nullptr) return std::nullopt;
+  if (*text != "4") return setting.expected("4");
   return true;
 }
 
-int64_t IntType::read(const Setting& setting) const {
-  const std::optional<int64_t> value = parse_int(setting.scalar(describe()));
-  if (!value || *value < low || *value > high) setting.expected(describe());
-  return *value;
+std::optional<int64_t> IntType::read(const Setting& setting) const {
+  const std::string* text = setting.scalar(describe());
+  if (text == nullptr) return std::nullopt;
+  const std::optional<int64_t> value = parse_int(*text);
+  if (!value || *value < low || *value > high) return setting.expected(describe());
+  return value;
 }
 
 std::string IntType::write(int64_t value) const { return std::to_string(value); }
@@ -168,12 +187,13 @@ std::string IntType::describe() const {
   return fmt::format("a whole number, {} or more", low);
 }
 
-double RealType::read(const Setting& setting) const {
-  const std::optional<double> value = parse_real(setting.scalar(describe()));
+std::optional<double> RealType::read(const Setting& setting) const {
+  const std::string* text = setting.scalar(describe());
+  if (text == nullptr) return std::nullopt;
+  const std::optional<double> value = parse_real(*text);
   const bool ok =
       value && (above ? *value > low : *value >= low) && (below ? *value < high : *value <= high);
-  if (!ok) setting.expected(describe());
-  return *value;
+  return ok ? value : setting.expected(describe());
 }
 
 std::string RealType::write(double value) const {
@@ -193,16 +213,23 @@ std::string RealType::describe() const {
   return out;
 }
 
-double ShareOrCountType::read(const Setting& setting) const {
-  const double value = RealType::read(setting);
-  if (value >= 1 && (value != std::floor(value) || value > kMostExact)) {
-    setting.expected(describe());
+std::optional<double> ShareOrCountType::read(const Setting& setting) const {
+  const std::optional<double> value = RealType::read(setting);
+  if (!value || *value < 1) return value;
+  if (*value != std::floor(*value) || *value > kMostExact) return setting.expected(describe());
+  if (*value == 1 && setting.value.text.find_first_of(".eE") != std::string::npos) {
+    return setting.fault(
+        "{} is the share of all rows, which leaves nothing to train on; a share is below 1, and 1 "
+        "is one row",
+        shown(setting.value.text));
   }
   return value;
 }
 
-int64_t SizeType::read(const Setting& setting) const {
-  std::string text = setting.scalar(describe());
+std::optional<int64_t> SizeType::read(const Setting& setting) const {
+  const std::string* written = setting.scalar(describe());
+  if (written == nullptr) return std::nullopt;
+  std::string text = *written;
   std::ranges::transform(text, text.begin(), [](unsigned char c) { return char(tolower(c)); });
   for (const Unit& unit : kUnits) {
     if (!text.ends_with(unit.name)) continue;
@@ -215,7 +242,7 @@ int64_t SizeType::read(const Setting& setting) const {
     if (!real || *real < 0 || *real * unit.bytes > kMostExact) break;
     return int64_t(std::llround(*real * unit.bytes));
   }
-  setting.expected("a size with its unit, such as 22GiB or 24GB");
+  return setting.expected("a size with its unit, such as 22GiB or 24GB");
 }
 
 std::string SizeType::write(int64_t value) const {
@@ -227,11 +254,12 @@ std::string SizeType::write(int64_t value) const {
   return fmt::format("{}B", value);
 }
 
-lora::ModuleList ModulesType::read(const Setting& setting) const {
+std::optional<lora::ModuleList> ModulesType::read(const Setting& setting) const {
   std::vector<std::string> names;
+  bool ok = true;
   if (setting.value.kind == YamlNode::Kind::kScalar) {
     const std::string& text = setting.value.text;
-    if (lora::is_all_linear(text) || text == "all") return {};
+    if (lora::is_all_linear(text) || text == "all") return lora::ModuleList{};
     for (size_t begin = 0; begin <= text.size();) {
       const size_t comma = std::min(text.find(',', begin), text.size());
       names.push_back(trimmed(std::string_view(text).substr(begin, comma - begin)));
@@ -239,30 +267,32 @@ lora::ModuleList ModulesType::read(const Setting& setting) const {
     }
     if (!text.empty() && !std::ranges::all_of(names, is_module_name)) {
       const std::string fault = lora::pattern_fault(text);
-      if (fault.empty()) return {.pattern = text};
-      fail_usage("{}: {}: the regular expression {}: {}", setting.value.place.text(), setting.key,
-                 shown(text), fault);
+      if (fault.empty()) return lora::ModuleList{.pattern = text};
+      return setting.fault("the regular expression {}: {}", shown(text), fault);
     }
   } else if (setting.value.kind == YamlNode::Kind::kList) {
     for (const YamlNode& item : setting.value.items) {
-      names.push_back(Setting{setting.key, item}.scalar("the name of a linear layer"));
+      const Setting one{setting.key, item, setting.faults};
+      const std::string* name = one.scalar("the name of a linear layer");
+      ok = ok && name != nullptr;
+      if (name != nullptr) names.push_back(*name);
     }
   }
-  if (names.empty()) setting.expected(describe());
-  for (size_t i = 0; i < names.size(); ++i) {
-    if (!is_module_name(names[i])) {
-      fail_usage(
-          "{}: {}: {} is not the name of a linear layer, such as q_proj; a regular expression "
-          "stands alone, not in a list",
-          setting.value.place.text(), setting.key, shown(names[i]));
+  if (names.empty() && ok) return setting.expected(describe());
+  for (auto name = names.begin(); name != names.end(); ++name) {
+    if (!is_module_name(*name)) {
+      setting.fault(
+          "{} is not the name of a linear layer, such as q_proj; a regular expression stands "
+          "alone, not in a list",
+          shown(*name));
+    } else if (std::find(names.begin(), name, *name) != name) {
+      setting.fault("{} is named twice", shown(*name));
+    } else {
+      continue;
     }
-    if (std::find(names.begin(), names.begin() + ptrdiff_t(i), names[i]) !=
-        names.begin() + ptrdiff_t(i)) {
-      fail_usage("{}: {}: {} is named twice", setting.value.place.text(), setting.key,
-                 shown(names[i]));
-    }
+    ok = false;
   }
-  return {.names = names};
+  return ok ? std::optional(lora::ModuleList{.names = names}) : std::nullopt;
 }
 
 std::string ModulesType::write(const lora::ModuleList& value) const {
@@ -275,11 +305,15 @@ std::string ModulesType::write(const lora::ModuleList& value) const {
   return value.empty() ? "null" : "[" + out + "]";
 }
 
-std::optional<std::string> ResumeType::read(const Setting& setting) const {
-  const std::string& text = setting.scalar(describe());
-  const std::optional<bool> flag = setting.value.quoted ? std::nullopt : parse_bool(text);
-  if (flag) return *flag ? std::optional<std::string>("auto") : std::nullopt;
-  return TextType{}.read(setting);
+std::optional<std::optional<std::string>> ResumeType::read(const Setting& setting) const {
+  using Value = std::optional<std::string>;
+  const std::string* text = setting.scalar(describe());
+  if (text == nullptr) return std::nullopt;
+  const std::optional<bool> flag = setting.value.quoted ? std::nullopt : parse_bool(*text);
+  if (flag) return std::make_optional(*flag ? Value("auto") : Value());
+  if (*text == "auto") return std::make_optional(Value("auto"));
+  Value path = PathType{}.read(setting);
+  return path ? std::make_optional(std::move(path)) : std::nullopt;
 }
 
 std::string ResumeType::write(const std::optional<std::string>& value) const {
@@ -292,46 +326,62 @@ namespace {
 constexpr std::string_view kDatasetTypes[] = {"alpaca", "chat_template", "completion",
                                               "prompt_completion", "tokenized"};
 
-DatasetConfig read_dataset(const std::string& name, const YamlNode& node) {
-  if (node.kind != YamlNode::Kind::kMap) {
-    Setting{name, node}.expected("a map, such as {path: data.jsonl, type: alpaca}");
+std::optional<std::string> read_dataset_type(const Setting& setting) {
+  constexpr std::string_view kWhat =
+      "alpaca, chat_template, completion, prompt_completion or tokenized";
+  const std::string* type = setting.scalar(kWhat);
+  if (type == nullptr) return std::nullopt;
+  if (std::ranges::count(kDatasetTypes, *type) == 0) return setting.expected(kWhat);
+  return *type;
+}
+
+std::optional<DatasetConfig> read_dataset(const Setting& setting) {
+  if (setting.value.kind != YamlNode::Kind::kMap) {
+    return setting.expected("a map, such as {path: data.jsonl, type: alpaca}");
   }
   DatasetConfig dataset;
-  for (const YamlEntry& entry : node.entries) {
-    const std::string key = fmt::format("{}.{}", name, entry.key);
-    const Setting setting{key, entry.value};
-    if (entry.key != "path" && entry.key != "type") {
-      const std::string_view near = nearest_of(entry.key, {"path", "type"});
-      fail_usage(
-          "{}: {}: unknown key {}; {}", entry.place.text(), name, shown(entry.key),
-          near.empty() ? "a dataset has path and type" : fmt::format("did you mean '{}'?", near));
-    }
-    if (entry.value.kind == YamlNode::Kind::kNull) continue;
-    if (entry.key == "path") {
-      dataset.path = TextType{}.read(setting);
+  bool ok = true, path_given = false;
+  for (const YamlEntry& entry : setting.value.entries) {
+    const std::string key = fmt::format("{}.{}", setting.key, entry.key);
+    const Setting inner{key, entry.value, setting.faults};
+    if (entry.key == "path" || entry.key == "type") {
+      if (entry.value.kind == YamlNode::Kind::kNull) continue;
+      const bool path = entry.key == "path";
+      const auto text = path ? PathType{}.read(inner) : read_dataset_type(inner);
+      (path ? dataset.path : dataset.type) = text.value_or("");
+      path_given = path_given || path;
+      ok = ok && text;
       continue;
     }
-    constexpr std::string_view kWhat =
-        "alpaca, chat_template, completion, prompt_completion or tokenized";
-    dataset.type = setting.scalar(kWhat);
-    if (std::ranges::count(kDatasetTypes, dataset.type) == 0) setting.expected(kWhat);
+    const std::string_view near = nearest_of(entry.key, {"path", "type"});
+    setting.faults.add(
+        entry.place, "{}: unknown key {}; {}", setting.key, shown(entry.key),
+        near.empty() ? "a dataset has path and type" : fmt::format("did you mean '{}'?", near));
+    path_given = path_given || near == "path";
+    ok = false;
   }
-  if (dataset.path.empty()) fail_usage("{}: {}.path is missing", node.place.text(), name);
-  return dataset;
+  if (!path_given) {
+    setting.faults.add(setting.value.place, "{}.path is missing", setting.key);
+    ok = false;
+  }
+  return ok ? std::optional(dataset) : std::nullopt;
 }
 
 }  // namespace
 
-std::vector<DatasetConfig> DatasetsType::read(const Setting& setting) const {
+std::optional<std::vector<DatasetConfig>> DatasetsType::read(const Setting& setting) const {
   constexpr std::string_view kWhat = "a list, such as [{path: data.jsonl, type: alpaca}]";
   if (setting.value.kind != YamlNode::Kind::kList || setting.value.items.empty()) {
-    setting.expected(kWhat);
+    return setting.expected(kWhat);
   }
   std::vector<DatasetConfig> datasets;
-  for (const YamlNode& item : setting.value.items) {
-    datasets.push_back(read_dataset(fmt::format("{}.{}", setting.key, datasets.size()), item));
+  const std::vector<YamlNode>& items = setting.value.items;
+  for (size_t i = 0; i < items.size(); ++i) {
+    const std::string key = fmt::format("{}.{}", setting.key, i);
+    auto dataset = read_dataset({key, items[i], setting.faults});
+    if (dataset) datasets.push_back(std::move(*dataset));
   }
-  return datasets;
+  return datasets.size() == items.size() ? std::optional(datasets) : std::nullopt;
 }
 
 std::string DatasetsType::write(const std::vector<DatasetConfig>& value) const {

@@ -1,6 +1,6 @@
 // How the value of a key is read from YAML, written back, and described: one small type each.
-// read() gives a value in range or throws Error (usage) with the place and the key; write() gives
-// YAML text that read() takes back to the same value; "null" stands for a value left out.
+// read() gives a value in range, or nothing where it has told a fault; write() gives YAML text that
+// read() takes back to the same value; "null" stands for a value left out.
 #pragma once
 
 #include <fmt/format.h>
@@ -18,42 +18,56 @@
 
 namespace tessera::launch {
 
-/// A key as the user spelled it, and the value given.
+/// A key as the user spelled it, the value given, and where its faults go.
 struct Setting {
   std::string_view key;
   const YamlNode& value;
+  Faults& faults;
 
-  /// Throws: "PLACE: KEY: expected WHAT, got VALUE".
-  [[noreturn]] void expected(std::string_view what) const;
-  /// The scalar's text; throws expected(what) for anything else.
-  const std::string& scalar(std::string_view what) const;
+  /// Tells "PLACE: KEY: ..."; the rest as for fmt::format. Gives what a reader returns then.
+  template <class... Args>
+  std::nullopt_t fault(fmt::format_string<Args...> format, Args&&... args) const {
+    faults.add(value.place, "{}: {}", key, fmt::format(format, std::forward<Args>(args)...));
+    return std::nullopt;
+  }
+  /// Tells that WHAT was expected and the value came.
+  std::nullopt_t expected(std::string_view what) const;
+  /// The scalar's text; null and expected(what) for anything else.
+  const std::string* scalar(std::string_view what) const;
 };
 
 /// "true", "yes", "on" and their opposites in any case; empty for other text.
 std::optional<bool> parse_bool(std::string_view text);
 
 struct TextType {
-  std::string read(const Setting& setting) const;
+  std::optional<std::string> read(const Setting& setting) const;
   std::string write(const std::string& value) const;
   std::string describe() const { return "text"; }
 };
 
+/// A path of this machine, with a leading ~ replaced.
+struct PathType {
+  std::optional<std::string> read(const Setting& setting) const;
+  std::string write(const std::string& value) const;
+  std::string describe() const { return "a path"; }
+};
+
 struct BoolType {
-  bool read(const Setting& setting) const;
+  std::optional<bool> read(const Setting& setting) const;
   std::string write(bool value) const { return value ? "true" : "false"; }
   std::string describe() const { return "true or false"; }
 };
 
 /// auto, true or false in any of YAML's spellings, or offload.
 struct CheckpointingType {
-  Checkpointing read(const Setting& setting) const;
+  std::optional<Checkpointing> read(const Setting& setting) const;
   std::string write(Checkpointing value) const;
   std::string describe() const { return "auto, true, false or offload"; }
 };
 
 /// load_in_4bit, whose alias quantization_bit says 4 for true.
 struct FourBitType : BoolType {
-  bool read(const Setting& setting) const;
+  std::optional<bool> read(const Setting& setting) const;
 };
 
 /// More steps, rows or seconds than a run can have.
@@ -63,7 +77,7 @@ inline constexpr int64_t kMostSteps = 1'000'000'000;
 struct IntType {
   int64_t low = 0;
   int64_t high = std::numeric_limits<int64_t>::max();
-  int64_t read(const Setting& setting) const;
+  std::optional<int64_t> read(const Setting& setting) const;
   std::string write(int64_t value) const;
   std::string describe() const;
 };
@@ -73,20 +87,21 @@ struct RealType {
   double high = std::numeric_limits<double>::infinity();
   bool above = false;  // low itself is out
   bool below = false;  // high itself is out
-  double read(const Setting& setting) const;
+  std::optional<double> read(const Setting& setting) const;
   std::string write(double value) const;
   std::string describe() const;
 };
 
-/// A share below 1, or a whole number of rows.
+/// A share, written as a number below 1, or rows, written as a whole number: 1 is one row, 1.0
+/// would be all of them.
 struct ShareOrCountType : RealType {
-  double read(const Setting& setting) const;
+  std::optional<double> read(const Setting& setting) const;
   std::string describe() const { return "a share below 1, or a number of rows"; }
 };
 
 /// Bytes, as 22GiB (binary) or 24GB (decimal); a unit is required.
 struct SizeType {
-  int64_t read(const Setting& setting) const;
+  std::optional<int64_t> read(const Setting& setting) const;
   std::string write(int64_t value) const;
   std::string describe() const { return "a size such as 22GiB"; }
 };
@@ -94,20 +109,20 @@ struct SizeType {
 /// Names of linear layers: a list, or text with commas, which no regular expression for their paths
 /// can have; any other text is one. "all-linear" and "all" give an empty list.
 struct ModulesType {
-  lora::ModuleList read(const Setting& setting) const;
+  std::optional<lora::ModuleList> read(const Setting& setting) const;
   std::string write(const lora::ModuleList& value) const;
   std::string describe() const { return "a list of names, a regular expression, or all-linear"; }
 };
 
 /// auto or a path; true means auto, false means left out.
 struct ResumeType {
-  std::optional<std::string> read(const Setting& setting) const;
+  std::optional<std::optional<std::string>> read(const Setting& setting) const;
   std::string write(const std::optional<std::string>& value) const;
   std::string describe() const { return "auto, or the path of a checkpoint"; }
 };
 
 struct DatasetsType {
-  std::vector<DatasetConfig> read(const Setting& setting) const;
+  std::optional<std::vector<DatasetConfig>> read(const Setting& setting) const;
   std::string write(const std::vector<DatasetConfig>& value) const;
   std::string describe() const { return "a list of {path, type}"; }
 };
@@ -130,12 +145,14 @@ template <class E>
 struct ChoiceType {
   std::vector<Choice<E>> choices;
 
-  E read(const Setting& setting) const {
-    const std::string& text = setting.scalar(describe());
+  std::optional<E> read(const Setting& setting) const {
+    const std::string* text = setting.scalar(describe());
+    if (text == nullptr) return std::nullopt;
     for (const Choice<E>& choice : choices) {
-      if (text == choice.name || std::ranges::count(choice.synonyms, text) > 0) return choice.value;
+      const bool synonym = std::ranges::count(choice.synonyms, *text) > 0;
+      if (*text == choice.name || synonym) return choice.value;
     }
-    setting.expected(describe());
+    return setting.expected(describe());
   }
   std::string write(E value) const { return std::string(find(value).name); }
   std::string describe() const {
@@ -179,8 +196,12 @@ struct OptionalType {
 
   auto read(const Setting& setting) const -> std::optional<decltype(inner.read(setting))> {
     const bool scalar = setting.value.kind == YamlNode::Kind::kScalar;
-    if (!word.empty() && scalar && setting.value.text == word) return std::nullopt;
-    return inner.read(setting);
+    auto value = decltype(inner.read(setting))();
+    if (word.empty() || !scalar || setting.value.text != word) {
+      value = inner.read(setting);
+      if (!value) return std::nullopt;
+    }
+    return std::make_optional(std::move(value));
   }
   template <class T>
   std::string write(const std::optional<T>& value) const {

@@ -1,14 +1,13 @@
-// The command line of tessera: one subcommand each, errors as one line on stderr, exit codes 0
-// finished, 1 failed, 2 wrong use or config, 3 stopped and resumable.
-#include <fmt/format.h>
-
+// The command line of tessera: one subcommand each, errors as one line on stderr (one for each
+// fault of a config), exit codes 0 finished, 1 failed, 2 wrong use or config, 3 stopped and
+// resumable.
 #include <unistd.h>
 
-#include <cstdio>
 #include <cstdlib>
 #include <new>
 
 #include "launch/commands.h"
+#include "launch/progress.h"
 #include "runtime/core/error.h"
 
 namespace {
@@ -29,13 +28,13 @@ int main(int argc, char** argv) {
   try {
     return tessera::launch::run_command_line(argc, argv);
   } catch (const tessera::Error& error) {
-    fmt::print(stderr, "tessera: {}\n", error.what());
+    tessera::launch::print_error(error.what());
     return int(error.fault());
   } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "tessera: out of memory\n");
+    tessera::launch::print_error("out of memory");
     return 1;
   } catch (const std::exception& error) {
-    fmt::print(stderr, "tessera: {}\n", error.what());
+    tessera::launch::print_error(error.what());
     return 1;
   }
 }

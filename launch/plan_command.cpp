@@ -49,9 +49,7 @@ Config read_config(const PlanOptions& options, bool gpu) {
     std::erase(overrides, "device=cuda");
     overrides.push_back("device=auto");
   }
-  Config config = load_config(options.config, overrides);
-  if (config.base_model.empty()) fail_usage("{}: base_model is missing", config.source);
-  return config;
+  return load_config(options.config, overrides, kPlanNeeds);
 }
 
 std::vector<int> nodes_of(const PlanOptions& options, bool gpu) {

@@ -36,6 +36,15 @@ void Console::live(const std::string& text) {
   live_width_ = text.size();
 }
 
+void print_error(std::string_view message) {
+  std::string text = "tessera: ";
+  for (const char c : message) {
+    text += c;
+    if (c == '\n') text += "tessera: ";
+  }
+  write_stderr(text + "\n");
+}
+
 void write_stdout(std::string_view text) {
   const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
   if (!written || std::fflush(stdout) != 0) {

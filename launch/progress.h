@@ -39,6 +39,9 @@ class Console {
   size_t live_width_ = 0;
 };
 
+/// An error's message to stderr, each of its lines as one of this program's.
+void print_error(std::string_view message);
+
 /// A command's result to stdout, at once. Error when it cannot be written (a full disk).
 void write_stdout(std::string_view text);
 

@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "launch/agreement.h"
+#include "launch/progress.h"
 #include "parallel/launcher.h"
 #include "runtime/core/error.h"
 
@@ -29,7 +30,7 @@ int run_on_ranks(FunctionRef<int(parallel::Communicator&)> body) {
   try {
     return body(*world);
   } catch (const SharedError& error) {
-    if (world->rank() == 0) fmt::print(stderr, "tessera: {}\n", error.what());
+    if (world->rank() == 0) print_error(error.what());
     return int(error.fault());
   } catch (const std::exception& error) {
     world->abort(error.what());

@@ -345,7 +345,7 @@ nlohmann::json what_all_run(const Config& config) {
 }  // namespace
 
 int train(const Config& config, parallel::Communicator& world) {
-  validate_for_train(config);
+  require_keys(config, kTrainNeeds);
   ignore_closed_pipes();
   world.set_phase("start");
   world.set_watchdog(std::chrono::seconds(config.watchdog_seconds.value_or(kWatchdogSeconds)));

@@ -1,12 +1,14 @@
 // YAML as a config needs it: a tree of maps, lists and scalars that knows its lines.
 // Built from the parser's events under limits, so that no input is expanded: anchors, aliases,
-// merge keys, tags, duplicate keys and further documents are errors that name the line.
+// merge keys, tags, duplicate keys and further documents are faults that name the line.
 #pragma once
 
-#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "launch/faults.h"
 
 namespace tessera::launch {
 
@@ -18,17 +20,11 @@ struct YamlLimits {
   size_t max_flow_marks = 10'000;
 };
 
-/// Where something was written: "run.yml:12", or "command line: lora_r=8".
-struct Place {
-  std::shared_ptr<const std::string> source;
-  int line = 0;  // from 1; 0 when the source has only one
-  std::string text() const;
-};
-
 struct YamlEntry;
 
 struct YamlNode {
-  enum class Kind { kNull, kScalar, kList, kMap };
+  /// kFaulty: what is wrong with it has been told already.
+  enum class Kind { kNull, kScalar, kList, kMap, kFaulty };
   Kind kind = Kind::kNull;
   bool quoted = false;  // of a scalar: never a number or a boolean by itself
   std::string text;     // of a scalar
@@ -41,11 +37,12 @@ struct YamlEntry {
   std::string key;
   Place place;
   YamlNode value;
+  bool repeated = false;  // another value was given for the key, and that fault was told
 };
 
-/// Parses one document; an empty text is a null. With `lines` false the places name the source
-/// alone. Throws Error (usage).
-YamlNode parse_yaml(std::string_view text, std::string_view source, bool lines = true);
+/// Parses one document; an empty text is a null. `start` is the place of its first line, or, with
+/// line 0, of all of it. Nothing after a fault that leaves the rest without meaning.
+std::optional<YamlNode> parse_yaml(std::string_view text, const Place& start, Faults& faults);
 
 /// `text` as a YAML scalar that reads back as the same text: plain where it can be.
 std::string yaml_text(std::string_view text);

@@ -1,6 +1,6 @@
-// Errors that a user can cause or meet, and checks for bugs.
-// The library throws and never prints or exits. An Error's message is one line that names the thing
-// (file, line, key, tensor), says what was expected and what came, and gives the cure where known.
+// Errors that a user can cause or meet, and checks for bugs. The library throws, and never prints or
+// exits. A message is one line, of a config one for each fault, that names the thing (file, line,
+// key, tensor), says what was expected and what came, and gives the cure where known.
 #pragma once
 
 #include <fmt/format.h>

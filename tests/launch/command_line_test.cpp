@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -122,6 +123,70 @@ TEST_F(CommandLine, WrongUseIsOneLineAndExitCode2) {
       {"merge", "--base_model", base_, "--adapter", base_, "--output", "o", "--dtype", "int8"}, 2,
       {"--dtype", "int8"});
   expect_failure({"tokenize", "--tokenizer", base_}, 2, {"FILE", "--messages"});
+}
+
+/// Each fault is a line of this program's; nothing is done.
+TEST_F(CommandLine, AllFaultsOfAConfigAreTold) {
+  const std::string yml = folder_.write("f.yml", "base_modle: m\nlora_r: 0\n\nseed: x\n");
+  for (const char* command : {"train", "eval", "plan"}) {
+    const Outcome o = run_program({command, yml, "threads=0", "lora_alfa=1"});
+    EXPECT_EQ(o.code, 2);
+    EXPECT_EQ(o.out, "");
+    std::string expected =
+        "tessera: F:1: unknown key 'base_modle'; did you mean 'base_model'?\n"
+        "tessera: F:2: lora_r: expected a whole number from 1 to 65536, got '0'\n"
+        "tessera: F:4: seed: expected a whole number, 0 or more, got 'x'\n";
+    if (command != std::string("plan")) {
+      expected +=
+          "tessera: F: datasets is missing; add e.g. datasets: [{path: data.jsonl, type: "
+          "alpaca}]\n";
+    }
+    if (command == std::string("train")) {
+      expected += "tessera: F: output_dir is missing; add e.g. output_dir: runs/first\n";
+    }
+    expected +=
+        "tessera: command line: threads=0: threads: expected a whole number from 1 to 4096, "
+        "got '0'\n"
+        "tessera: command line: lora_alfa=1: unknown key 'lora_alfa'; did you mean "
+        "'lora_alpha'?\n";
+    for (size_t at; (at = expected.find("F:")) != std::string::npos;) expected.replace(at, 1, yml);
+    EXPECT_EQ(o.err, expected) << command;
+  }
+}
+
+/// A shell replaces ~ neither in key=~/x nor in --option=~/x.
+TEST_F(CommandLine, ATildeIsTheHomeFolderInEveryPath) {
+  const char* before = std::getenv("HOME");
+  const std::string kept = before ? before : "/";
+  ::setenv("HOME", folder_.path().c_str(), 1);
+  const Outcome trained =
+      run_program({"train", "~/run.yml", "output_dir=~/home_run", "base_model=~/base"});
+  EXPECT_EQ(trained.code, 0) << trained.err;
+  EXPECT_TRUE(fs::exists(folder_.file("home_run/adapter_model.safetensors")));
+  EXPECT_FALSE(fs::exists("~"));
+  EXPECT_NE(bytes_of_file(folder_.file("home_run/config.resolved.yml"))
+                .find("\noutput_dir: " + folder_.file("home_run") + "\n"),
+            std::string::npos);
+  const Outcome evaluated = run_program({"eval", config_, "adapter=~/home_run"});
+  EXPECT_EQ(evaluated.code, 0) << evaluated.err;
+  const Args with = {"generate", "--base_model=~/base", "--adapter=~/home_run"};
+  const Args limits = {"--max_new_tokens", "2", "--threads", "1", "--prompt", "A"};
+  Args generate_args = with;
+  generate_args.insert(generate_args.end(), limits.begin(), limits.end());
+  EXPECT_EQ(run_program(generate_args).code, 0);
+  EXPECT_EQ(run_program(
+                {"merge", "--base_model=~/base", "--adapter=~/home_run", "--output=~/home_merged"})
+                .code,
+            0);
+  EXPECT_TRUE(fs::exists(folder_.file("home_merged")));
+  folder_.write("text", "Hi");
+  EXPECT_EQ(run_program({"tokenize", "--tokenizer=~/base", "~/text"}).out, "[72,105]\n");
+  expect_failure({"tokenize", "--tokenizer=$HOME/base", "-"}, 2, {"--tokenizer", "'$HOME/base'"});
+  expect_failure({"merge", "--base_model", base_, "--adapter", "file:///x", "--output", "o"}, 2,
+                 {"--adapter", "URL 'file:///x'"});
+  expect_failure({"eval", config_, "adapter=~no-such-user/x"}, 2, {"adapter=", "no-such-user"});
+  expect_failure({"plan", config_, "--profile=~/none.json"}, 2, {folder_.file("none.json")});
+  ::setenv("HOME", kept.c_str(), 1);
 }
 
 TEST_F(CommandLine, FilesThatFailUsAreOneLineAndExitCode1) {

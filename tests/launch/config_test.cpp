@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <set>
@@ -19,20 +20,24 @@ using Overrides = std::vector<std::string>;
 
 /// All steps but the check for what this version lacks.
 Config parse(const std::string& text, const Overrides& overrides) {
-  const Settings settings = read_settings(text, "run.yml", overrides);
-  Config config = resolve(settings, "run.yml");
-  check_rules(config, settings);
+  Faults faults;
+  const Settings settings = read_settings(text, "run.yml", overrides, faults);
+  Config config = resolve(settings, "run.yml", faults);
+  check_rules(config, settings, faults);
+  faults.raise();
   return config;
 }
 
+/// A fault is one line.
 template <class Callable>
-std::string message_of(Callable&& call) {
+std::string message_of(Callable&& call, int lines = 1) {
   try {
     call();
   } catch (const Error& error) {
-    EXPECT_EQ(error.fault(), Fault::kUsage) << error.what();
-    EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << error.what();
-    return error.what();
+    const std::string message = error.what();
+    EXPECT_EQ(error.fault(), Fault::kUsage) << message;
+    EXPECT_EQ(std::ranges::count(message, '\n') + 1, lines) << message;
+    return message;
   }
   return "accepted";
 }
@@ -41,13 +46,14 @@ std::string parse_error(const std::string& text, const Overrides& overrides = {}
   return message_of([&] { parse(text, overrides); });
 }
 
-std::string support_error(const std::string& text) {
-  return message_of([&] {
-    const Settings settings = read_settings(text, "run.yml", {});
-    const Config config = resolve(settings, "run.yml");
-    check_rules(config, settings);
-    check_supported(config, settings);
-  });
+std::string support_error(const std::string& text, int lines = 1) {
+  return message_of(
+      [&] {
+        Faults faults;
+        const Settings settings = read_settings(text, "run.yml", {}, faults);
+        checked_config(settings, "run.yml", {}, faults);
+      },
+      lines);
 }
 
 bool contains(const std::string& text, const std::string& part) {
@@ -130,9 +136,12 @@ TEST(Config, EveryAliasMeansItsKey) {
       for (const std::string_view alias : flag.aliases) {
         const std::string value = alias == "quantization_bit" ? "4" : flag.write(Config{});
         const std::string written = value == "null" ? "7" : value;
-        const Settings settings = read_settings(fmt::format("{}: {}", alias, written), "x", {});
+        Faults faults;
+        const Settings settings =
+            read_settings(fmt::format("{}: {}", alias, written), "x", {}, faults);
         EXPECT_TRUE(settings.contains(flag.name)) << alias;
-        EXPECT_NO_THROW(resolve(settings, "x")) << alias;
+        resolve(settings, "x", faults);
+        EXPECT_TRUE(faults.empty()) << alias;
         EXPECT_EQ(find_foreign_key(alias), nullptr) << alias;
         EXPECT_EQ(parse_error(fmt::format("{}: {}\n{}: {}", flag.name, written, alias, written)),
                   fmt::format("run.yml:2: {} and {} (run.yml:1) are two spellings of one key; "
@@ -357,7 +366,8 @@ Config with_every_key_set() {
       "true\nbnb_4bit_quant_type: fp4\nbnb_4bit_use_double_quant: false\nbnb_4bit_blocksize: 128\n"
       "bnb_4bit_compute_dtype: float16\nlora_r: 3\nlora_alpha: 0.1\nlora_dropout: 0.05\n"
       "lora_target_modules: [q_proj, mlp.up_proj]\nuse_rslora: true\nlora_model_dir: 'true'\n"
-      "datasets: [{path: '~', type: tokenized}, {path: /a/b}]\nval_set_size: 0.1\ntrain_on_inputs: "
+      "datasets: [{path: './~', type: tokenized}, {path: /a/b}]\nval_set_size: "
+      "0.1\ntrain_on_inputs: "
       "true\nsequence_len: 77\nexcess_length_strategy: truncate\nsample_packing: false\nshuffle: "
       "false\nmicro_batch_size: 2\nglobal_batch_size: 6\nnum_epochs: 4\nmax_steps: 9\n"
       "gradient_checkpointing: offload\ngradient_checkpointing_layers: 3\n"
@@ -411,10 +421,11 @@ TEST(Config, EveryFieldIsInTheTable) {
 }
 
 TEST(Config, EveryKeySetsItsOwnFieldOnly) {
-  const Settings settings = read_settings(dump_config(with_every_key_set()), "x", {});
+  Faults faults;
+  const Settings settings = read_settings(dump_config(with_every_key_set()), "x", {}, faults);
   for (const auto& [name, given] : settings) {
     Config config;
-    find_flag(name)->read(config, {given.spelling, given.value});
+    find_flag(name)->read(config, {given.spelling, given.value, faults});
     for (const FlagGroup& group : flag_groups()) {
       for (const Flag& flag : group.flags) {
         if (flag.name == name) continue;
@@ -438,9 +449,10 @@ TEST(Config, WhatThisVersionLacksIsSaid) {
     EXPECT_EQ(support_error(setting), "accepted");
   }
   EXPECT_EQ(
-      support_error("profile: yes\n\nmicro_batch_size: auto"),
-      "run.yml:3: micro_batch_size: auto is not in this version; run.yml:1: profile: true is not "
-      "in this version; leave out what this version does not do");
+      support_error("profile: yes\n\nmicro_batch_size: auto", 2),
+      "run.yml:1: profile: true is not in this version; leave out what this version does not do\n"
+      "run.yml:3: micro_batch_size: auto is not in this version; leave out what this version does "
+      "not do");
   if (!kHasCuda) {
     EXPECT_EQ(support_error("device: cuda"),
               "run.yml:1: device: cuda is not in this version: it is built without CUDA; leave out "
@@ -449,13 +461,21 @@ TEST(Config, WhatThisVersionLacksIsSaid) {
 }
 
 TEST(Config, TrainingNeedsThreeKeys) {
-  const auto message = [](const std::string& text) {
-    return message_of([&] { validate_for_train(parse(text, {})); });
+  const auto message = [](const std::string& text, int lines) {
+    return message_of([&] { require_keys(parse(text, {}), kTrainNeeds); }, lines);
   };
-  EXPECT_TRUE(message("").starts_with("run.yml: base_model is missing"));
-  EXPECT_TRUE(message("base_model: m").starts_with("run.yml: datasets is missing"));
-  EXPECT_TRUE(contains(message("base_model: m\ndatasets: [{path: x}]"), "output_dir is missing"));
-  EXPECT_EQ(message("base_model: m\ndatasets: [{path: x}]\noutput_dir: o"), "accepted");
+  EXPECT_EQ(message("", 3),
+            "run.yml: base_model is missing; add e.g. base_model: models/llama-3.2-1b\n"
+            "run.yml: datasets is missing; add e.g. datasets: [{path: data.jsonl, type: alpaca}]\n"
+            "run.yml: output_dir is missing; add e.g. output_dir: runs/first");
+  EXPECT_TRUE(message("base_model: m", 2).starts_with("run.yml: datasets is missing"));
+  EXPECT_TRUE(
+      contains(message("base_model: m\ndatasets: [{path: x}]", 1), "output_dir is missing"));
+  EXPECT_EQ(message("base_model: m\ndatasets: [{path: x}]\noutput_dir: o", 1), "accepted");
+  EXPECT_EQ(message_of([] { require_keys(parse("", {}), kEvalNeeds); }, 2),
+            "run.yml: base_model is missing; add e.g. base_model: models/llama-3.2-1b\n"
+            "run.yml: datasets is missing; add e.g. datasets: [{path: data.jsonl, type: alpaca}]");
+  for (const std::string_view key : kTrainNeeds) EXPECT_FALSE(find_flag(key)->example.empty());
 }
 
 TEST(Config, AMissingFileIsWrongUse) {
@@ -470,7 +490,7 @@ TEST(Config, TheExamplesAreValid) {
     ++seen;
     const std::string path = file.path().string();
     const Config config = parse(io::read_file(path, 1 << 20), {});
-    EXPECT_NO_THROW(validate_for_train(config)) << path;
+    EXPECT_NO_THROW(require_keys(config, kTrainNeeds)) << path;
     const std::string message = message_of([&] { load_config(path, {}); });
     if (!kHasCuda && on_gpu.contains(file.path().filename().string())) {
       EXPECT_TRUE(contains(message, "is not in this version")) << message;

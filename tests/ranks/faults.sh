@@ -46,6 +46,14 @@ refused "another config" 2 'learning_rate.* 0.001 on rank 0.* 0.003 on rank 1'
 sed 's/learning_rate:/lerning_rate:/' "$config" >"$other"
 together "$other"
 refused "a config with an error" 2 "other.yml:.*lerning_rate"
+sed 's/learning_rate:/lerning_rate:/; /^lora_r:/d; $ a lora_r: none' "$config" >"$other"
+log=$work/together.log code=0
+timeout 60 mpirun --oversubscribe --bind-to none -np 3 "$tessera" train "$other" \
+  output_dir="$work/faults" >"$log" 2>&1 </dev/null || code=$?
+[ $code = 2 ] || die "a config with two errors: exit code $code"
+[ "$(grep -c '^tessera: ' "$log")" = 2 ] || die "a config with two errors: not one line each"
+has_line '^tessera: .*other.yml:[0-9]*: unknown key .lerning_rate' || die "the first is not told"
+has_line '^tessera: .*other.yml:[0-9]*: lora_r: expected' || die "the second is not told"
 sed 's/^base_model:.*/base_model: nowhere/' "$config" >"$other"
 together "$other"
 refused "a base model that is missing" 2 'nowhere'

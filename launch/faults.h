@@ -1,0 +1,52 @@
+// What is wrong with a config: collected by everything that reads it, told all at once.
+// A fault that only follows from another is not told. Whoever sees one names the keys that it
+// leaves in doubt, and whoever judges by the value of a key asks first whether it is.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <functional>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace tessera::launch {
+
+/// Where something was written: "run.yml:12", or "command line: lora_r=8".
+struct Place {
+  std::shared_ptr<const std::string> source;
+  int line = 0;      // from 1; 0 for the source as a whole
+  int argument = 0;  // of the command line, from 1; 0 for a file
+  std::string text() const;
+};
+
+class Faults {
+ public:
+  /// "PLACE: ..."; the rest as for fmt::format.
+  template <class... Args>
+  void add(const Place& place, fmt::format_string<Args...> format, Args&&... args) {
+    found_.push_back({place, fmt::format(format, std::forward<Args>(args)...)});
+  }
+  bool empty() const { return found_.empty(); }
+
+  /// The key `name` of the flag table was written, but its value is not known.
+  void doubt(std::string_view name) { doubted_.emplace(name); }
+  bool doubts(std::string_view name) const { return doubted_.contains(name); }
+
+  /// Throws an Error (usage) of one line for each fault: those of the file by line, those of the
+  /// file as a whole, those of the command line in its order. Returns where there are none.
+  void raise() const;
+
+ private:
+  struct Found {
+    Place place;
+    std::string text;
+  };
+  std::vector<Found> found_;
+  std::set<std::string, std::less<>> doubted_;
+};
+
+}  // namespace tessera::launch
