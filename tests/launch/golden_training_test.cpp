@@ -215,8 +215,8 @@ TEST_F(GoldenTraining, TinyLlama) {
     update += std::pow(double(theirs.params()[i]) - double(before.params()[i]), 2);
   }
   EXPECT_LT(std::sqrt(difference / update), 1e-4);
-  // Twice the largest distance from twelve initial adapters, tests/golden/compare_with_float64.py.
-  // Norm and update are as far off as the peer's: see the README there.
+  // Limits: twice the largest distance from twelve initial adapters. Losses were nearer than the
+  // peer's from all twelve; norm and update are as far off as its are (tests/golden/README.md).
   expect_exact(
       "tiny_llama", summary(out, before, ours),
       {.limits = {.loss = 4e-8, .norm = 2.5e-7, .update = 1.5e-5}, .nearer = {&Distances::loss}});
@@ -225,16 +225,15 @@ TEST_F(GoldenTraining, TinyLlama) {
 TEST_F(GoldenTraining, TinyStories) {
   const std::string model = TESSERA_SHARED_DIR "/models/TinyStories-656K";
   if (!fs::exists(model)) GTEST_SKIP() << model << " is not here";
-  // Limits and comparison as for TinyLlama.
-  expect_golden(
-      model, "tinystories",
-      {.limits = {.loss = 2e-7, .norm = 1.1e-6, .update = 8e-6}, .nearer = {&Distances::loss}});
+  // Limits as for TinyLlama. Which side is nearer depends on the initial adapter.
+  expect_golden(model, "tinystories",
+                {.limits = {.loss = 3e-7, .norm = 1.5e-6, .update = 1e-5}, .nearer = {}});
 }
 
 TEST_F(GoldenTraining, SmolLM2FromGguf) {
   const char* folder = std::getenv("TESSERA_SMOLLM2_DIR");
   if (!folder) GTEST_SKIP() << "TESSERA_SMOLLM2_DIR does not name a folder with model.gguf";
-  // Twice the distance of this run.
+  // Limits: twice the distance of this run.
   expect_golden(std::string(folder) + "/model.gguf", "smollm2",
                 {.limits = {.loss = 6e-7, .norm = 2.2e-6, .update = 1.1e-5},
                  .nearer = {&Distances::loss, &Distances::norm, &Distances::update}});
