@@ -312,6 +312,23 @@ TEST_F(PlanCommand, ReadsOnlyTheShape) {
   EXPECT_NEAR(double(kept["time"]["tokens_per_second"]) * seconds / 4096, 1.0, 0.01);
 }
 
+TEST_F(PlanCommand, HalfOfTheLayersTakeHalfOfTheAdapters) {
+  const std::vector<std::string> fixed = {"gradient_checkpointing=true", "lora_dropout=0.1"};
+  const auto with = [&](const std::string& targets) {
+    std::vector<std::string> overrides = fixed;
+    overrides.push_back("lora_target_modules=" + targets);
+    return plan_of(overrides, 1, "H100");
+  };
+  const nlohmann::json all = with("[q_proj, up_proj]");
+  const nlohmann::json even = with(R"('.*[02468]\.[^.]*\.(q|up)_proj')");
+  const auto half = [](const nlohmann::json& whole) { return whole.get<double>() / 2; };
+  EXPECT_EQ(even["device"]["adapters"], half(all["device"]["adapters"]));
+  EXPECT_EQ(even["device"]["optimizer"], half(all["device"]["optimizer"]));
+  EXPECT_NEAR(even["time"]["compute_parts"]["adapters"].get<double>(),
+              half(all["time"]["compute_parts"]["adapters"]), 1e-12);
+  EXPECT_EQ(even["time"]["compute_parts"]["products"], all["time"]["compute_parts"]["products"]);
+}
+
 TEST_F(PlanCommand, ShardsDivideTheBase) {
   const nlohmann::json one = plan_of({}, 1, "H100");
   for (int n : {2, 3, 4, 5, 6, 7, 8}) {
