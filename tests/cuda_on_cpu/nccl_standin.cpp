@@ -104,6 +104,7 @@ struct ncclComm {
   uint64_t pieces = 0;
   std::array<uint64_t, kMostRanks> sent{}, received{};
   std::atomic<int> queued = 0;  // operations that are not done
+  cuda_on_cpu::FencePtr last;   // the newest of them, done or not
 
   ~ncclComm() { munmap(meeting, sizeof(Meeting)); }
   /// All have come, so that the file needs no name any more.
@@ -313,6 +314,16 @@ std::unique_ptr<Task> task_of(const Group::Entry& e) {
   return std::make_unique<Collective>(*e.comm, e.header, e.send, e.receive);
 }
 
+/// Where two communicators of a device may be at work at once, ranks may begin with different ones,
+/// each of which keeps the device's blocks that the other one needs.
+bool comes_after_other_groups(const ncclComm& comm, cudaStream_t stream) {
+  const std::lock_guard lock(comms_mutex);
+  return std::ranges::all_of(comms(), [&](const Comm& other) {
+    return other.get() == &comm || other->device != comm.device ||
+           cuda_on_cpu::comes_after(stream, other->last);
+  });
+}
+
 /// One operation of the stream: everything the group has for one communicator.
 ncclResult_t enqueue(const Comm& comm, cudaStream_t stream, const std::vector<Group::Entry>& all) {
   auto tasks = std::make_shared<std::vector<std::unique_ptr<Task>>>();
@@ -320,6 +331,11 @@ ncclResult_t enqueue(const Comm& comm, cudaStream_t stream, const std::vector<Gr
     if (e.comm == comm && e.stream == stream && e.header.count > 0) tasks->push_back(task_of(e));
   }
   if (tasks->empty()) return ncclSuccess;
+  if (!comes_after_other_groups(*comm, stream)) {
+    fail(*comm,
+         "may communicate at once with another communicator of its device, which can hang "
+         "NCCL: let its stream wait for the other's operation");
+  }
   ++comm->queued;
   const cudaError_t status = cuda_on_cpu::enqueue(stream, [comm, tasks] {
     if (!comm->aborted) {
@@ -329,6 +345,8 @@ ncclResult_t enqueue(const Comm& comm, cudaStream_t stream, const std::vector<Gr
     --comm->queued;
     return Outcome::kDone;
   });
+  const std::lock_guard lock(comms_mutex);
+  comm->last = cuda_on_cpu::newest_of(stream);
   return status == cudaSuccess ? ncclSuccess : refuse(ncclUnhandledCudaError, "the stream is gone");
 }
 

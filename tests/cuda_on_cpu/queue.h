@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <string>
 
 namespace cuda_on_cpu {
@@ -18,6 +19,14 @@ enum class Outcome { kDone, kNotYet };
 /// waiting there. It may touch device memory only while it runs. An error where the stream is not
 /// alive.
 cudaError_t enqueue(cudaStream_t stream, std::function<Outcome()> operation);
+
+/// A point in a stream, after all that was queued by then.
+struct Fence;
+using FencePtr = std::shared_ptr<Fence>;
+FencePtr newest_of(cudaStream_t stream);
+/// Whether what is queued on `stream` from now on begins after `point`, whatever the device does:
+/// by the order of streams, by events, or because the calling thread has waited for it.
+bool comes_after(cudaStream_t stream, const FencePtr& point);
 
 /// The device of a live stream (null: the current device's default stream), or -1.
 int device_of(cudaStream_t stream);

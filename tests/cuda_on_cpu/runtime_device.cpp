@@ -124,6 +124,18 @@ cudaError_t enqueue(cudaStream_t handle, std::function<Outcome()> operation) {
   });
 }
 
+FencePtr newest_of(cudaStream_t handle) {
+  Call c;
+  const CUstream_st* const stream = c.stream(handle);
+  return stream == nullptr ? nullptr : stream->last;
+}
+
+bool comes_after(cudaStream_t handle, const FencePtr& point) {
+  Call c;
+  const CUstream_st* const stream = c.stream(handle);
+  return stream != nullptr && (point == nullptr || c.scheduler.comes_after(*stream, *point));
+}
+
 int device_of(cudaStream_t handle) {
   Call c;
   const CUstream_st* const stream = c.stream(handle);
@@ -207,14 +219,14 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
       *value = capability_of(device) / 10;
       break;
     case cudaDevAttrComputeCapabilityMinor:
-      *value = 0;
+      *value = capability_of(device) % 10;
       break;
     case cudaDevAttrL2CacheSize:
       *value = 50 << 20;
       break;
     case cudaDevAttrPageableMemoryAccess:
     case cudaDevAttrConcurrentManagedAccess:
-      *value = capability_of(device) % 10;
+      *value = 0;
       break;
     default:
       return remember(cudaErrorInvalidValue);

@@ -16,6 +16,32 @@ using std::chrono::steady_clock;
 constexpr auto kSilence = std::chrono::milliseconds(300);
 constexpr auto kPoll = std::chrono::milliseconds(1);
 
+// What the calling thread has waited for.
+thread_local ClockPtr host_clock;
+
+bool covers(const ClockPtr& clock, const Fence& point) {
+  if (clock == nullptr) return false;
+  const auto found = clock->find(point.stream_number);
+  return found != clock->end() && found->second >= point.work_number;
+}
+
+ClockPtr joined(const ClockPtr& a, const ClockPtr& b) {
+  if (a == nullptr || b == nullptr || a == b) return a == nullptr ? b : a;
+  auto both = std::make_shared<Clock>(*a);
+  for (const auto& [stream, works] : *b) {
+    uint64_t& known = (*both)[stream];
+    known = std::max(known, works);
+  }
+  return both;
+}
+
+// `clock`, and that the point is reached.
+ClockPtr reached(const ClockPtr& clock, const Fence& point) {
+  if (covers(clock, point)) return clock;
+  auto after = std::make_shared<Clock>(Clock{{point.stream_number, point.work_number}});
+  return joined(joined(clock, point.before), after);
+}
+
 }  // namespace
 
 Scheduler& scheduler() {
@@ -66,6 +92,7 @@ uint64_t Scheduler::random() {
 cudaStream_t Scheduler::create_stream(int device, unsigned flags) {
   auto stream = std::make_shared<CUstream_st>();
   stream->device = device;
+  stream->number = ++streams_made_;
   stream->flags = flags;
   if (!spare_fibers_.empty()) {
     stream->fiber = spare_fibers_.back();
@@ -145,8 +172,16 @@ void Scheduler::push(Lock& lock, CUstream_st& stream, Work work) {
     work.operation = std::make_unique<Operation>([] { return Outcome::kDone; });
   }
   tsan_release(work.operation.get());
+  if (stream.host != host_clock) {
+    stream.host = host_clock;
+    stream.before = joined(stream.before, host_clock);
+  }
+  for (const FencePtr& fence : work.waits) stream.before = reached(stream.before, *fence);
   work.fence = std::make_shared<Fence>();
   work.fence->stream = &stream;
+  work.fence->stream_number = stream.number;
+  work.fence->work_number = ++stream.pushed;
+  work.fence->before = stream.before;
   stream.last = work.fence;
   stream.work.push_back(std::move(work));
   progress(lock, stream.device);
@@ -247,7 +282,18 @@ void Scheduler::wait(Lock& lock, const FencePtr& awaited) {
     if (step_anywhere(lock)) continue;
     changed_.wait_for(lock, kPoll);
   }
+  host_clock = reached(host_clock, *fence);
   tsan_acquire(fence.get());
+}
+
+bool Scheduler::comes_after(const CUstream_st& stream, const Fence& point) const {
+  if (stream.number == point.stream_number) return true;
+  if (covers(stream.before, point) || covers(host_clock, point)) return true;
+  std::vector<FencePtr> implicit;
+  add_implicit_waits(stream, implicit);
+  return std::any_of(implicit.begin(), implicit.end(), [&](const FencePtr& fence) {
+    return covers(reached(nullptr, *fence), point);
+  });
 }
 
 void Scheduler::wait_for_device(Lock& lock, int device) {
@@ -257,7 +303,9 @@ void Scheduler::wait_for_device(Lock& lock, int device) {
 
 void Scheduler::nudge(Lock& lock, const FencePtr& fence) {
   if (!fence->done) step_towards(lock, fence);
-  if (fence->done) tsan_acquire(fence.get());
+  if (!fence->done) return;
+  host_clock = reached(host_clock, *fence);
+  tsan_acquire(fence.get());
 }
 
 void Scheduler::reset(int device) {

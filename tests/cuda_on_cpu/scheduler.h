@@ -23,13 +23,18 @@
 
 namespace cuda_on_cpu {
 
+/// How many pieces of each stream's work, by its number, are over before a point is reached.
+using Clock = std::map<uint64_t, uint64_t>;
+using ClockPtr = std::shared_ptr<const Clock>;
+
 /// The end of one piece of work. Its address is TSan's tag for what came before it.
 struct Fence {
   CUstream_st* stream = nullptr;
+  uint64_t stream_number = 0, work_number = 0;
+  ClockPtr before;  // of other streams; null: nothing
   bool done = false;
   double milliseconds = 0;
 };
-using FencePtr = std::shared_ptr<Fence>;
 
 constexpr int kAllDevices = -1;
 constexpr int kNoDevice = -2;
@@ -49,6 +54,9 @@ struct Work {
 // The types behind cudaStream_t and cudaEvent_t.
 struct CUstream_st {
   int device = 0;
+  uint64_t number = 0;                 // of no other stream, dead or alive
+  uint64_t pushed = 0;                 // pieces of work
+  cuda_on_cpu::ClockPtr before, host;  // what its next work comes after, and what the host knew
   unsigned flags = 0;
   bool alive = true;
   bool busy = false;  // an OS thread runs its front
@@ -91,6 +99,8 @@ class Scheduler {
   void wait_for_device(Lock& lock, int device);
   /// One step towards the fence; for polls.
   void nudge(Lock& lock, const FencePtr& fence);
+  /// See queue.h.
+  bool comes_after(const CUstream_st& stream, const Fence& point) const;
   /// Forgets the device's streams, events and failure.
   void reset(int device);
 
@@ -134,6 +144,7 @@ class Scheduler {
   // The addresses of the latest dead are not used again, so that a stale handle is known as such.
   std::deque<std::shared_ptr<void>> dead_;
   std::vector<Fiber> spare_fibers_;
+  uint64_t streams_made_ = 0;
   uint64_t random_;
   std::chrono::steady_clock::time_point start_, last_call_;
   int inside_ = 0;  // host threads in a call

@@ -139,27 +139,35 @@ class NcclStandIn : public MachineTest {
  protected:
   void SetUp() override {
     MachineTest::SetUp();
+    connect(comm_);
+    for (int r : {0, 1}) {
+      cudaSetDevice(r);
+      ASSERT_EQ(cudaStreamCreateWithFlags(&stream_[r], cudaStreamNonBlocking), cudaSuccess);
+      floats_[r] = device_array(std::vector<float>(kCount, float(r + 1)));
+    }
+  }
+  void TearDown() override {
+    for (int r : {0, 1}) ncclCommAbort(comm_[r]);
+    MachineTest::TearDown();
+  }
+  /// A communicator of devices 0 and 1.
+  static void connect(ncclComm_t (&comm)[2]) {
     ncclUniqueId id;
     ASSERT_EQ(ncclGetUniqueId(&id), ncclSuccess);
     for (int r : {0, 1}) {
       cudaSetDevice(r);
       ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
       config.blocking = 0;
-      ASSERT_EQ(ncclCommInitRankConfig(&comm_[r], 2, id, r, &config), ncclInProgress);
-      ASSERT_EQ(cudaStreamCreateWithFlags(&stream_[r], cudaStreamNonBlocking), cudaSuccess);
-      floats_[r] = device_array(std::vector<float>(kCount, float(r + 1)));
+      ASSERT_EQ(ncclCommInitRankConfig(&comm[r], 2, id, r, &config), ncclInProgress);
     }
-    for (int r : {0, 1}) EXPECT_EQ(state(r), ncclSuccess);
+    for (ncclComm_t one : comm) EXPECT_EQ(state_of(one), ncclSuccess);
   }
-  void TearDown() override {
-    for (int r : {0, 1}) ncclCommAbort(comm_[r]);
-    MachineTest::TearDown();
-  }
-  ncclResult_t state(int r) {
+  static ncclResult_t state_of(ncclComm_t comm) {
     ncclResult_t now = ncclSuccess;
-    const ncclResult_t asked = ncclCommGetAsyncError(comm_[r], &now);
+    const ncclResult_t asked = ncclCommGetAsyncError(comm, &now);
     return asked == ncclSuccess ? now : asked;
   }
+  ncclResult_t state(int r) { return state_of(comm_[r]); }
   ncclResult_t sum(int r, size_t count) {
     return ncclAllReduce(floats_[r], floats_[r], count, ncclFloat32, ncclSum, comm_[r], stream_[r]);
   }
@@ -278,6 +286,74 @@ TEST_F(NcclStandIn, EndsWhenAllHaveFinalized) {
   EXPECT_EQ(state(0), ncclSuccess);
   EXPECT_EQ(ncclCommDestroy(comm_[0]), ncclSuccess);
   EXPECT_EQ(ncclCommDestroy(comm_[0]), ncclInvalidArgument);
+}
+
+/// A second communicator of the same devices, with a stream on each.
+class NcclStandInOfTwoGroups : public NcclStandIn {
+ protected:
+  void SetUp() override {
+    NcclStandIn::SetUp();
+    connect(other_);
+    for (int r : {0, 1}) {
+      cudaSetDevice(r);
+      ASSERT_EQ(cudaStreamCreateWithFlags(&beside_[r], cudaStreamNonBlocking), cudaSuccess);
+    }
+  }
+  void TearDown() override {
+    for (int r : {0, 1}) ncclCommAbort(other_[r]);
+    NcclStandIn::TearDown();
+  }
+  void sum_in_other(int r, cudaStream_t stream) {
+    cudaSetDevice(r);
+    EXPECT_EQ(
+        ncclAllReduce(floats_[r], floats_[r], kCount, ncclFloat32, ncclSum, other_[r], stream),
+        ncclInProgress);
+  }
+  /// What is queued on the second stream from now on comes after what is queued on the first.
+  void order(int r) {
+    cudaSetDevice(r);
+    cudaEvent_t event = nullptr;
+    ASSERT_EQ(cudaEventCreate(&event), cudaSuccess);
+    ASSERT_EQ(cudaEventRecord(event, stream_[r]), cudaSuccess);
+    ASSERT_EQ(cudaStreamWaitEvent(beside_[r], event, 0), cudaSuccess);
+  }
+  void expect_sums(float sum) {
+    for (int r : {0, 1}) {
+      cudaSetDevice(r);
+      EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess) << failure_of(r);
+      EXPECT_EQ(from_device(floats_[r], kCount), std::vector<float>(kCount, sum));
+    }
+  }
+
+  ncclComm_t other_[2] = {};
+  cudaStream_t beside_[2] = {};
+};
+
+TEST_F(NcclStandInOfTwoGroups, MayNotCommunicateAtOnce) {
+  EXPECT_EQ(sum(0, kCount), ncclInProgress);
+  sum_in_other(0, beside_[0]);
+  EXPECT_NE(failure_of(0).find("may communicate at once"), std::string::npos) << failure_of(0);
+}
+
+TEST_F(NcclStandInOfTwoGroups, MayNotThoughTheFirstHappensToBeOver) {
+  for (int r : {0, 1}) EXPECT_EQ(sum(r, kCount), ncclInProgress);
+  cudaSetDevice(0);
+  EXPECT_EQ(cudaStreamSynchronize(stream_[0]), cudaSuccess);
+  sum_in_other(1, beside_[1]);  // nobody has waited for the stream of rank 1
+  EXPECT_NE(failure_of(1).find("may communicate at once"), std::string::npos) << failure_of(1);
+}
+
+TEST_F(NcclStandInOfTwoGroups, MayOneAfterTheOther) {
+  for (int r : {0, 1}) EXPECT_EQ(sum(r, kCount), ncclInProgress);
+  for (int r : {0, 1}) order(r);
+  for (int r : {0, 1}) sum_in_other(r, beside_[r]);
+  expect_sums(6.0f);
+  // The host has waited; and a stream has an order of its own.
+  for (int r : {0, 1}) EXPECT_EQ(state(r), ncclSuccess);
+  for (int r : {0, 1}) EXPECT_EQ(sum(r, kCount), ncclInProgress);
+  for (int r : {0, 1}) EXPECT_EQ(state_of(other_[r]), ncclSuccess);
+  for (int r : {0, 1}) sum_in_other(r, stream_[r]);
+  expect_sums(24.0f);
 }
 
 TEST_F(NcclStandIn, RefusesRanksThatCannotBe) {

@@ -180,6 +180,11 @@ planted_bug(layer_used_before_gathered IN parallel/layer_scheduler.cpp
   ctx_.compute_stream().wait(slot->ready);]]
   REPLACE [[]]
   FINDS TrainOnGpu.RanksKeepTheBits ORDER ascending late)
+planted_bug(gather_beside_an_exchange IN parallel/layer_scheduler.cpp
+  FIND [[
+  ctx_.comm_stream().wait(ctx_.compute_stream().record());]]
+  REPLACE [[]]
+  FINDS TrainOnGpu.RanksKeepTheBits ORDER ascending eager)
 planted_bug(inputs_offloaded_before_written IN lora/decoder/offloaded_inputs.cpp
   FIND [[
   ctx.copy_stream().wait(ctx.compute_stream().record());]]
