@@ -54,7 +54,7 @@ double TrainingStep::forward_backward(int64_t step, const std::vector<lora::Batc
     parts_.adapters.set_gradient_buffer(tree_.leaf());
     losses.push_back(
         parts_.decoder.forward(batch, {uint64_t(step), uint64_t(mine.first + i)}, scale));
-    parts_.decoder.backward(batch);
+    parts_.decoder.backward();
     tree_.push();
   }
   parts_.world.set_phase(fmt::format("step {}, exchange of losses", step + 1));

@@ -34,7 +34,7 @@ BlockSaved allocate_saved(Arena& arena, const DecoderConfig& c, const Block& blo
 }
 
 void attend_within_samples(Context& ctx, const BlockSaved& s, const BlockInput& input) {
-  attention(ctx, s.attended, s.lse, {s.q, s.k, s.v, input.starts, attention_shape(input.config)});
+  attention(ctx, s.attended, s.lse, {s.q, s.k, s.v, input.samples, attention_shape(input.config)});
 }
 
 namespace {
@@ -114,7 +114,7 @@ void attention_part_backward(Context& ctx, Tensor d, const BlockSaved& s, const 
     Tensor d_attended = scratch_like(ctx, d, c.q_size());
     backward(Site::kO, {d_attended, false}, d, s.attended);
     attention_backward(ctx, {dq, dk, dv}, d_attended, s.attended, s.lse,
-                       {s.q, s.k, s.v, input.starts, attention_shape(c)});
+                       {s.q, s.k, s.v, input.samples, attention_shape(c)});
   }
   rope_backward(ctx, dq, input.positions, input.cos, input.sin);
   rope_backward(ctx, dk, input.positions, input.cos, input.sin);

@@ -27,9 +27,9 @@ struct Block {
 /// Which tokens the block works on, and how each sees the others.
 struct BlockInput {
   const DecoderConfig& config;
-  Tensor positions;                 // [N] i32, inside the sample
-  Tensor cos, sin;                  // [max position, D/2]
-  std::span<const int32_t> starts;  // sample boundaries
+  Tensor positions;           // [N] i32, inside the sample
+  Tensor cos, sin;            // [max position, D/2]
+  AttentionSamples& samples;  // of the batch
 };
 
 AttentionShape attention_shape(const DecoderConfig& config);

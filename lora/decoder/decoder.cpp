@@ -36,7 +36,7 @@ Decoder::Memory Decoder::plan(int64_t max_tokens, bool training) {
   return measured([&] {
     if (training) {
       forward(batch, {}, 1.0f);
-      backward(batch);
+      backward();
     } else {
       loss(batch, nullptr);
     }
@@ -96,12 +96,14 @@ void Decoder::fill_rope() {
   sin_ = table(rope_memory_, half, ctx_.device());
 }
 
-BlockInput Decoder::input_of(const BatchView& batch) const {
-  return {.config = config(),
-          .positions = positions_,
-          .cos = cos_,
-          .sin = sin_,
-          .starts = batch.starts};
+void Decoder::begin_batch(const BatchView& batch, int tables) {
+  positions_ = to_device(ctx_, activations_, batch.positions);
+  samples_ = AttentionSamples(ctx_, activations_, batch.starts, tables);
+}
+
+BlockInput Decoder::block_input() {
+  return {
+      .config = config(), .positions = positions_, .cos = cos_, .sin = sin_, .samples = samples_};
 }
 
 quant::FrozenMatrix Decoder::matrix_of(const LayerLease& lease, Site site) const {
@@ -159,7 +161,8 @@ double Decoder::forward(const BatchView& batch, RunKey key, float scale) {
   inputs_.assign(groups.size() + 1, {});
   marks_.assign(groups.size(), 0);
   const auto activation = [&] { return activations_.tensor(ctx_.activation_dtype(), {n, c}); };
-  positions_ = to_device(ctx_, activations_, batch.positions);
+  constexpr int kOfForwardAndBackward = 3;
+  begin_batch(batch, kOfForwardAndBackward);
   gradient_ = activation();
   offloaded_.begin(activations_, offloads_before(groups.size()), gradient_);
   const auto place_of_input = [&](size_t g) {
@@ -167,7 +170,7 @@ double Decoder::forward(const BatchView& batch, RunKey key, float scale) {
     return offload ? offloaded_.buffer(ctx_, offloads_before(g)) : activation();
   };
 
-  const BlockInput input = input_of(batch);
+  const BlockInput input = block_input();
   inputs_[0] = place_of_input(0);
   embedding(ctx_, inputs_[0], base_.embedding(), batch.ids);
   for (size_t g = 0; g < groups.size(); ++g) {
@@ -203,9 +206,9 @@ void Decoder::run_group(const LayerGroup& group, Tensor x, Tensor y, const Block
   }
 }
 
-void Decoder::backward(const BatchView& batch) {
+void Decoder::backward() {
   const std::span<const LayerGroup> groups = scheduler_.groups();
-  const BlockInput input = input_of(batch);
+  const BlockInput input = block_input();
   for (size_t g = groups.size(); g-- > 0;) {
     const LayerGroup& group = groups[g];
     const ArenaScope unpacked(ctx_.scratch());
@@ -229,8 +232,8 @@ Tensor Decoder::run_layers(const BatchView& batch, AttendAt attend, Visit visit)
   pass_ = {};
   scheduler_.begin_pass(scheduler_.visits(false));
   activations_.release(0);
-  positions_ = to_device(ctx_, activations_, batch.positions);
-  const BlockInput input = input_of(batch);
+  begin_batch(batch, 1);
+  const BlockInput input = block_input();
   const DType dtype = ctx_.activation_dtype();
   Tensor x = activations_.tensor(dtype, {n, c}), y = activations_.tensor(dtype, {n, c});
   embedding(ctx_, x, base_.embedding(), batch.ids);
@@ -248,9 +251,9 @@ Tensor Decoder::run_layers(const BatchView& batch, AttendAt attend, Visit visit)
 }
 
 Tensor Decoder::run_layers_on_samples(const BatchView& batch, Visit visit) {
-  const BlockInput input = input_of(batch);
   return run_layers(
-      batch, [&](int64_t, const BlockSaved& s) { attend_within_samples(ctx_, s, input); }, visit);
+      batch, [&](int64_t, const BlockSaved& s) { attend_within_samples(ctx_, s, block_input()); },
+      visit);
 }
 
 double Decoder::loss(const BatchView& batch, std::vector<float>* losses) {
@@ -291,6 +294,7 @@ Tensor Decoder::run_steps(const KvCache& cache, std::span<const Feed> feeds) {
     for (int64_t i = 0; i < count; ++i) batch.positions.push_back(int32_t(first + i));
     last.push_back(int32_t(batch.ids.size()) - 1);
   }
+  batch.starts.push_back(int32_t(batch.ids.size()));
   const Tensor x = run_layers(
       batch, [&](int64_t layer, const BlockSaved& s) { attend_to_cache(s, layer, cache, feeds); },
       [](int64_t, Tensor) {});

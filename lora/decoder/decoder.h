@@ -49,8 +49,8 @@ class Decoder {
 
   /// Sum of the losses of the supervised tokens. Prepares backward() of `scale` times that sum.
   double forward(const BatchView& batch, RunKey key, float scale);
-  /// Must follow forward() of the same batch.
-  void backward(const BatchView& batch);
+  /// Of the batch of the last forward(), whose values must still be there.
+  void backward();
 
   /// The same sum without dropout and without a backward; per-token losses appended if asked for.
   double loss(const BatchView& batch, std::vector<float>* losses);
@@ -103,7 +103,10 @@ class Decoder {
                        std::span<const Feed> feeds);
   void shape_rope(int64_t positions);
   void fill_rope();
-  BlockInput input_of(const BatchView& batch) const;
+  /// Brings what the blocks need to know of the batch to where they run. `tables`: see
+  /// AttentionSamples.
+  void begin_batch(const BatchView& batch, int tables);
+  BlockInput block_input();
   quant::FrozenMatrix matrix_of(const parallel::LayerLease& lease, Site site) const;
   Block bind(const parallel::LayerLease& lease, int64_t layer) const;
   void unpack(const parallel::LayerLease& lease, int64_t layer);
@@ -115,7 +118,9 @@ class Decoder {
   const AdapterSet* adapters_;
   Buffer rope_memory_;
   Tensor cos_, sin_;
-  Tensor positions_;  // [N] of the pass under way
+  // Of the pass under way.
+  Tensor positions_;  // [N]
+  AttentionSamples samples_;
 
   Memory planned_;
   Arena activations_;

@@ -24,7 +24,8 @@ Context::Context(Device device, int threads, uint64_t seed)
       scratch_(device),
       compute_(Stream::of_operators(device)),
       copy_(device),
-      comm_(device) {}
+      comm_(device),
+      uploads_(device) {}
 
 Context::Context(Device device, DType compute)
     : device_(device),
@@ -34,6 +35,7 @@ Context::Context(Device device, DType compute)
       scratch_(device),
       compute_(Stream::of_operators(Device::cpu())),
       copy_(Stream::of_operators(Device::cpu())),
-      comm_(Stream::of_operators(Device::cpu())) {}
+      comm_(Stream::of_operators(Device::cpu())),
+      uploads_(Device::cpu()) {}
 
 }  // namespace tessera

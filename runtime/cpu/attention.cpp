@@ -1,8 +1,6 @@
 #include "runtime/ops/attention.h"
 
 #include <algorithm>
-#include <functional>
-#include <vector>
 
 #include "runtime/cpu/attention_task.h"
 #include "runtime/cpu/parallel.h"
@@ -139,32 +137,21 @@ void attend(const AttentionRows& job, AttentionForwardTiles& tiles) {
 
 void attention(Context& ctx, Tensor out, Tensor lse, const AttentionInput& in) {
   if (ctx.measuring()) return;
-  struct Task {
-    int64_t begin, first, rows, head;
-  };
   const AttentionShape& shape = in.shape;
-  std::vector<Task> tasks;
-  for (size_t s = 0; s + 1 < in.starts.size(); ++s) {
-    const int64_t begin = in.starts[s], length = in.starts[s + 1] - begin;
-    for (int64_t head = 0; head < shape.heads; ++head) {
-      for (int64_t first = 0; first < length; first += kAttentionTile) {
-        tasks.push_back({begin, first, std::min(kAttentionTile, length - first), head});
-      }
-    }
-  }
-  // Long tasks first, so that the threads end together.
-  std::ranges::stable_sort(tasks, std::greater{}, &Task::first);
+  const AttentionSamples::Tiles cut =
+      in.samples.tiles(ctx, int(kAttentionTile), AttentionSamples::Owner::kQueries);
   const int64_t tokens = in.q.rows(), group = shape.heads / shape.kv_heads;
   const float *q = in.q.data<float>(), *k = in.k.data<float>(), *v = in.v.data<float>();
   float *o = out.data<float>(), *l = lse.data<float>();
   const ThreadMemory<AttentionForwardTiles> tiles(ctx);
-  parallel_for(ctx.threads(), int64_t(tasks.size()), [&](int64_t i, int thread) {
-    const Task& task = tasks[size_t(i)];
-    const int64_t row = task.begin + task.first;
-    const int64_t at = row * in.q.cols() + task.head * shape.head_dim;
-    const int64_t kv = task.begin * in.k.cols() + task.head / group * shape.head_dim;
-    attend({q + at, k + kv, v + kv, o + at, l + task.head * tokens + row, in.q.cols(), in.k.cols(),
-            task.rows, task.first, 1, shape},
+  parallel_for(ctx.threads(), cut.count * shape.heads, [&](int64_t i, int thread) {
+    const AttentionTile& tile = cut.first[i / shape.heads];
+    const int64_t head = i % shape.heads;
+    const int64_t at = tile.row * in.q.cols() + head * shape.head_dim;
+    const int64_t kv = tile.begin * in.k.cols() + head / group * shape.head_dim;
+    const int64_t rows = std::min<int64_t>(kAttentionTile, tile.end - tile.position);
+    attend({q + at, k + kv, v + kv, o + at, l + head * tokens + tile.row, in.q.cols(), in.k.cols(),
+            rows, tile.position, 1, shape},
            tiles.of(thread));
   });
 }

@@ -173,8 +173,9 @@ std::vector<AttentionGroup> list_groups(const AttentionGrads& grads, Tensor dout
   const int64_t tokens = in.q.rows(), q_stride = in.q.cols(), kv_stride = in.k.cols();
   const int64_t group = shape.heads / shape.kv_heads;
   std::vector<AttentionGroup> groups;
-  for (size_t s = 0; s + 1 < in.starts.size(); ++s) {
-    const int64_t begin = in.starts[s], length = in.starts[s + 1] - begin;
+  const std::span<const int32_t> starts = in.samples.starts();
+  for (size_t s = 0; s + 1 < starts.size(); ++s) {
+    const int64_t begin = starts[s], length = starts[s + 1] - begin;
     for (int64_t kv = 0; length > 0 && kv < shape.kv_heads; ++kv) {
       const int64_t q_at = begin * q_stride + kv * group * shape.head_dim;
       const int64_t kv_at = begin * kv_stride + kv * shape.head_dim;

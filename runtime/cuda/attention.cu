@@ -274,19 +274,17 @@ ForwardOperands<T> operands_of(const Tensor& out, const Tensor& q, const Tensor&
 }  // namespace
 
 void attention(Context& ctx, Tensor out, Tensor lse, const AttentionInput& in) {
-  const ArenaScope scope(ctx.scratch());
-  const Tensor table = attention_table(ctx, in.q.rows());
   if (ctx.measuring()) return;
   with_float_type(in.q.dtype(), [&](auto tag) {
     using T = typename decltype(tag)::type;
     ForwardOperands<T> operands = operands_of<T>(out, in.q, in.k, in.v);
     operands.lse = lse.data<float>();
-    launch_forward(ctx, operands, attention_args(in.shape, in.q, in.k),
-                   [&](AttentionArgs& args, int rows) {
-                     const auto tiles = attention_tiles(in.starts, rows, false);
-                     args.tiles = upload_tiles(ctx, table, tiles);
-                     return int64_t(tiles.size());
-                   });
+    launch_forward(
+        ctx, operands, attention_args(in.shape, in.q, in.k), [&](AttentionArgs& args, int rows) {
+          const auto tiles = in.samples.tiles(ctx, rows, AttentionSamples::Owner::kQueries);
+          args.tiles = tiles.first;
+          return tiles.count;
+        });
   });
 }
 

@@ -365,15 +365,13 @@ void attention_backward(Context& ctx, const AttentionGrads& grads, Tensor dout, 
                         Tensor lse, const AttentionInput& in) {
   const ArenaScope scope(ctx.scratch());
   const Tensor delta = ctx.scratch().f32({in.shape.heads, in.q.rows()});
-  const Tensor of_queries = attention_table(ctx, in.q.rows());
-  const Tensor of_keys = attention_table(ctx, in.q.rows());
   if (ctx.measuring()) return;
   const AttentionArgs args = attention_args(in.shape, in.q, in.k);
-  const auto tiles_in = [&](Tensor table, bool keys) {
-    return [&ctx, &in, table, keys](AttentionArgs& a, int rows) {
-      const auto tiles = attention_tiles(in.starts, rows, keys);
-      a.tiles = upload_tiles(ctx, table, tiles);
-      return int64_t(tiles.size());
+  const auto tiles_of = [&](AttentionSamples::Owner owner) {
+    return [&ctx, &in, owner](AttentionArgs& a, int rows) {
+      const auto tiles = in.samples.tiles(ctx, rows, owner);
+      a.tiles = tiles.first;
+      return tiles.count;
     };
   };
   with_float_type(in.q.dtype(), [&](auto tag) {
@@ -385,11 +383,11 @@ void attention_backward(Context& ctx, const AttentionGrads& grads, Tensor dout, 
                                  {data(grads.dq), nullptr},
                                  lse.data<float>(),
                                  delta.data<float>()};
-    launch_backward<false>(ctx, operands, args, tiles_in(of_queries, false));
+    launch_backward<false>(ctx, operands, args, tiles_of(AttentionSamples::Owner::kQueries));
     std::swap(operands.own, operands.stream);
     operands.grads[0] = data(grads.dk);
     operands.grads[1] = data(grads.dv);
-    launch_backward<true>(ctx, operands, args, tiles_in(of_keys, true));
+    launch_backward<true>(ctx, operands, args, tiles_of(AttentionSamples::Owner::kKeys));
   });
 }
 

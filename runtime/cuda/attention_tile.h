@@ -1,14 +1,11 @@
-// What the attention kernels share: the table of tiles, masks and logits, rows of a head in shared
+// What the attention kernels share: what they are told, masks and logits, rows of a head in shared
 // memory, and the two products of tiles on tensor cores that attention is made of.
 // A row in shared memory is padded by 16 bytes: 8 rows of a matrix that ldmatrix reads then start
 // in 8 different groups of banks for every width that is a multiple of 16.
 #pragma once
 
 #include <cstring>
-#include <functional>
 #include <limits>
-#include <span>
-#include <vector>
 
 #include "runtime/cuda/kernel.h"
 #include "runtime/ops/attention.h"
@@ -19,14 +16,6 @@ inline constexpr int kAttentionThreads = 128;
 inline constexpr int kAttentionWarps = kAttentionThreads / kWarp;
 inline constexpr float kLog2E = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
 inline constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
-
-/// Consecutive tokens of one sample; a block works on one tile of one head.
-struct AttentionTile {
-  int32_t row;       // of the tile's first token among all tokens (of a decode, among the queries)
-  int32_t begin;     // row of the sample's first token among the keys
-  int32_t position;  // of the tile's first token in its sample
-  int32_t end;       // tokens of the sample
-};
 
 /// What every kernel is told; strides are in elements.
 struct AttentionArgs {
@@ -73,33 +62,6 @@ inline AttentionArgs attention_args(const AttentionShape& shape, const Tensor& q
   args.scale = shape.scale;
   args.softcap = shape.softcap;
   return args;
-}
-
-/// All samples cut into tiles of `rows` tokens, those with the most work first, so that the last
-/// blocks to start are short. Queries work on what is before them, keys on what is behind them.
-inline std::vector<AttentionTile> attention_tiles(std::span<const int32_t> starts, int rows,
-                                                  bool of_keys) {
-  std::vector<AttentionTile> tiles;
-  for (size_t s = 0; s + 1 < starts.size(); ++s) {
-    const int32_t begin = starts[s], end = starts[s + 1] - begin;
-    for (int32_t at = 0; at < end; at += rows) tiles.push_back({begin + at, begin, at, end});
-  }
-  const auto work = [of_keys](const AttentionTile& t) {
-    return of_keys ? t.end - t.position : t.position;
-  };
-  std::ranges::stable_sort(tiles, std::greater{}, work);
-  return tiles;
-}
-
-/// Scratch for a table of tiles, whatever the samples are: none is empty.
-inline Tensor attention_table(Context& ctx, int64_t tokens) {
-  return ctx.scratch().tensor(DType::kI32, {tokens, int64_t(sizeof(AttentionTile) / 4)});
-}
-inline const AttentionTile* upload_tiles(Context& ctx, Tensor table,
-                                         const std::vector<AttentionTile>& tiles) {
-  TESSERA_CHECK(int64_t(tiles.size()) <= table.rows());
-  ctx.compute_stream().copy(table.raw(), tiles.data(), tiles.size() * sizeof(AttentionTile));
-  return static_cast<const AttentionTile*>(table.raw());
 }
 
 /// Calls f(integral_constant) with the smallest width of the tensor core kernels that holds rows of

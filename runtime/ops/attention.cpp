@@ -37,8 +37,7 @@ void check_input(const Context& ctx, const AttentionInput& in) {
   TESSERA_CHECK(is_matrix(in.q, tokens, in.shape.heads * in.shape.head_dim));
   TESSERA_CHECK(is_matrix(in.k, tokens, in.shape.kv_heads * in.shape.head_dim));
   TESSERA_CHECK(is_matrix(in.v, tokens, in.shape.kv_heads * in.shape.head_dim));
-  TESSERA_CHECK(!in.starts.empty() && in.starts.front() == 0 && in.starts.back() == tokens);
-  for (size_t s = 1; s < in.starts.size(); ++s) TESSERA_CHECK(in.starts[s - 1] <= in.starts[s]);
+  TESSERA_CHECK(in.samples.tokens() == tokens);
 }
 
 }  // namespace

@@ -6,10 +6,10 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 
 #include "runtime/core/context.h"
 #include "runtime/core/tensor.h"
+#include "runtime/ops/attention_samples.h"
 
 namespace tessera {
 
@@ -23,10 +23,10 @@ struct AttentionShape {
 };
 
 struct AttentionInput {
-  Tensor q;                         // [N, H*D]
-  Tensor k;                         // [N, K*D]
-  Tensor v;                         // [N, K*D]
-  std::span<const int32_t> starts;  // [S+1]: sample s is rows [starts[s], starts[s+1]); 0 to N
+  Tensor q;                   // [N, H*D]
+  Tensor k;                   // [N, K*D]
+  Tensor v;                   // [N, K*D]
+  AttentionSamples& samples;  // of N tokens
   AttentionShape shape;
 };
 

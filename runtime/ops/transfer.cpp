@@ -22,7 +22,7 @@ Tensor to_device(Context& ctx, Arena& arena, std::span<const int32_t> values) {
   const auto n = int64_t(values.size());
   if (!ctx.device().is_cuda()) return Tensor::of(values, {n});
   const Tensor there = arena.tensor(DType::kI32, {n});
-  if (!ctx.measuring()) copy_bytes(ctx, there.raw(), values.data(), values.size_bytes());
+  if (!ctx.measuring()) ctx.upload(there.raw(), values.data(), values.size_bytes());
   return there;
 }
 

@@ -60,7 +60,7 @@ Times train(const std::string& model, int64_t tokens, double bytes_per_second) {
       decoder.forward(batch, {}, 1.0f);
       const double forward_seconds = forward.seconds();
       const launch::Stopwatch backward;
-      decoder.backward(batch);
+      decoder.backward();
       if (world.rank() != 0) continue;
       times.forward = std::min(times.forward, forward_seconds);
       times.backward = std::min(times.backward, backward.seconds());

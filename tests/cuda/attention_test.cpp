@@ -63,7 +63,8 @@ Result run_on_cpu(Case c) {
   const auto narrow = [&](Floats& v) {
     return Tensor::of(std::span(v), {c.tokens(), c.kv_cols()});
   };
-  const AttentionInput in{wide(c.q), narrow(c.k), narrow(c.v), c.starts, c.shape};
+  AttentionSamples samples(ctx, ctx.scratch(), c.starts, 3);
+  const AttentionInput in{wide(c.q), narrow(c.k), narrow(c.v), samples, c.shape};
   const Tensor lse = Tensor::of(std::span(r.lse), {c.shape.heads, c.tokens()});
   attention(ctx, wide(r.out), lse, in);
   attention_backward(ctx, {wide(r.dq), narrow(r.dk), narrow(r.dv)}, wide(c.dout), wide(r.out), lse,
@@ -84,7 +85,8 @@ Result run_on_device(const Case& c) {
   const OnDevice dk = narrow(narrow_nan), dv = narrow(narrow_nan);
   const OnDevice lse(DType::kF32, {c.shape.heads, c.tokens()},
                      Floats(size_t(c.shape.heads * c.tokens()), kNan));
-  const AttentionInput in{q, k, v, c.starts, c.shape};
+  AttentionSamples samples(ctx, ctx.scratch(), c.starts, 3);
+  const AttentionInput in{q, k, v, samples, c.shape};
   attention(ctx, out, lse, in);
   attention_backward(ctx, {dq, dk, dv}, dout, out, lse, in);
   return {out.values(ctx), lse.values(ctx), dq.values(ctx), dk.values(ctx), dv.values(ctx)};
@@ -259,7 +261,8 @@ TEST(CudaAttentionScratch, IsPlannedByTheTokensAlone) {
     };
     const Tensor wide = shaped(DType::kBF16, 300, 32), narrow = shaped(DType::kBF16, 300, 16);
     const Tensor lse = shaped(DType::kF32, 2, 300);
-    const AttentionInput in{wide, narrow, narrow, starts, {2, 1, 16, 0.25f}};
+    AttentionSamples samples(ctx, ctx.scratch(), starts, 3);
+    const AttentionInput in{wide, narrow, narrow, samples, {2, 1, 16, 0.25f}};
     attention(ctx, wide, lse, in);
     attention_backward(ctx, {wide, narrow, narrow}, wide, wide, lse, in);
     attention_decode(ctx, wide, {wide, narrow, narrow, 0, in.shape});

@@ -208,6 +208,40 @@ TEST_F(TrainOnGpu, AStepThatOverflowsIsSkippedAndTheScaleHalved) {
   testing::expect_error([&] { step.run(1, {batch}, 1e-3, none); }, "the gradient is not finite");
 }
 
+/// Batches of as many tokens, cut into other samples: what attention keeps of a batch is its own.
+TEST_F(TrainOnGpu, EachBatchHasSamplesOfItsOwn) {
+  const auto batch_of = [](const std::vector<int32_t>& starts) {
+    lora::Batch batch{.ids = {}, .targets = {}, .positions = {}, .starts = starts};
+    for (size_t s = 0; s + 1 < starts.size(); ++s) {
+      for (int32_t i = 0; i < starts[s + 1] - starts[s]; ++i) {
+        batch.positions.push_back(i);
+        batch.ids.push_back(int32_t(batch.ids.size()) * 7 % 256);
+        batch.targets.push_back(int32_t(batch.ids.size()) * 5 % 256);
+      }
+    }
+    return batch;
+  };
+  const lora::Batch batches[] = {batch_of({0, 150, 200}), batch_of({0, 50, 200})};
+  parallel::SelfCommunicator alone;
+  Console console(false);
+  Context ctx(Device::cuda(0), 1, 7);
+  LoadedModel model(ctx, folder_.path(), BaseChoice(), {alone, {}}, console);
+  const auto losses_of = [&](std::initializer_list<int> which) {
+    lora::Decoder decoder(ctx, model.base(), model.scheduler(), nullptr);
+    decoder.plan(200, false);
+    decoder.allocate();
+    std::vector<float> losses;
+    for (int i : which) {
+      losses.clear();
+      decoder.loss(batches[i], &losses);
+    }
+    return losses;
+  };
+  EXPECT_EQ(losses_of({0, 1}), losses_of({1}));
+  EXPECT_EQ(losses_of({1, 0}), losses_of({0}));
+  EXPECT_NE(losses_of({0}), losses_of({1}));
+}
+
 TEST_F(TrainOnGpu, MemoryOptionsKeepTheBits) {
   const Result plain = run("plain", 1, {"device=cuda"});
   const std::vector<std::vector<std::string>> options = {

@@ -122,7 +122,7 @@ RankMemory PlanTest::held(const Config& config, Communicator& world, const Case&
     }
     adapters.set_gradient_buffer(tree.leaf());
     decoder.forward(batch, {0, uint64_t(mine.first + i)}, 1.0f);
-    decoder.backward(batch);
+    decoder.backward();
     tree.push();
   }
   std::span<const float> gradients;

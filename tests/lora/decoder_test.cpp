@@ -51,7 +51,7 @@ struct TinyModel {
   double run(const Batch& batch, float scale) {
     std::fill(grads.begin(), grads.end(), 0.0f);
     const double loss = decoder->forward(batch, {5, 1}, scale);
-    decoder->backward(batch);
+    decoder->backward();
     return loss;
   }
 
@@ -194,6 +194,19 @@ TEST(Decoder, StepsOverACacheEqualOnePass) {
     last = model.decoder->step(cache, {&feed, 1});
   }
   EXPECT_EQ(expected, last);
+}
+
+/// Batches of as many tokens, cut into other samples: what attention keeps of a batch is its own.
+TEST(Decoder, EachBatchHasSamplesOfItsOwn) {
+  const Batch batches[] = {batch_of({30, 10}), batch_of({10, 30})};
+  const auto gradients_of = [&](std::initializer_list<int> which) {
+    TinyModel model;
+    for (int i : which) model.run(batches[i], 1.0f);
+    return model.grads;
+  };
+  EXPECT_EQ(gradients_of({0, 1}), gradients_of({1}));
+  EXPECT_EQ(gradients_of({1, 0}), gradients_of({0}));
+  EXPECT_NE(gradients_of({0}), gradients_of({1}));
 }
 
 }  // namespace

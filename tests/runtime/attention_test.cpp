@@ -44,10 +44,10 @@ struct Case {
   int64_t tokens() const { return starts.back(); }
   int64_t q_cols() const { return shape.heads * shape.head_dim; }
   int64_t kv_cols() const { return shape.kv_heads * shape.head_dim; }
-  AttentionInput input() const {
+  AttentionInput input(AttentionSamples& samples) const {
     return {Tensor::of(std::span(q), {tokens(), q_cols()}),
             Tensor::of(std::span(k), {tokens(), kv_cols()}),
-            Tensor::of(std::span(v), {tokens(), kv_cols()}), starts, shape};
+            Tensor::of(std::span(v), {tokens(), kv_cols()}), samples, shape};
   }
 };
 
@@ -78,11 +78,12 @@ Result run(const Case& c, int threads) {
   const Tensor out = Tensor::of(std::span(r.out), {c.tokens(), c.q_cols()});
   const Tensor lse = Tensor::of(std::span(r.lse), {c.shape.heads, c.tokens()});
   const Tensor dout = Tensor::of(std::span(c.dout), {c.tokens(), c.q_cols()});
-  attention(ctx, out, lse, c.input());
+  AttentionSamples samples(ctx, ctx.scratch(), c.starts, 2);
+  attention(ctx, out, lse, c.input(samples));
   const AttentionGrads grads{Tensor::of(std::span(r.dq), {c.tokens(), c.q_cols()}),
                              Tensor::of(std::span(r.dk), {c.tokens(), c.kv_cols()}),
                              Tensor::of(std::span(r.dv), {c.tokens(), c.kv_cols()})};
-  attention_backward(ctx, grads, dout, out, lse, c.input());
+  attention_backward(ctx, grads, dout, out, lse, c.input(samples));
   return r;
 }
 
@@ -343,7 +344,8 @@ TEST(AttentionDecode, ReturnsTheRowsOfTheWholeForward) {
                                        {0, 205},
                                        {7, 0}}) {
       RealContext ctx(2);
-      const Tensor q = c.input().q.slice(first, first + count);
+      AttentionSamples none;
+      const Tensor q = c.input(none).q.slice(first, first + count);
       Floats out(size_t(count * c.q_cols()));
       attention_decode(ctx, Tensor::of(std::span(out), {count, c.q_cols()}),
                        {q, Tensor::of(std::span(k), {capacity, c.kv_cols()}),
@@ -378,7 +380,8 @@ TEST(Attention, TouchesNothingWhileMeasuring) {
   };
   const Tensor wide = shaped(6, 32), narrow = shaped(6, 16), lse = shaped(2, 6);
   const std::vector<int32_t> starts{0, 6};
-  const AttentionInput in{wide, narrow, narrow, starts, {2, 1, 16, 0.25f}};
+  AttentionSamples samples(ctx, ctx.scratch(), starts, 1);
+  const AttentionInput in{wide, narrow, narrow, samples, {2, 1, 16, 0.25f}};
   attention(ctx, wide, lse, in);
   attention_backward(ctx, {wide, narrow, narrow}, wide, wide, lse, in);
   attention_decode(ctx, wide, {wide, narrow, narrow, 0, in.shape});

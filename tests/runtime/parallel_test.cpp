@@ -141,7 +141,8 @@ TEST_F(Regions, DoNotAllocate) {
   const Tensor dk = output(3, tokens, heads * dim), dv = output(4, tokens, heads * dim);
   const std::vector<int32_t> starts{0, 300, int32_t(tokens)};
   const AttentionShape shape{heads, heads, dim, 0.125f};
-  const AttentionInput in{q, q, q, starts, shape};
+  AttentionSamples samples(ctx_, ctx_.scratch(), starts, 2);
+  const AttentionInput in{q, q, q, samples, shape};
   warm_up();
   matmul(ctx_, output(5, 512, 512), matrix(512, 512), matrix(512, 512), {.transpose_b = true});
   EXPECT_EQ(allocations, 0) << "matmul";

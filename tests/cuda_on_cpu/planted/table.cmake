@@ -228,6 +228,19 @@ planted_bug(sum_on_the_wrong_stream IN parallel/nccl_communicator.cpp
   REPLACE [[ncclFloat32, ncclSum, comm,
                             nullptr);]]
   FINDS NcclCommunicator.WaitsForWhatItsStreamWaitsFor ORDER ascending late)
+planted_bug(samples_of_the_batch_before IN lora/decoder/decoder.cpp
+  FIND [[
+  samples_ = AttentionSamples(]]
+  REPLACE [[
+  if (samples_.tokens() != batch.tokens()) samples_ = AttentionSamples(]]
+  FINDS TrainOnGpu.EachBatchHasSamplesOfItsOwn ORDER ascending eager)
+planted_bug(upload_overwritten_before_read IN runtime/core/uploads.cpp
+  FIND [[
+    piece.read.wait();
+    if (piece.memory]]
+  REPLACE [[
+    if (piece.memory]]
+  FINDS CudaUploads.KeepTheirOrderAndNeedNothingKept ORDER ascending late)
 planted_bug(unpacked_layer_never_forgotten IN lora/decoder/decoder.cpp
   FIND [[unpacked_ = {};]]
   REPLACE [[]]
