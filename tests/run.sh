@@ -1,21 +1,50 @@
 #!/usr/bin/env bash
 # Installs, builds, tests. `--cuda` adds the CUDA backend, where the toolkit is installed: run on a
 # simulated machine, and compiled by nvcc. `--all` adds that, the sanitizer builds, the golden run of a
-# real model, and the long tests of many processes. Where there is a GPU, or TESSERA_REQUIRE_CUDA=1
-# says that there must be one, the backend's tests run on it, too.
-# Ends with why tests were skipped and one line `N passed, N failed, N skipped`.
+# real model, and the long tests of many processes and planted bugs: a sample of each, chosen by
+# TESSERA_SEED, which is drawn where it is not set; `--whole` leaves none out. Where there is a GPU, or
+# TESSERA_REQUIRE_CUDA=1 says that there must be one, the backend's tests run on it, too.
+# Ends with the minutes of each part, why tests were skipped and one line `N passed, N failed, N skipped`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 all=0 cuda=0
-[ "${1:-}" = "--all" ] && all=1 cuda=1
-[ "${1:-}" = "--cuda" ] && cuda=1
+case "${1:-}" in
+  --whole) all=1 cuda=1 && export TESSERA_WHOLE=1 ;;
+  --all) all=1 cuda=1 ;;
+  --cuda) cuda=1 ;;
+  "") ;;
+  *) echo "run.sh: expected --cuda, --all or --whole, got '$1'" >&2 && exit 2 ;;
+esac
+
+name="" begun=0 times="" summary=""
+# part NAME: what follows is one part, whose time is shown in the end.
+part() {
+  end_part
+  name=$1 begun=$SECONDS
+  echo "== $name"
+}
+end_part() {
+  local took=$((SECONDS - begun))
+  [ -z "$name" ] || times+=$(printf '%4d:%02d  %s' $((took / 60)) $((took % 60)) "$name")$'\n'
+}
+finish() {
+  local status=$?
+  end_part
+  printf '\nminutes  part\n%s%4d:%02d  all\n' "$times" $((SECONDS / 60)) $((SECONDS % 60))
+  [ $status = 0 ] || echo "failed: $name"
+  [ -z "$summary" ] || echo "$summary"
+}
+trap finish EXIT
 
 # build PRESET FOLDER [TARGET ...]
 build() {
-  cmake --preset "$1" >/dev/null
+  part "$2: build"
+  summary=""
+  cmake --preset "$1" -B "$2" "${cmake_options[@]}" >/dev/null
   cmake --build "$2" --target "${@:3}"
 }
+cmake_options=()
 
 # check FOLDER [OPTION ...]: runs the tests of a build and reports on them; fails when one fails.
 check() {
@@ -23,18 +52,22 @@ check() {
   ctest --test-dir "$1" --output-on-failure --no-tests=error -j"$(nproc)" \
     --output-junit "$PWD/$junit" "${@:2}" || status=$?
   # googletest prints the reason on the line after "Skipped".
-  awk '/: Skipped$/ { getline; print "skipped: " $0 }' "$1/Testing/Temporary/LastTest.log" |
-    sort | uniq -c
-  awk -v RS='>' '/<testsuite/ {
-    for (i = 1; i <= NF; ++i)
-      if (split($i, part, "\"") > 1) count[part[1]] = part[2]
-    failed = count["failures="]; skipped = count["skipped="] + count["disabled="]
-    printf "%d passed, %d failed, %d skipped\n", count["tests="] - failed - skipped, failed, skipped
-    exit
-  }' "$junit"
+  summary=$(
+    awk '/: Skipped$/ { getline; print "skipped: " $0 }' "$1/Testing/Temporary/LastTest.log" |
+      sort | uniq -c
+    awk -v RS='>' '/<testsuite/ {
+      for (i = 1; i <= NF; ++i)
+        if (split($i, part, "\"") > 1) count[part[1]] = part[2]
+      failed = count["failures="]; skipped = count["skipped="] + count["disabled="]
+      printf "%d passed, %d failed, %d skipped\n", count["tests="] - failed - skipped, failed, skipped
+      exit
+    }' "$junit"
+  )
+  echo "$summary"
   return $status
 }
 
+part setup
 launch/setup.sh
 toolkit=${CUDA_HOME:-/usr/local/cuda}
 simulated=""
@@ -46,11 +79,14 @@ fi
 on_gpu='^(cuda|parallel\.mpi\.nccl)|/Devices' # tests of the backend
 
 if [ "$all" = 1 ]; then
+  export TESSERA_SEED=${TESSERA_SEED:-$RANDOM}
+  echo "seed $TESSERA_SEED: TESSERA_SEED=$TESSERA_SEED chooses the same samples again"
   # With the backend where it can be simulated; the other tests are for a machine without a GPU.
   tsan=${simulated:+$simulated-}tsan asan=${simulated:+$simulated-}asan
   # Without OpenMP, of whose barriers TSan knows nothing. GTest's test names are all that is run.
   build "$tsan" "build-$tsan" parallel_tests lora_tests optim_tests launch_tests \
     ${simulated:+cuda_tests cuda_on_cpu_tests}
+  part "build-$tsan: tests"
   CUDA_ON_CPU_DEVICES=0 check "build-$tsan" -E '^cuda' -R \
     '(Communicators|ShardedStore|LayerScheduler|ShardedDecoder|PagedAdamW|launch.Ranks)\.'
   if [ -n "$simulated" ]; then
@@ -59,9 +95,11 @@ if [ "$all" = 1 ]; then
       'MemoryOptionsKeep|ARunGoesOn|NearTheCpu|KeepsItsGradients|Blockwise4|Decode|MovesOdd'
   fi
   build "$asan" "build-$asan" all
+  part "build-$asan: tests"
   # Three judge by time limits.
   CUDA_ON_CPU_DEVICES=0 check "build-$asan" -E "$on_gpu"'|^ranks\.(signals|faults|full_disk)$'
   [ -z "$simulated" ] || check "build-$asan" -R "$on_gpu"
+  part "download of SmolLM2"
   if launch/get_smollm2.sh build/smollm2; then
     export TESSERA_SMOLLM2_DIR=$PWD/build/smollm2
   fi
@@ -70,21 +108,29 @@ fi
 if [ -n "$simulated" ]; then
   build "$simulated" "build-$simulated" cuda_tests cuda_on_cpu_tests tessera \
     ranks_write_model parallel_communicator_mpi
+  part "build-$simulated: tests"
   except='^$'
   for how in "ascending eager" "descending late" "random:$RANDOM random:$RANDOM"; do
     read -r CUDA_ON_CPU_ORDER CUDA_ON_CPU_STREAMS <<<"$how"
     export CUDA_ON_CPU_ORDER CUDA_ON_CPU_STREAMS
     echo "CUDA on the CPU: threads and blocks $CUDA_ON_CPU_ORDER, streams $CUDA_ON_CPU_STREAMS"
     check "build-$simulated" -R "$on_gpu" -E "$except"
-    except=EightStepsEqualTheCpu  # a minute, once
+    except='EightStepsEqualTheCpu|^cuda_on_cpu' # a minute, once; tests that set the orders themselves
   done
   unset CUDA_ON_CPU_ORDER CUDA_ON_CPU_STREAMS
-  check "build-$simulated" -C all -R '^(cuda_on_cpu\.finds_planted_bugs|ranks\.(matrix_all|kill_and_resume))$'
+  part "build-$simulated: planted bugs"
+  check "build-$simulated" -C all -R '^cuda_on_cpu\.finds_planted_bugs$'
+  part "build-$simulated: jobs of many processes"
+  check "build-$simulated" -C all -R '^ranks\.(matrix_all|kill_and_resume)$'
 fi
 if [ "$cuda" = 1 ]; then
   if command -v nvcc >/dev/null || [ -x "$toolkit/bin/nvcc" ]; then
-    build cuda build-cuda tessera
-    build-cuda/tessera doctor  # starts, whether or not there is a driver
+    # Of one architecture; the table of kernels is compiled for all of them, with the same options.
+    cmake_options=(-DTESSERA_CUDA_ARCHITECTURES=90)
+    build cuda build-nvcc tessera
+    cmake_options=()
+    build-nvcc/tessera doctor  # starts, whether or not there is a driver
+    part "nvcc: table of kernels"
     tests/cuda/kernel_table.py >/dev/null  # fails on spills, local memory, calls and traps
   else
     echo "skipped: the CUDA backend by nvcc: there is none"
@@ -92,9 +138,11 @@ if [ "$cuda" = 1 ]; then
 fi
 if [ "${TESSERA_REQUIRE_CUDA:-0}" = 1 ] || { command -v nvidia-smi && nvidia-smi -L; } >/dev/null; then
   build cuda build-cuda cuda_tests
+  part "build-cuda: tests"
   check build-cuda -R '^cuda\.'
 fi
 build release build all
+part "build: tests"
 long=()
-[ "$all" = 0 ] || long=(-C all)
+[ "$all" = 0 ] || long=(-C all -E '^ranks\.signals$') # which signals_all begins with
 check build "${long[@]}"

@@ -10,7 +10,7 @@
 
 #include "tests/launch/program.h"
 #include "tests/random_model.h"
-#include "tests/resident_memory.h"
+#include "tests/sanitized.h"
 
 namespace tessera::testing {
 namespace {
@@ -70,7 +70,7 @@ class PlanProcess : public ::testing::Test {
 };
 
 TEST_F(PlanProcess, ResidentMemoryIsAsPlanned) {
-  if (!testing::kMeasuresOwnMemory) GTEST_SKIP() << "a sanitizer's memory would be measured";
+  if (testing::kSanitized) GTEST_SKIP() << "a sanitizer's memory would be measured";
   Model tiny, model;
   write(tiny, {.layers = 2, .hidden = 32, .ffn = 64, .heads = 2, .kv_heads = 1, .vocab = 256});
   write(model, {.layers = 8, .hidden = 384, .ffn = 1024, .heads = 6, .kv_heads = 3, .vocab = 2048});

@@ -21,7 +21,7 @@
 #include "parallel/thread_communicator.h"
 #include "tests/expect_error.h"
 #include "tests/random_model.h"
-#include "tests/resident_memory.h"
+#include "tests/sanitized.h"
 
 namespace tessera::launch {
 namespace {
@@ -340,7 +340,7 @@ TEST_F(PlanCommand, ShardsDivideTheBase) {
 }
 
 TEST_F(PlanCommand, ManyRanksTakeNoMemoryHere) {
-  if (!testing::kMeasuresOwnMemory) GTEST_SKIP() << "a sanitizer's memory would be measured";
+  if (testing::kSanitized) GTEST_SKIP() << "a sanitizer's memory would be measured";
   const int64_t before = peak_resident_bytes();
   const nlohmann::json p =
       plan_of({base("405b"), "global_batch_size=1024", "lora_r=64"}, 1024, "H100");

@@ -23,6 +23,18 @@ skip() {
   exit 77
 }
 
+# sample N: that many of the lines of stdin, chosen by the seed; all of them with TESSERA_WHOLE.
+seed=${TESSERA_SEED:-$RANDOM}
+echo "seed $seed: TESSERA_SEED=$seed repeats it"
+sample() {
+  if [ -n "${TESSERA_WHOLE:-}" ]; then
+    cat
+  else
+    awk -v seed="$seed" 'BEGIN { srand(seed) } { print rand() "\t" $0 }' | sort -n | head -n "$1" |
+      cut -f2-
+  fi
+}
+
 # Ranks are children of mpirun; a stopped one must go, too.
 end_job() {
   [ -n "$job" ] || return 0

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The same adapter and metrics from real processes as from one, whatever is sharded, recomputed or
-# paged.  Usage: matrix.sh TESSERA WRITE_MODEL [all]
+# paged.  Usage: matrix.sh TESSERA WRITE_MODEL [all]: the rarer ones, a sample of them (jobs.sh)
 . "$(dirname "$0")/jobs.sh"
 
 cat >>"$config" <<'YML'
@@ -41,7 +41,7 @@ many='2 replicate 0 true    adamw_8bit         -    true
      4 hybrid    4 auto    paged_adamw_32bit  0B   false
      4 host      0 offload paged_adamw_32bit  1MiB true
      4 host      0 false   adamw_8bit         -    false'
-[ "${1:-}" = all ] && few=$many
+[ "${1:-}" != all ] || few=$(sample 8 <<<"$many")
 
 trial=0
 while read -r ranks sharding group checkpointing optimizer budget partition; do

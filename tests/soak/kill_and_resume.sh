@@ -2,11 +2,9 @@
 # Trials: a run whose ranks are killed (SIGKILL to a random one at a random moment), resumed on
 # another number of ranks, perhaps killed again, until it is through. Its adapter must be, byte for
 # byte, that of a run that nobody disturbed.
-# Usage: kill_and_resume.sh TESSERA WRITE_MODEL TRIALS [SEED]
+# Usage: kill_and_resume.sh TESSERA WRITE_MODEL [TRIALS]: 10 with TESSERA_WHOLE, else 4
 . "$(dirname "$0")/../ranks/jobs.sh"
-trials=$1
-seed=${2:-$(od -An -N2 -tu2 /dev/urandom | tr -d ' ')}
-echo "seed $seed"
+trials=${1:-$([ -n "${TESSERA_WHOLE:-}" ] && echo 10 || echo 4)}
 RANDOM=$seed
 
 steps=40
