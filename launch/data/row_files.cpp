@@ -6,6 +6,7 @@
 
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
+#include "runtime/io/folder.h"
 #include "runtime/io/json.h"
 
 namespace tessera::launch {
@@ -80,18 +81,12 @@ void refuse_one_object(std::string_view text, const std::string& path) {
 }
 
 void require_file(const std::string& path) {
-  std::error_code error;
-  const fs::file_status status = fs::status(path, error);
-  if (fs::is_directory(status)) {
-    fail("{}: is a folder; name the file of rows in it", path);
-  }
-  const bool may_be_hub = std::ranges::count(path, '/') == 1 &&
-                          fs::path(path).extension().empty() && path.front() != '.' &&
-                          path.front() != '/';
-  if (!fs::exists(status)) {
-    fail("{}: no such file{}", path,
-         may_be_hub ? "; a data set of the hub has to be downloaded, as JSON or JSON lines" : "");
-  }
+  if (io::is_folder(path)) fail("{}: is a folder; name the file of rows in it", path);
+  if (io::exists(path)) return;
+  const bool may_be_hub = std::ranges::count(path, '/') == 1 && path.front() != '.' &&
+                          path.front() != '/' && fs::path(path).extension().empty();
+  fail("{}: no such file{}", path,
+       may_be_hub ? "; a data set of the hub has to be downloaded, as JSON or JSON lines" : "");
 }
 
 json parse_line(std::string_view line, const std::string& where) {

@@ -1,5 +1,5 @@
-// Errors that a user can cause or meet, and checks for bugs. The library throws, and never prints or
-// exits. A message is one line, of a config one for each fault, that names the thing (file, line,
+// Errors that a user can cause or meet, and checks for bugs. The library throws; it never prints or
+// exits. A message is one line (of a config, one for each fault) that names the thing (file, line,
 // key, tensor), says what was expected and what came, and gives the cure where known.
 #pragma once
 

@@ -11,7 +11,7 @@
 #include "launch/config.h"
 #include "tests/launch/byte_tokenizer.h"
 #include "tests/launch/program.h"
-#include "tests/resident_memory.h"
+#include "tests/sanitized.h"
 
 namespace tessera::launch {
 namespace {
@@ -325,7 +325,7 @@ class DataLimit {
 };
 
 TEST_F(CommandLine, LimitsOfTheProcessCount) {
-  if (!testing::kMeasuresOwnMemory) GTEST_SKIP() << "a sanitizer takes more than any limit";
+  if (testing::kSanitized) GTEST_SKIP() << "a sanitizer takes more than any limit";
   const DataLimit limit(rlim_t{512} << 20);
   const Outcome doctor = run_program({"doctor"});
   EXPECT_NE(doctor.out.find(" free of the 512 MiB that ulimit -d allows"), std::string::npos)

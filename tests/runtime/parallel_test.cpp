@@ -19,7 +19,7 @@
 #include "runtime/cpu/thread_memory.h"
 #include "runtime/ops/attention.h"
 #include "runtime/ops/matmul.h"
-#include "tests/resident_memory.h"
+#include "tests/sanitized.h"
 
 namespace {
 
@@ -134,7 +134,7 @@ class Regions : public ::testing::Test {
 };
 
 TEST_F(Regions, DoNotAllocate) {
-  if (!testing::kMeasuresOwnMemory) GTEST_SKIP() << "a sanitizer has allocators of its own";
+  if (testing::kSanitized) GTEST_SKIP() << "a sanitizer has allocators of its own";
   const int64_t tokens = 512, heads = 4, dim = 64;
   const Tensor q = matrix(tokens, heads * dim), lse = output(0, heads, tokens);
   const Tensor out = output(1, tokens, heads * dim), dq = output(2, tokens, heads * dim);
@@ -156,7 +156,7 @@ TEST_F(Regions, DoNotAllocate) {
 }
 
 TEST_F(Regions, OfBfloat16ProductsDoNotAllocate) {
-  if (!testing::kMeasuresOwnMemory) GTEST_SKIP() << "a sanitizer has allocators of its own";
+  if (testing::kSanitized) GTEST_SKIP() << "a sanitizer has allocators of its own";
   if (!cpu::has_gemm_bf16()) GTEST_SKIP() << "needs AVX512_BF16";
   const cpu::PackRows rows{values_.data(), 512};
   const cpu::GemmTerm term{values_.data(), 512, 1, 512, rows};
