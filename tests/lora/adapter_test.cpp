@@ -173,6 +173,7 @@ TEST(AdapterSet, MaySitOnSomeLayersOnly) {
   ASSERT_EQ(adapters.segments().size(), 6u);
   EXPECT_EQ(adapters.segments()[4].name, "model.layers.1.mlp.up_proj.lora_A.weight");
   EXPECT_EQ(adapters.find(0, Site::kUp), nullptr);
+  ASSERT_NE(adapters.find(1, Site::kUp), nullptr);
   EXPECT_EQ(adapters.find(1, Site::kUp)->b.rows(), 100);
   EXPECT_EQ(adapters.target_names(),
             (std::vector<std::string>{"o_proj", "model.layers.1.mlp.up_proj"}));

@@ -36,6 +36,8 @@ CONFIGS = [
     {"target_modules": r".*\.(q|v)_proj"},
     {"target_modules": r".*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)$"},
     {"target_modules": r".*proj"},
+    {"target_modules": r".*\.(q|v)_pro"},
+    {"target_modules": r".*\.q_proj|.*\.v_pro"},
     {"target_modules": r"q_proj"},
     {"target_modules": r"q_proj|v_proj"},
     {"target_modules": "q_proj,v_proj"},
