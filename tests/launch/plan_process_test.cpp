@@ -1,15 +1,19 @@
 // The plan against the system: what `tessera plan` says a run takes, and the most memory that the
-// process of `tessera train` ever had resident. TESSERA_ALL=1 adds more settings.
+// process of `tessera train` ever had resident. TESSERA_ALL=1 adds a sample of 27 more settings.
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <nlohmann/json.hpp>
+#include <random>
 
 #include "tests/launch/program.h"
 #include "tests/random_model.h"
+#include "tests/sample.h"
 #include "tests/sanitized.h"
 
 namespace tessera::testing {
@@ -83,16 +87,20 @@ TEST_F(PlanProcess, ResidentMemoryIsAsPlanned) {
        "optimizer_page_budget=2MiB", "optimizer_page_dir=" + model.folder.path()},
   };
   if (std::getenv("TESSERA_ALL")) {
+    std::vector<std::vector<std::string>> more;
     for (const char* policy : {"false", "true", "offload"}) {
-      cases.push_back({fmt::format("gradient_checkpointing={}", policy), "global_batch_size=7"});
+      more.push_back({fmt::format("gradient_checkpointing={}", policy), "global_batch_size=7"});
       for (const char* rank : {"8", "32", "96", "192"}) {
         for (const char* base : {"qlora", "lora"}) {
-          cases.push_back({fmt::format("gradient_checkpointing={}", policy),
-                           fmt::format("lora_r={}", rank), fmt::format("adapter={}", base),
-                           "micro_batch_size=2"});
+          more.push_back({fmt::format("gradient_checkpointing={}", policy),
+                          fmt::format("lora_r={}", rank), fmt::format("adapter={}", base),
+                          "micro_batch_size=2"});
         }
       }
     }
+    std::mt19937 random(testing::sample_seed());
+    std::sample(more.begin(), more.end(), std::back_inserter(cases),
+                testing::takes_all() ? more.size() : 9, random);
   }
   const Peaks least = peaks(tiny, {});
   const int64_t program = least.measured - least.planned;

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -19,6 +18,7 @@
 #include "runtime/core/error.h"
 #include "tests/expect_error.h"
 #include "tests/random_model.h"
+#include "tests/sample.h"
 #include "tests/sanitized.h"
 #include "tests/scratch_folder.h"
 
@@ -151,13 +151,10 @@ std::vector<Combination> combinations_of(uint32_t seed, size_t count, bool every
 }
 
 TEST_F(Ranks, TheMatrixOfSettingsHasOneResult) {
-  const char* const given = std::getenv("TESSERA_SEED");
-  const auto seed = given == nullptr ? 17 : uint32_t(std::stoul(given));
-  fmt::print("seed {}: TESSERA_SEED={} repeats it\n", seed, seed);
   // A sanitizer looks at memory and threads, not at results: a few show it all of them.
-  const bool whole = std::getenv("TESSERA_WHOLE") != nullptr;
-  const bool every_pair = whole || !testing::kSanitized;
-  const auto combinations = combinations_of(seed, whole ? 64 : every_pair ? 0 : 8, every_pair);
+  const bool every_pair = testing::takes_all() || !testing::kSanitized;
+  const size_t count = testing::takes_all() ? 64 : every_pair ? 0 : 8;
+  const auto combinations = combinations_of(testing::sample_seed(), count, every_pair);
   std::map<std::string, std::vector<std::string>> expected;  // by the packing, which is data
   for (const std::string& packing : kAxes.back().values) {
     run(1, 1, {packing, "threads=1"}, packing);
