@@ -6,6 +6,7 @@
 #include "launch/system_limits.h"
 #include "parallel/self_communicator.h"
 #include "runtime/core/error.h"
+#include "runtime/core/has_cuda.h"
 
 namespace tessera::launch {
 namespace {

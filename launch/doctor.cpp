@@ -20,6 +20,7 @@
 #include "parallel/load_mpi.h"
 #include "parallel/nccl_communicator.h"
 #include "runtime/core/error.h"
+#include "runtime/core/has_cuda.h"
 
 namespace tessera::launch {
 namespace {

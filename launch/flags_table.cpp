@@ -1,5 +1,6 @@
 // The table itself, one function a group. See flags.h.
 #include "launch/flags.h"
+#include "runtime/core/has_cuda.h"
 
 namespace tessera::launch {
 

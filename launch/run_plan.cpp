@@ -11,6 +11,7 @@
 #include "launch/run_folder.h"
 #include "launch/system_limits.h"
 #include "lora/decoder/loader.h"
+#include "runtime/core/has_cuda.h"
 
 namespace tessera::launch {
 namespace {

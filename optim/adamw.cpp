@@ -5,6 +5,7 @@
 
 #include "optim/adamw_update.h"
 #include "runtime/core/error.h"
+#include "runtime/core/has_cuda.h"
 #include "runtime/cpu/parallel.h"
 
 namespace tessera::optim {

@@ -5,6 +5,7 @@
 
 #include "optim/cpu/grad_norm.h"
 #include "runtime/core/error.h"
+#include "runtime/core/has_cuda.h"
 #include "runtime/cpu/parallel.h"
 #include "runtime/ops/transfer.h"
 

@@ -1,6 +1,7 @@
 #include "parallel/device_group.h"
 
 #include "parallel/nccl_communicator.h"
+#include "runtime/core/has_cuda.h"
 
 namespace tessera::parallel {
 

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "quant/cpu/half_floats.h"
+#include "runtime/core/has_cuda.h"
 #include "runtime/cpu/gemm.h"
 #include "runtime/cpu/gemm_bf16.h"
 #include "runtime/ops/matmul.h"

@@ -11,6 +11,7 @@
 #include "runtime/core/buffer.h"
 #include "runtime/core/cuda_runtime.h"
 #include "runtime/core/error.h"
+#include "runtime/core/has_cuda.h"
 #include "runtime/cpu/gemm.h"
 #include "runtime/cpu/parallel.h"
 #include "runtime/ops/transfer.h"

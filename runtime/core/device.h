@@ -3,9 +3,6 @@
 
 namespace tessera {
 
-/// Whether the CUDA backend is part of this build; a GPU may still be missing where it runs.
-inline constexpr bool kHasCuda = TESSERA_HAS_CUDA;
-
 struct Device {
   enum class Kind { kCpu, kCuda };
   Kind kind = Kind::kCpu;

@@ -9,6 +9,7 @@
 
 #include "runtime/core/cuda_runtime.h"
 #include "runtime/core/error.h"
+#include "runtime/core/has_cuda.h"
 
 namespace tessera {
 

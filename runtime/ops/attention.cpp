@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "runtime/core/has_cuda.h"
 #include "runtime/ops/shapes.h"
 
 namespace tessera {

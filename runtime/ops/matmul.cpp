@@ -1,5 +1,7 @@
 #include "runtime/ops/matmul.h"
 
+#include "runtime/core/has_cuda.h"
+
 namespace tessera {
 
 void matmul(Context& ctx, Tensor c, Tensor a, Tensor b, MatmulOptions options) {

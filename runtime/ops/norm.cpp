@@ -1,5 +1,6 @@
 #include "runtime/ops/norm.h"
 
+#include "runtime/core/has_cuda.h"
 #include "runtime/ops/shapes.h"
 
 namespace tessera {

@@ -3,6 +3,7 @@
 #include <numbers>
 
 #include "runtime/core/det_math.h"
+#include "runtime/core/has_cuda.h"
 #include "runtime/ops/shapes.h"
 
 namespace tessera {

@@ -1,5 +1,6 @@
 #include "runtime/ops/rows.h"
 
+#include "runtime/core/has_cuda.h"
 #include "runtime/ops/shapes.h"
 #include "runtime/ops/transfer.h"
 

@@ -11,6 +11,7 @@
 #include "launch/flags.h"
 #include "runtime/core/device.h"
 #include "runtime/core/error.h"
+#include "runtime/core/has_cuda.h"
 #include "runtime/io/file.h"
 
 namespace tessera::launch {

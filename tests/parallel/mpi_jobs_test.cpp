@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/core/device.h"
+#include "runtime/core/has_cuda.h"
 #include "tests/launch/program.h"
 #if TESSERA_HAS_CUDA
 #include "tests/cuda/device_spans.h"
