@@ -135,8 +135,9 @@ TEST(Config, EveryAliasMeansItsKey) {
   for (const FlagGroup& group : flag_groups()) {
     for (const Flag& flag : group.flags) {
       for (const std::string_view alias : flag.aliases) {
-        const std::string value = alias == "quantization_bit" ? "4" : flag.write(Config{});
-        const std::string written = value == "null" ? "7" : value;
+        const std::string value = flag.write(Config{});
+        const std::string own = value == "null" ? "7" : value;
+        const std::string written = alias == "quantization_bit" ? "4" : own;
         Faults faults;
         const Settings settings =
             read_settings(fmt::format("{}: {}", alias, written), "x", {}, faults);
@@ -144,7 +145,7 @@ TEST(Config, EveryAliasMeansItsKey) {
         resolve(settings, "x", faults);
         EXPECT_TRUE(faults.empty()) << alias;
         EXPECT_EQ(find_foreign_key(alias), nullptr) << alias;
-        EXPECT_EQ(parse_error(fmt::format("{}: {}\n{}: {}", flag.name, written, alias, written)),
+        EXPECT_EQ(parse_error(fmt::format("{}: {}\n{}: {}", flag.name, own, alias, written)),
                   fmt::format("run.yml:2: {} and {} (run.yml:1) are two spellings of one key; "
                               "keep one",
                               alias, flag.name));
@@ -367,7 +368,7 @@ Config with_every_key_set() {
       "true\nbnb_4bit_quant_type: fp4\nbnb_4bit_use_double_quant: false\nbnb_4bit_blocksize: 128\n"
       "bnb_4bit_compute_dtype: float16\nlora_r: 3\nlora_alpha: 0.1\nlora_dropout: 0.05\n"
       "lora_target_modules: [q_proj, mlp.up_proj]\nuse_rslora: true\nlora_model_dir: 'true'\n"
-      "datasets: [{path: './~', type: tokenized}, {path: /a/b}]\nval_set_size: "
+      "datasets: [{path: './~', type: tokenized}, {path: /a/b}]\nspecial_tokens_in_content: tokens\nval_set_size: "
       "0.1\ntrain_on_inputs: "
       "true\nsequence_len: 77\nexcess_length_strategy: truncate\nsample_packing: false\nshuffle: "
       "false\nmicro_batch_size: 2\nglobal_batch_size: 6\nnum_epochs: 4\nmax_steps: 9\n"
