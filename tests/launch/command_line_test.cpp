@@ -100,7 +100,8 @@ TEST_F(CommandLine, WrongUseIsOneLineAndExitCode2) {
   expect_failure({"train", config("bad.yml", "run", "learning_rat: 1\n")}, 2,
                  {"bad.yml:7", "learning_rate"});
   expect_failure({"eval", config_, "adapter=a", "adapter=b"}, 2, {"adapter", "twice"});
-  expect_failure({"eval", folder_.write("e.yml", "lora_r: 4\n")}, 2, {"e.yml", "base_model"});
+  expect_failure({"eval", folder_.write("e.yml", "datasets: [{path: d}]\n")}, 2,
+                 {"e.yml", "base_model"});
   expect_failure({"generate", "--prompt", "A"}, 2, {"--base_model is required"});
   expect_failure(generate({}), 2, {"--prompt", "--messages"});
   expect_failure(generate({"--prompt", "A", "--messages", "B"}), 2, {"--prompt", "--messages"});

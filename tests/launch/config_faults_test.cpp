@@ -194,7 +194,8 @@ TEST_F(ConfigFaults, ThatAreManyAreCounted) {
 
 /// A share of 1.0 is all rows; the 1 of a count is one. Neither becomes the other.
 TEST_F(ConfigFaults, AShareOfOneIsNotOneRow) {
-  for (const std::string& text : {"1.0", "1.00", "1.", "1e0", "'1.0'", "10e-1", "0.1e1", "1E0"}) {
+  for (const std::string& text :
+       std::vector<std::string>{"1.0", "1.00", "1.", "1e0", "'1.0'", "10e-1", "0.1e1", "1E0"}) {
     const std::string plain = text[0] == '\'' ? "1.0" : text;
     const std::string fault = "val_set_size: '" + plain +
                               "' is the share of all rows, which leaves nothing to train on; a "

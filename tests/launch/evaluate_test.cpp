@@ -77,7 +77,8 @@ TEST_F(Evaluating, DoesNotDependOnTheBatches) {
 }
 
 TEST_F(Evaluating, RefusesWhatIsMissing) {
-  expect_error([&] { run(config("", false), "none"); }, "run.yml", "base_model is missing");
+  expect_error([&] { run(config("datasets: [{path: d}]\n", false), "none"); }, "run.yml",
+               "base_model is missing");
   expect_error([&] { run(config(), folder_.file("nowhere")); }, "nowhere");
   expect_error([&] { run(config(), kTiny); }, "adapter_config.json");
 }

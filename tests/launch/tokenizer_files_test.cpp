@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "launch/data/tokenizer.h"
+#include "runtime/core/error.h"
 #include "runtime/io/file.h"
 #include "tests/scratch_folder.h"
 

@@ -232,7 +232,7 @@ TEST_F(Training, AFullDiskKeepsTheOldCheckpointAndTheRun) {
     unmount();
     throw;
   }
-  const CheckpointStore store((disk / "run").string(), 3);
+  CheckpointStore store((disk / "run").string(), 3);
   std::vector<std::string> skipped;
   const auto newest = store.newest(skipped);
   const size_t steps = metrics("disk/run").size();

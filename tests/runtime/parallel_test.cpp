@@ -35,13 +35,14 @@ void count_allocation() {
 }  // namespace
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-void* operator new(std::size_t bytes) {
+// Never inlined, since the compiler takes what is inlined for a mismatch of malloc and delete.
+[[gnu::noinline]] void* operator new(std::size_t bytes) {
   count_allocation();
   if (void* p = std::malloc(bytes)) return p;
   throw std::bad_alloc();
 }
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { std::free(p); }
 extern "C" void* mmap(void* at, size_t bytes, int access, int flags, int file, off_t offset) {
   count_allocation();
   return reinterpret_cast<void*>(::syscall(SYS_mmap, at, bytes, access, flags, file, offset));
