@@ -155,6 +155,7 @@ void Reader::add_override(const std::string& text, int argument) {
   }
   YamlNode faulty;
   faulty.kind = YamlNode::Kind::kFaulty;
+  faulty.place = place;
   YamlNode value =
       parse_yaml(std::string_view(text).substr(equals + 1), place, faults_).value_or(faulty);
   const Flag* flag = flag_of(key, place, value);
