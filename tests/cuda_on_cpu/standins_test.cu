@@ -303,11 +303,9 @@ class NcclStandInOfTwoGroups : public NcclStandIn {
     for (int r : {0, 1}) ncclCommAbort(other_[r]);
     NcclStandIn::TearDown();
   }
-  void sum_in_other(int r, cudaStream_t stream) {
+  ncclResult_t sum_in_other(int r, cudaStream_t stream) {
     cudaSetDevice(r);
-    EXPECT_EQ(
-        ncclAllReduce(floats_[r], floats_[r], kCount, ncclFloat32, ncclSum, other_[r], stream),
-        ncclInProgress);
+    return ncclAllReduce(floats_[r], floats_[r], kCount, ncclFloat32, ncclSum, other_[r], stream);
   }
   /// What is queued on the second stream from now on comes after what is queued on the first.
   void order(int r) {
@@ -331,7 +329,7 @@ class NcclStandInOfTwoGroups : public NcclStandIn {
 
 TEST_F(NcclStandInOfTwoGroups, MayNotCommunicateAtOnce) {
   EXPECT_EQ(sum(0, kCount), ncclInProgress);
-  sum_in_other(0, beside_[0]);
+  EXPECT_EQ(sum_in_other(0, beside_[0]), ncclUnhandledCudaError);
   EXPECT_NE(failure_of(0).find("may communicate at once"), std::string::npos) << failure_of(0);
 }
 
@@ -339,20 +337,21 @@ TEST_F(NcclStandInOfTwoGroups, MayNotThoughTheFirstHappensToBeOver) {
   for (int r : {0, 1}) EXPECT_EQ(sum(r, kCount), ncclInProgress);
   cudaSetDevice(0);
   EXPECT_EQ(cudaStreamSynchronize(stream_[0]), cudaSuccess);
-  sum_in_other(1, beside_[1]);  // nobody has waited for the stream of rank 1
+  // Nobody has waited for the stream of rank 1.
+  EXPECT_EQ(sum_in_other(1, beside_[1]), ncclUnhandledCudaError);
   EXPECT_NE(failure_of(1).find("may communicate at once"), std::string::npos) << failure_of(1);
 }
 
 TEST_F(NcclStandInOfTwoGroups, MayOneAfterTheOther) {
   for (int r : {0, 1}) EXPECT_EQ(sum(r, kCount), ncclInProgress);
   for (int r : {0, 1}) order(r);
-  for (int r : {0, 1}) sum_in_other(r, beside_[r]);
+  for (int r : {0, 1}) EXPECT_EQ(sum_in_other(r, beside_[r]), ncclInProgress);
   expect_sums(6.0f);
   // The host has waited; and a stream has an order of its own.
   for (int r : {0, 1}) EXPECT_EQ(state(r), ncclSuccess);
   for (int r : {0, 1}) EXPECT_EQ(sum(r, kCount), ncclInProgress);
   for (int r : {0, 1}) EXPECT_EQ(state_of(other_[r]), ncclSuccess);
-  for (int r : {0, 1}) sum_in_other(r, stream_[r]);
+  for (int r : {0, 1}) EXPECT_EQ(sum_in_other(r, stream_[r]), ncclInProgress);
   expect_sums(24.0f);
 }
 
