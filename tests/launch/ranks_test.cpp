@@ -193,10 +193,14 @@ TEST_F(Ranks, EightBitStateIsTheSameOnAnyNumberOfRanks) {
 }
 
 TEST_F(Ranks, ACheckpointContinuesOnAnyOtherNumberOfRanks) {
+  std::vector<std::pair<int, int>> changes = {{4, 1}, {4, 3}, {2, 8}, {1, 2}, {3, 2}};
+  if (testing::kSanitized && !testing::takes_all()) {
+    changes = {changes[testing::sample_seed() % changes.size()]};
+  }
   for (const std::string optimizer : {"optimizer=adamw", "optimizer=adamw_8bit"}) {
     run(1, 1, {optimizer, "lora_r=64", "overwrite_output_dir=true"}, "straight");
     const auto expected = results("straight");
-    for (const auto& [before, after] : {std::pair(4, 1), {4, 3}, {2, 8}, {1, 2}, {3, 2}}) {
+    for (const auto& [before, after] : changes) {
       const std::string out = fmt::format("{}-{}-{}", optimizer, before, after);
       run(before, before, {optimizer, "lora_r=64", "optimizer_sharding=true"}, out);
       // As if the run had ended after its first checkpoint.
