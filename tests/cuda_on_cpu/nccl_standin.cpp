@@ -332,9 +332,11 @@ ncclResult_t enqueue(const Comm& comm, cudaStream_t stream, const std::vector<Gr
   }
   if (tasks->empty()) return ncclSuccess;
   if (!comes_after_other_groups(*comm, stream)) {
-    fail(*comm,
-         "may communicate at once with another communicator of its device, which can hang "
-         "NCCL: let its stream wait for the other's operation");
+    const char* why =
+        "may communicate at once with another communicator of its device, which can hang NCCL: let "
+        "its stream wait for the other's operation";
+    fail(*comm, why);
+    return refuse(ncclInvalidUsage, why);
   }
   ++comm->queued;
   const cudaError_t status = cuda_on_cpu::enqueue(stream, [comm, tasks] {

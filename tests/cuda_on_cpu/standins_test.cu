@@ -329,7 +329,7 @@ class NcclStandInOfTwoGroups : public NcclStandIn {
 
 TEST_F(NcclStandInOfTwoGroups, MayNotCommunicateAtOnce) {
   EXPECT_EQ(sum(0, kCount), ncclInProgress);
-  EXPECT_EQ(sum_in_other(0, beside_[0]), ncclUnhandledCudaError);
+  EXPECT_EQ(sum_in_other(0, beside_[0]), ncclInvalidUsage);
   EXPECT_NE(failure_of(0).find("may communicate at once"), std::string::npos) << failure_of(0);
 }
 
@@ -338,7 +338,7 @@ TEST_F(NcclStandInOfTwoGroups, MayNotThoughTheFirstHappensToBeOver) {
   cudaSetDevice(0);
   EXPECT_EQ(cudaStreamSynchronize(stream_[0]), cudaSuccess);
   // Nobody has waited for the stream of rank 1.
-  EXPECT_EQ(sum_in_other(1, beside_[1]), ncclUnhandledCudaError);
+  EXPECT_EQ(sum_in_other(1, beside_[1]), ncclInvalidUsage);
   EXPECT_NE(failure_of(1).find("may communicate at once"), std::string::npos) << failure_of(1);
 }
 

@@ -184,7 +184,7 @@ planted_bug(gather_beside_an_exchange IN parallel/layer_scheduler.cpp
   FIND [[
   ctx_.comm_stream().wait(ctx_.compute_stream().record());]]
   REPLACE [[]]
-  FINDS TrainOnGpu.RanksKeepTheBits ORDER ascending eager)
+  FINDS LayerSchedulerOnGpus.TheFirstGatherComesAfterTheLastExchange ORDER ascending eager)
 planted_bug(inputs_offloaded_before_written IN lora/decoder/offloaded_inputs.cpp
   FIND [[
   ctx.copy_stream().wait(ctx.compute_stream().record());]]
