@@ -57,5 +57,6 @@ function(tessera_cuda_sources target)
   target_include_directories(${target} BEFORE PUBLIC ${CUDA_ON_CPU_DIR}/include)
   target_include_directories(${target} SYSTEM PUBLIC ${CUDA_ON_CPU_TOOLKIT_INCLUDE})
   set_source_files_properties(${ARGN} TARGET_DIRECTORY ${target} PROPERTIES
-                              LANGUAGE CXX COMPILE_OPTIONS "-x;c++;${CUDA_ON_CPU_OPTIONS}")
+                              LANGUAGE CXX COMPILE_OPTIONS "-x;c++;${CUDA_ON_CPU_OPTIONS}"
+                              SKIP_PRECOMPILE_HEADERS ON)
 endfunction()
