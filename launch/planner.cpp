@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 #include "launch/model.h"
 #include "launch/progress.h"
@@ -76,24 +77,33 @@ struct Fullest {
   int rank = 0;
   size_t ranks_of_node = 0;
   size_t node_bytes = 0;
+  size_t host_bytes = 0;  // of these, in the node's own memory
 };
+
+/// What a rank holds of its node's own memory, of which a CPU's ranks hold all that they hold.
+size_t host_of(const RankMemory& memory, bool gpu) {
+  return memory.host() + (gpu ? 0 : memory.device());
+}
 
 Fullest find_fullest(const MemoryModel& model, parallel::Sharding sharding) {
   const PlanInput& input = model.input();
   Fullest fullest;
   size_t most = 0;
-  std::vector<std::pair<size_t, size_t>> nodes(size_t(input.ranks()));  // bytes and ranks
+  // Bytes, ranks, bytes of the node's own memory.
+  std::vector<std::tuple<size_t, size_t, size_t>> nodes(size_t(input.ranks()));
   for (int r = 0; r < input.ranks(); ++r) {
     const RankMemory memory = model.rank(r, sharding, {});
     if (memory.budgeted(input.gpu.has_value()) > most) {
       most = memory.budgeted(input.gpu.has_value());
       fullest.rank = r;
     }
-    auto& [bytes, ranks] = nodes[size_t(input.nodes[size_t(r)])];
+    auto& [bytes, ranks, host] = nodes[size_t(input.nodes[size_t(r)])];
     bytes += memory.device() + memory.host();
+    host += host_of(memory, input.gpu.has_value());
     ++ranks;
   }
-  std::tie(fullest.node_bytes, fullest.ranks_of_node) = *std::ranges::max_element(nodes);
+  std::tie(fullest.node_bytes, fullest.ranks_of_node, fullest.host_bytes) =
+      *std::ranges::max_element(nodes);
   return fullest;
 }
 
@@ -103,9 +113,10 @@ class Search {
          const MemoryLimit& limit)
       : config_(config), model_(std::move(input)), device_(device), limit_(limit) {}
 
-  /// Nothing where no plan fits; the smallest ones then say how much is needed.
+  /// Nothing where no plan fits; these then say how much is needed.
   std::optional<Plan> run();
-  size_t smallest_rank() const { return smallest_rank_; }
+  /// The least that a rank takes of the plans that fit their node, if one does.
+  std::optional<size_t> smallest_rank() const { return smallest_rank_; }
   size_t smallest_node() const { return smallest_node_; }
 
  private:
@@ -113,9 +124,9 @@ class Search {
                 std::vector<LayerGroup> groups, parallel::Sharding sharding,
                 const Fullest& fullest);
   void page(Plan& plan) const;
-  bool fits(const Plan& plan) const {
-    return (!limit_.rank || plan.memory.budgeted(gpu()) <= limit_.rank->bytes) &&
-           (!limit_.node || plan.node <= limit_.node->bytes);
+  bool fits_node(const Plan& plan) const { return !limit_.node || plan.host <= limit_.node->bytes; }
+  bool fits_rank(const Plan& plan) const {
+    return !limit_.rank || plan.memory.budgeted(gpu()) <= limit_.rank->bytes;
   }
   bool is_better(const Plan& plan, const Plan& best) const;
   bool gpu() const { return model_.input().gpu.has_value(); }
@@ -124,7 +135,7 @@ class Search {
   MemoryModel model_;
   const DeviceProfile& device_;
   MemoryLimit limit_;
-  size_t smallest_rank_ = SIZE_MAX;
+  std::optional<size_t> smallest_rank_;
   size_t smallest_node_ = SIZE_MAX;
 };
 
@@ -156,9 +167,11 @@ std::optional<Plan> Search::run() {
     const MemoryModel::Activity activity = model_.activity(groups);
     for (size_t s = 0; s < shardings.size(); ++s) {
       const Plan plan = evaluate(policies, activity, groups, shardings[s], fullest[s]);
-      smallest_rank_ = std::min(smallest_rank_, plan.memory.budgeted(gpu()));
-      smallest_node_ = std::min(smallest_node_, plan.node);
-      if (!fits(plan)) continue;
+      smallest_node_ = std::min(smallest_node_, plan.host);
+      if (!fits_node(plan)) continue;
+      const size_t of_rank = plan.memory.budgeted(gpu());
+      smallest_rank_ = std::min(smallest_rank_.value_or(of_rank), of_rank);
+      if (!fits_rank(plan)) continue;
       if (!best || is_better(plan, *best)) best = plan;
     }
   }
@@ -183,6 +196,8 @@ Plan Search::evaluate(const Policies& policies, const MemoryModel::Activity& act
               fullest.ranks_of_node *
                   (plan.memory.device() + plan.memory.host() - without.device() - without.host());
   if (is_paged(config_.optimizer) && !plan.page_budget) page(plan);
+  plan.host = fullest.host_bytes +
+              fullest.ranks_of_node * (host_of(plan.memory, gpu()) - host_of(without, gpu()));
   const DType compute = config_.bnb_4bit_compute_dtype.value_or(gpu() ? DType::kBF16 : DType::kF32);
   plan.time = step_time(model_, device_,
                         {.sharding = sharding,
@@ -226,14 +241,15 @@ std::string what_would_fit(const Config& config, const PlanInput& input,
   for (int64_t length = config.sequence_len / 2; cures.empty() && length >= 64; length /= 2) {
     if (fits(with_tokens(length * rows))) cures.push_back(fmt::format("sequence_len={}", length));
   }
+  const bool apart = limit.node && !input.gpu;  // on one node they share what is free
   const bool shards = config.sharding == Sharding::kAuto || config.sharding == Sharding::kFull;
   for (int ranks = 2; shards && ranks <= 64; ranks *= 2) {
     if (ranks <= input.ranks()) continue;
     PlanInput changed = input;
     changed.nodes.resize(size_t(ranks));
-    for (int r = 0; r < ranks; ++r) changed.nodes[size_t(r)] = limit.node ? r : r / 8 * 8;
+    for (int r = 0; r < ranks; ++r) changed.nodes[size_t(r)] = apart ? r : r / 8 * 8;
     if (!fits(changed)) continue;
-    cures.push_back(fmt::format("{} ranks{}", ranks, limit.node ? " on nodes of their own" : ""));
+    cures.push_back(fmt::format("{} ranks{}", ranks, apart ? " on nodes of their own" : ""));
     break;
   }
   if (cures.empty()) return "a smaller model, lora_r or sequence_len is needed";
@@ -246,8 +262,8 @@ Plan choose_plan(const Config& config, const PlanInput& input, const DeviceProfi
                  const MemoryLimit& limit) {
   Search search(config, input, device, limit);
   if (std::optional<Plan> plan = search.run()) return *plan;
-  const bool by_rank = !limit.node || (limit.rank && search.smallest_rank() > limit.rank->bytes);
-  const size_t smallest = by_rank ? search.smallest_rank() : search.smallest_node();
+  const bool by_rank = search.smallest_rank().has_value();
+  const size_t smallest = search.smallest_rank().value_or(search.smallest_node());
   const MemoryLimit::Bound& bound = by_rank ? *limit.rank : *limit.node;
   fail_usage("memory: the smallest plan needs {} {}, but {} is {}; {}",
              format_bytes(int64_t(smallest)), by_rank ? "a rank" : "on a node", bound.name,

@@ -24,7 +24,7 @@ struct MemoryLimit {
     std::string name;  // what an error calls it, before "is": "memory_budget"
   };
   std::optional<Bound> rank;  // what each rank may use: on a GPU its memory, on the CPU all of it
-  std::optional<Bound> node;  // what the ranks of a node may use together
+  std::optional<Bound> node;  // what the ranks of a node may use of its memory together
 };
 
 struct Plan {
@@ -40,6 +40,7 @@ struct Plan {
   RankMemory memory;  // of the rank that holds most
   int fullest = 0;    // that rank
   size_t node = 0;    // held by the ranks of its node together
+  size_t host = 0;    // of that, in the node's own memory: all of it on the CPU
   StepTime time;
 
   /// The config with all that was left open as chosen here.

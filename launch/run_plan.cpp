@@ -61,7 +61,8 @@ DeviceProfile profile_of(const std::string& name) {
 MemoryLimit free_memory(parallel::Communicator& world, Device device) {
   if (device.is_cuda()) {
     const FreeMemory free{free_bytes(device), "", 0};
-    return {.rank = least_of(world, free, "what the GPU has"), .node = {}};
+    return {.rank = least_of(world, free, "what the GPU has"),
+            .node = least_of(world, node_memory("/"), "what the host has free")};
   }
   return {.rank = least_of(world, process_memory("/"), ""),
           .node = least_of(world, node_memory("/"), "what is free")};

@@ -13,8 +13,8 @@ struct RunPlan {
   Plan plan;
 };
 
-/// What is free where the ranks compute, by the least that one of them finds: a GPU's memory, or
-/// what a node and a process of it may still have. The same on every rank: collective.
+/// What is free where the ranks compute, by the least that one of them finds: a GPU's memory or
+/// what a process may still have, and what its node may. The same on every rank: collective.
 MemoryLimit free_memory(parallel::Communicator& world, Device device);
 
 /// The plan of `input`, within memory_budget and within what the nodes have free. The same on every

@@ -401,6 +401,38 @@ TEST_F(PlanCommand, SaysWhatWouldFit) {
                "micro_batch_size=1");
 }
 
+/// Beside a GPU, what is offloaded has to fit into the host.
+TEST_F(PlanCommand, TheHostOfAGpuIsLimitedToo) {
+  const Config config =
+      load_config(config_, std::vector<std::string>{"sharding=replicate", "sequence_len=8192"});
+  const lora::DecoderConfig model =
+      lora::parse_config(testing::bytes_of_file(folder_.file("8b/config.json")), "config.json");
+  const lora::BaseFormat stored{.linear = lora::format_of(model.dtype),
+                                .norm = model.dtype,
+                                .embedding = model.dtype,
+                                .head = model.dtype};
+  const DeviceProfile device = find_profile("4090");
+  const auto planned = [&](int64_t rank_mib, int64_t host_mib) {
+    return choose_plan(config, plan_input(config, model, stored, {0}, true), device,
+                       {.rank = {{size_t(rank_mib) << 20, "what the GPU has"}},
+                        .node = {{size_t(host_mib) << 20, "what the host has free"}}});
+  };
+  const Plan offloaded = planned(9500, 100000);
+  EXPECT_EQ(offloaded.checkpointing, Checkpointing::kOffload);
+  EXPECT_EQ(offloaded.host, offloaded.memory.host());
+  EXPECT_GT(offloaded.host, size_t{200} << 20);
+  EXPECT_LE(planned(24000, 1).host, size_t{1} << 20);  // not needed there
+  expect_error([&] { planned(9500, 100); }, "memory: the smallest plan needs", " a rank, but what ",
+               "the GPU has is 9.3 GiB");
+  expect_error(
+      [&] {
+        const Config host = load_config(config_, std::vector<std::string>{"sharding=host"});
+        choose_plan(host, plan_input(host, model, stored, {0}, true), device,
+                    {.rank = {}, .node = {{size_t{1} << 30, "what the host has free"}}});
+      },
+      "memory: the smallest plan needs 3.4 GiB on a node, but what the host has free is 1.0 GiB");
+}
+
 TEST_F(PlanCommand, RefusesWhatItDoesNotKnow) {
   expect_error([&] { plan_of({}, 1, "GTX 480"); }, "--profile GTX 480", "RTX 4090", "H100");
   const std::string broken = folder_.write("p.json", R"({"name": "x", "gpu": false, "memory": 1})");
