@@ -25,8 +25,7 @@ Context::Context(Device device, int threads, uint64_t seed)
       scratch_(device),
       compute_(Stream::of_operators(device)),
       copy_(device),
-      comm_(device),
-      uploads_(device) {}
+      comm_(device) {}
 
 Context::Context(Device device, DType compute)
     : device_(device),
@@ -36,7 +35,6 @@ Context::Context(Device device, DType compute)
       scratch_(device),
       compute_(Stream::of_operators(Device::cpu())),
       copy_(Stream::of_operators(Device::cpu())),
-      comm_(Stream::of_operators(Device::cpu())),
-      uploads_(Device::cpu()) {}
+      comm_(Stream::of_operators(Device::cpu())) {}
 
 }  // namespace tessera

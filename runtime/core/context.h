@@ -9,7 +9,6 @@
 #include "runtime/core/device.h"
 #include "runtime/core/dtype.h"
 #include "runtime/core/stream.h"
-#include "runtime/core/uploads.h"
 
 namespace tessera {
 
@@ -44,13 +43,7 @@ class Context {
   Stream& copy_stream() { return copy_; }
   Stream& comm_stream() { return comm_; }
 
-  /// Copies values of the host to where the context computes, in order with its operators; they may
-  /// go away after the call.
-  void upload(void* to, const void* from, size_t bytes) {
-    uploads_.copy(compute_, to, from, bytes);
-  }
-
-  /// What the backend keeps between operators: on a GPU the handle and plans of gemm.
+  /// What the backend keeps between operators: plans of products, memory of threads and of uploads.
   std::shared_ptr<void>& backend() { return backend_; }
 
  private:
@@ -64,7 +57,6 @@ class Context {
   Stream compute_;
   Stream copy_;
   Stream comm_;
-  Uploads uploads_;                // goes before the streams, as does the backend
   std::shared_ptr<void> backend_;  // goes before the streams that its work is on
 };
 

@@ -11,6 +11,7 @@
 
 #include "runtime/core/cuda_runtime.h"
 #include "runtime/core/error.h"
+#include "runtime/cuda/backend.h"
 #include "runtime/ops/matmul.h"
 
 namespace tessera::cuda {
@@ -166,7 +167,7 @@ struct Gemms {
 };
 
 Gemms& gemms_of(Context& ctx) {
-  auto& kept = ctx.backend();
+  auto& kept = backend_of(ctx).gemms;
   if (!kept) kept = std::make_shared<Gemms>();
   return *static_cast<Gemms*>(kept.get());
 }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <functional>
 
+#include "runtime/ops/transfer.h"
+
 namespace tessera {
 namespace {
 
@@ -44,8 +46,8 @@ AttentionSamples::Tiles AttentionSamples::tiles(Context& ctx, int rows, Owner ow
     table->tiles = cut(starts_, rows, owner);
     table->count = int64_t(table->tiles.size());
     if (gpu) {
-      ctx.upload(table->memory.raw(), table->tiles.data(),
-                 table->tiles.size() * sizeof(AttentionTile));
+      upload(ctx, table->memory.raw(), table->tiles.data(),
+             table->tiles.size() * sizeof(AttentionTile));
       table->tiles = {};
     }
   }

@@ -23,7 +23,7 @@ Tensor to_device(Context& ctx, Arena& arena, std::span<const int32_t> values) {
   const auto n = int64_t(values.size());
   if (!ctx.device().is_cuda()) return Tensor::of(values, {n});
   const Tensor there = arena.tensor(DType::kI32, {n});
-  if (!ctx.measuring()) ctx.upload(there.raw(), values.data(), values.size_bytes());
+  if (!ctx.measuring()) upload(ctx, there.raw(), values.data(), values.size_bytes());
   return there;
 }
 
@@ -42,6 +42,13 @@ std::vector<float> to_host(Context& ctx, Tensor x) {
   const Tensor here(bytes.data(), x.dtype(), {x.numel()});
   for (size_t i = 0; i < values.size(); ++i) values[i] = widened(here, i);
   return values;
+}
+
+void upload(Context& ctx, void* to, const void* from, size_t bytes) {
+  if constexpr (kHasCuda) {
+    if (ctx.device().is_cuda()) return cuda::upload(ctx, to, from, bytes);
+  }
+  copy_bytes(ctx, to, from, bytes);
 }
 
 void copy_bytes(Context& ctx, void* to, const void* from, size_t bytes) {

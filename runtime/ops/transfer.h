@@ -21,6 +21,9 @@ void plan_list(Context& ctx, std::span<const int32_t> values);
 /// memory is measured there are none.
 std::vector<float> to_host(Context& ctx, Tensor x);
 
+/// `bytes` bytes of the host to where the context computes. `from` may go away after the call.
+void upload(Context& ctx, void* to, const void* from, size_t bytes);
+
 /// `bytes` bytes from `from` to `to`, wherever they lie. On a GPU a host address must be valid
 /// until the compute stream has got there.
 void copy_bytes(Context& ctx, void* to, const void* from, size_t bytes);
@@ -30,7 +33,8 @@ void copy_bytes(Context& ctx, void* to, const void* from, size_t bytes);
 Tensor as_dtype(Context& ctx, Tensor x, DType dtype);
 
 namespace cuda {
+void upload(Context& ctx, void* to, const void* from, size_t bytes);
 void convert(Context& ctx, Tensor y, Tensor x);
-}
+}  // namespace cuda
 
 }  // namespace tessera

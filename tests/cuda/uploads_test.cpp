@@ -1,5 +1,5 @@
 // Values on their way to a device through pinned memory that is used again and again.
-#include "runtime/core/uploads.h"
+#include "runtime/cuda/uploads.h"
 
 #include <gtest/gtest.h>
 
@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "runtime/core/context.h"
+#include "runtime/ops/transfer.h"
 #include "tests/cuda/on_device.h"
 
 namespace tessera {
@@ -21,14 +22,15 @@ std::vector<uint32_t> read_back(Context& ctx, const Buffer& memory) {
 
 TEST(CudaUploads, KeepTheirOrderAndNeedNothingKept) {
   testing::DeviceContext ctx;
-  constexpr size_t kCount = 3000, kUploads = 20;
+  constexpr size_t kCount = 30000, kUploads = 20;
+  static_assert(kCount * sizeof(uint32_t) < cuda::Uploads::kPiece);
   const Buffer memory = Buffer::on(ctx.device(), kUploads * kCount * sizeof(uint32_t));
   for (size_t i = 0; i < kUploads; ++i) {
     // Over the same bytes as before, then over those behind.
     for (size_t at : {i > 0 ? i - 1 : i, i}) {
       const std::vector<uint32_t> values(kCount, uint32_t(100 * i + at));
-      ctx.upload(memory.data() + at * kCount * sizeof(uint32_t), values.data(),
-                 kCount * sizeof(uint32_t));
+      upload(ctx, memory.data() + at * kCount * sizeof(uint32_t), values.data(),
+             kCount * sizeof(uint32_t));
     }
   }
   const std::vector<uint32_t> got = read_back(ctx, memory);
@@ -43,11 +45,11 @@ TEST(CudaUploads, KeepTheirOrderAndNeedNothingKept) {
 
 TEST(CudaUploads, MayBeLongerThanThePinnedMemory) {
   testing::DeviceContext ctx;
-  std::vector<uint32_t> values(5 * Uploads::kPiece / sizeof(uint32_t) + 77);
+  std::vector<uint32_t> values(5 * cuda::Uploads::kPiece / sizeof(uint32_t) + 77);
   std::iota(values.begin(), values.end(), 1);
   const Buffer memory = Buffer::on(ctx.device(), values.size() * sizeof(uint32_t));
-  ctx.upload(memory.data(), values.data(), memory.size());
-  ctx.upload(memory.data(), values.data(), 0);
+  upload(ctx, memory.data(), values.data(), memory.size());
+  upload(ctx, memory.data(), values.data(), 0);
   EXPECT_EQ(read_back(ctx, memory), values);
 }
 

@@ -234,12 +234,10 @@ planted_bug(samples_of_the_batch_before IN lora/decoder/decoder.cpp
   REPLACE [[
   if (samples_.tokens() != batch.tokens()) samples_ = AttentionSamples(]]
   FINDS TrainOnGpu.EachBatchHasSamplesOfItsOwn ORDER ascending eager)
-planted_bug(upload_overwritten_before_read IN runtime/core/uploads.cpp
+planted_bug(upload_overwritten_before_read IN runtime/cuda/uploads.cpp
   FIND [[
-    piece.read.wait();
-    if (piece.memory]]
-  REPLACE [[
-    if (piece.memory]]
+    pieces_[at_].read.wait();]]
+  REPLACE [[]]
   FINDS CudaUploads.KeepTheirOrderAndNeedNothingKept ORDER ascending late)
 planted_bug(unpacked_layer_never_forgotten IN lora/decoder/decoder.cpp
   FIND [[unpacked_ = {};]]
