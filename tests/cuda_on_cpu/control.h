@@ -29,7 +29,8 @@ struct Settings {
   uint64_t streams_seed = 1;
 };
 
-/// Order and streams may be changed while no work is queued; the rest before the first CUDA call.
+/// Order, streams, memory and capabilities may be changed while no work is queued; the rest before
+/// the first CUDA call.
 Settings& settings();
 
 /// What the device's first failure was; empty while it works. cudaDeviceReset clears it.

@@ -1,33 +1,31 @@
-// A machine whose first GPU is too old: only the simulated one can be set up like that.
+// A machine whose first GPU is too old.
 #include "launch/device.h"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
-
-#include <algorithm>
 
 #include "launch/doctor.h"
 #include "parallel/thread_communicator.h"
 #include "runtime/core/context.h"
+#include "tests/cuda_on_cpu/control.h"
 
 namespace tessera::launch {
 namespace {
 
 class DeviceOfMany : public ::testing::Test {
  protected:
-  static void SetUpTestSuite() { ::setenv("CUDA_ON_CPU_CAPABILITIES", "75,90,70,86", 1); }
+  DeviceOfMany() { cuda_on_cpu::settings().capabilities = {75, 90, 70, 86}; }
+  ~DeviceOfMany() override { cuda_on_cpu::settings() = before_; }
   void SetUp() override {
+    if (before_.devices < 4) GTEST_SKIP() << "needs 4 devices";
     gpus_ = find_gpus();
-    const auto simulated = [](const cuda::GpuInfo& gpu) {
-      return gpu.name.starts_with("CUDA on CPU");
-    };
-    if (!std::ranges::any_of(gpus_.usable, simulated)) GTEST_SKIP() << "not the simulated machine";
   }
+  const cuda_on_cpu::Settings before_ = cuda_on_cpu::settings();
   Gpus gpus_;
 };
 
 TEST_F(DeviceOfMany, TheFirstIsTooOld) {
   ASSERT_EQ(gpus_.left_out.size(), 2u);
+  EXPECT_EQ(gpus_.usable.size(), size_t(before_.devices - 2));
   EXPECT_NE(gpus_.left_out[0].find("(cuda:0, "), std::string::npos) << gpus_.left_out[0];
   EXPECT_NE(gpus_.left_out[0].find("compute capability 7.5"), std::string::npos);
   const std::string report = diagnose();
