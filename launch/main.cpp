@@ -6,8 +6,8 @@
 #include <cstdlib>
 #include <new>
 
-#include "launch/commands.h"
-#include "launch/progress.h"
+#include "launch/commands/command_line.h"
+#include "launch/console/progress.h"
 #include "runtime/core/error.h"
 
 namespace {

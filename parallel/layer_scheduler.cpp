@@ -17,6 +17,15 @@ std::vector<LayerGroup> uniform_groups(int64_t layers, Policy policy, int64_t si
   return groups;
 }
 
+std::vector<LayerGroup> layer_groups(Policy policy, int64_t size, int64_t kept, int64_t layers) {
+  kept = std::min(kept, layers);
+  auto groups = uniform_groups(layers - kept, policy, size);
+  for (int64_t layer = layers - kept; layer < layers; ++layer) {
+    groups.push_back({layer, 1, Policy::kKeep});
+  }
+  return groups;
+}
+
 LayerLease::LayerLease(LayerLease&& other) noexcept
     : scheduler_(std::exchange(other.scheduler_, nullptr)), data_(other.data_) {}
 

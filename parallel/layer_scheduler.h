@@ -29,6 +29,8 @@ struct LayerGroup {
 };
 /// Groups of `size` layers, the last one shorter, all under `policy`.
 std::vector<LayerGroup> uniform_groups(int64_t layers, Policy policy, int64_t size);
+/// Groups of `size` layers under `policy`, and the last `kept` layers kept.
+std::vector<LayerGroup> layer_groups(Policy policy, int64_t size, int64_t kept, int64_t layers);
 
 class LayerScheduler;
 

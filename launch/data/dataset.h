@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "launch/config.h"
-#include "launch/data/chat_template.h"
-#include "launch/data/tokenizer.h"
+#include "launch/config/config.h"
+#include "launch/text/chat_template.h"
+#include "launch/text/tokenizer.h"
 #include "runtime/core/error.h"
 
 namespace tessera::launch {

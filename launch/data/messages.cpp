@@ -4,7 +4,7 @@
 #include <array>
 #include <map>
 
-#include "launch/data/tokenizer_fields.h"
+#include "launch/text/tokenizer_fields.h"
 #include "runtime/core/error.h"
 #include "runtime/io/printable.h"
 

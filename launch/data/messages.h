@@ -5,8 +5,8 @@
 #include <string_view>
 #include <vector>
 
-#include "launch/data/chat_template.h"
 #include "launch/data/row_keys.h"
+#include "launch/text/chat_template.h"
 
 namespace tessera::launch {
 

@@ -5,7 +5,7 @@
 
 #include "launch/data/messages.h"
 #include "launch/data/tokenized_rows.h"
-#include "launch/data/tokenizer_fields.h"
+#include "launch/text/tokenizer_fields.h"
 
 namespace tessera::launch {
 namespace {

@@ -6,9 +6,9 @@
 
 #include <array>
 
-#include "lora/adapter.h"
-#include "lora/decoder/config.h"
-#include "lora/linear.h"
+#include "lora/adapter/adapter.h"
+#include "lora/adapter/linear.h"
+#include "lora/model/config.h"
 #include "runtime/core/function_ref.h"
 #include "runtime/ops/attention.h"
 

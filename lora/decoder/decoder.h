@@ -7,12 +7,13 @@
 #include <memory>
 #include <vector>
 
-#include "lora/adapter.h"
-#include "lora/decoder/base_weights.h"
+#include "lora/adapter/adapter.h"
 #include "lora/decoder/batch.h"
+#include "lora/decoder/block.h"
 #include "lora/decoder/head.h"
 #include "lora/decoder/kv_cache.h"
 #include "lora/decoder/offloaded_inputs.h"
+#include "lora/model/base_weights.h"
 #include "parallel/layer_scheduler.h"
 
 namespace tessera::lora {

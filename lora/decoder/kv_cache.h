@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "lora/decoder/config.h"
+#include "lora/model/config.h"
 #include "runtime/core/buffer.h"
 #include "runtime/core/context.h"
 #include "runtime/core/tensor.h"

@@ -1,8 +1,11 @@
 #include "runtime/ops/matmul.h"
 
 #include "runtime/core/has_cuda.h"
+#include "runtime/cpu/gemm_bf16.h"
 
 namespace tessera {
+
+bool has_bf16_products(Device device) { return device.is_cuda() || cpu::has_gemm_bf16(); }
 
 void matmul(Context& ctx, Tensor c, Tensor a, Tensor b, MatmulOptions options) {
   for (const Tensor& t : {c, a, b}) TESSERA_CHECK(t.device() == ctx.device());

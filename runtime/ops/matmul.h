@@ -17,6 +17,9 @@ struct MatmulOptions {
 /// GPU: older ones would do with less, but so a plan need not know which GPU it is for.
 inline constexpr size_t kMatmulWorkspace = size_t{32} << 20;
 
+/// Whether a device multiplies with bfloat16 operands: every GPU, and CPUs with AVX512_BF16.
+bool has_bf16_products(Device device);
+
 /// c[M,N] (+)= a[M,K] * b[K,N]. a and b of the activation dtype, c of it or float32. Sums as
 /// cpu::gemm or cuda::gemm does.
 void matmul(Context& ctx, Tensor c, Tensor a, Tensor b, MatmulOptions options);

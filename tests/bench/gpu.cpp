@@ -12,17 +12,19 @@
 #include <numeric>
 #include <random>
 
-#include "launch/config.h"
-#include "launch/device.h"
-#include "launch/metrics.h"
-#include "launch/model.h"
-#include "launch/optimizer_parts.h"
-#include "launch/progress.h"
-#include "launch/ranks.h"
-#include "launch/run_data.h"
-#include "launch/run_plan.h"
-#include "launch/training_options.h"
-#include "launch/training_step.h"
+#include "launch/config/config.h"
+#include "launch/config/options.h"
+#include "launch/console/progress.h"
+#include "launch/machine/device.h"
+#include "launch/machine/ranks.h"
+#include "launch/machine/threads.h"
+#include "launch/plan/optimizer_state.h"
+#include "launch/run/loaded_model.h"
+#include "launch/run/metrics.h"
+#include "launch/run/optimizer_parts.h"
+#include "launch/run/run_data.h"
+#include "launch/run/run_plan.h"
+#include "launch/run/training_step.h"
 #include "tests/scratch_folder.h"
 
 namespace tessera::launch {

@@ -10,9 +10,9 @@
 #include <cstdlib>
 #include <numeric>
 
-#include "launch/progress.h"
+#include "launch/console/progress.h"
 #include "lora/decoder/decoder.h"
-#include "lora/decoder/loader.h"
+#include "lora/model/loader.h"
 #include "parallel/thread_communicator.h"
 #include "tests/bench/delayed_communicator.h"
 #include "tests/random_model.h"

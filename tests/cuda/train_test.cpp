@@ -10,12 +10,13 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "launch/config.h"
-#include "launch/model.h"
-#include "launch/optimizer_parts.h"
-#include "launch/train.h"
-#include "launch/training_options.h"
-#include "launch/training_step.h"
+#include "launch/config/config.h"
+#include "launch/config/options.h"
+#include "launch/plan/optimizer_state.h"
+#include "launch/run/loaded_model.h"
+#include "launch/run/optimizer_parts.h"
+#include "launch/run/train.h"
+#include "launch/run/training_step.h"
 #include "parallel/self_communicator.h"
 #include "parallel/thread_communicator.h"
 #include "tests/expect_error.h"

@@ -1,6 +1,6 @@
 // Chat texts against Jinja2's (golden and maker in tests/golden), what is marked as the
 // assistant's, and what is not recognised.
-#include "launch/data/chat_template.h"
+#include "launch/text/chat_template.h"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 #include <fstream>
 #include <functional>
 
-#include "launch/data/chat_template_outline.h"
+#include "launch/text/chat_template_outline.h"
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
 #include "runtime/io/json.h"

@@ -6,11 +6,12 @@
 #include <filesystem>
 #include <memory>
 
-#include "launch/checkpoint.h"
-#include "launch/config.h"
-#include "launch/train.h"
-#include "launch/training_options.h"
-#include "lora/decoder/checkpoint.h"
+#include "launch/config/config.h"
+#include "launch/config/options.h"
+#include "launch/plan/optimizer_state.h"
+#include "launch/run/checkpoint.h"
+#include "launch/run/train.h"
+#include "lora/model/checkpoint.h"
 #include "parallel/thread_communicator.h"
 #include "runtime/core/error.h"
 #include "runtime/io/json.h"

@@ -8,7 +8,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "launch/config.h"
+#include "launch/config/config.h"
 #include "tests/launch/byte_tokenizer.h"
 #include "tests/launch/program.h"
 #include "tests/sanitized.h"

@@ -1,7 +1,8 @@
 // Which type a config computes in, and the refusal of one that the CPU lacks.
 #include <gtest/gtest.h>
 
-#include "launch/model.h"
+#include "launch/config/options.h"
+#include "launch/run/loaded_model.h"
 #include "tests/expect_error.h"
 
 namespace tessera::launch {

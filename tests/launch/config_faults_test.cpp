@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "launch/config.h"
+#include "launch/config/config.h"
 #include "runtime/core/error.h"
 #include "tests/expect_error.h"
 #include "tests/scratch_folder.h"

@@ -1,4 +1,4 @@
-#include "launch/config.h"
+#include "launch/config/config.h"
 
 #include <gtest/gtest.h>
 
@@ -7,8 +7,8 @@
 #include <filesystem>
 #include <set>
 
-#include "launch/config_settings.h"
-#include "launch/flags.h"
+#include "launch/config/flags.h"
+#include "launch/config/settings.h"
 #include "runtime/core/device.h"
 #include "runtime/core/error.h"
 #include "runtime/core/has_cuda.h"

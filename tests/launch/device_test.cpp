@@ -1,5 +1,5 @@
 // Which GPUs are used, and by whom: of GPUs that are made up, so that it is seen without any.
-#include "launch/device.h"
+#include "launch/machine/device.h"
 
 #include <gtest/gtest.h>
 

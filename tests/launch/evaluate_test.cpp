@@ -1,5 +1,6 @@
 // Losses of `tessera eval` against PEFT and bitsandbytes.
-#include "launch/evaluate.h"
+#include "launch/run/evaluate.h"
+#include "launch/commands/eval.h"
 
 #include <gtest/gtest.h>
 

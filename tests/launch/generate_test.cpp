@@ -1,6 +1,7 @@
 // Generated tokens against transformers, PEFT and an independent implementation; batches against
 // single prompts.
-#include "launch/generate.h"
+#include "launch/commands/generate.h"
+#include "launch/config/options.h"
 
 #include <gtest/gtest.h>
 

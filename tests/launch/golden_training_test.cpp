@@ -9,10 +9,10 @@
 #include <nlohmann/json.hpp>
 
 #include "hwy/targets.h"
-#include "launch/config.h"
-#include "launch/train.h"
-#include "lora/decoder/checkpoint.h"
-#include "lora/peft.h"
+#include "launch/config/config.h"
+#include "launch/run/train.h"
+#include "lora/adapter/peft.h"
+#include "lora/model/checkpoint.h"
 #include "parallel/self_communicator.h"
 #include "runtime/cpu/gemm_bf16.h"
 #include "runtime/io/json.h"

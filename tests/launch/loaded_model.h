@@ -5,8 +5,9 @@
 #include <optional>
 #include <string>
 
-#include "launch/model.h"
-#include "lora/peft.h"
+#include "launch/config/options.h"
+#include "launch/run/loaded_model.h"
+#include "lora/adapter/peft.h"
 #include "parallel/self_communicator.h"
 
 namespace tessera::launch::testing {

@@ -1,5 +1,5 @@
 // Merged weights against PEFT's merge_and_unload; what merging refuses, and what it leaves behind.
-#include "launch/merge.h"
+#include "launch/commands/merge.h"
 
 #include <gtest/gtest.h>
 
@@ -7,11 +7,11 @@
 #include <filesystem>
 #include <set>
 
-#include "launch/adapter_run.h"
-#include "launch/device.h"
-#include "launch/merged_folder.h"
-#include "lora/decoder/checkpoint.h"
-#include "lora/peft.h"
+#include "launch/commands/merged_folder.h"
+#include "launch/machine/device.h"
+#include "launch/run/adapter_run.h"
+#include "lora/adapter/peft.h"
+#include "lora/model/checkpoint.h"
 #include "runtime/cpu/gemm_bf16.h"
 #include "runtime/io/json.h"
 #include "runtime/io/safetensors.h"

@@ -1,5 +1,5 @@
 // metrics.jsonl: what a resumed run keeps of it, and what a full disk leaves of it.
-#include "launch/metrics.h"
+#include "launch/run/metrics.h"
 
 #include <sys/resource.h>
 

@@ -1,7 +1,8 @@
 // The plan against the objects it speaks of: for every row and every rank, the bytes that were
 // planned and the bytes that are held after a step with the largest batch. Then what is chosen
 // within a budget, and the errors.
-#include "launch/plan.h"
+#include "launch/plan/memory_model.h"
+#include "launch/plan/optimizer_state.h"
 
 #include <gtest/gtest.h>
 
@@ -11,12 +12,14 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
-#include "launch/model.h"
-#include "launch/optimizer_parts.h"
-#include "launch/plan_command.h"
-#include "launch/system_limits.h"
-#include "launch/training_options.h"
-#include "lora/decoder/loader.h"
+#include "launch/commands/plan.h"
+#include "launch/config/options.h"
+#include "launch/machine/system_limits.h"
+#include "launch/plan/device_profile.h"
+#include "launch/plan/planner.h"
+#include "launch/run/loaded_model.h"
+#include "launch/run/optimizer_parts.h"
+#include "lora/model/loader.h"
 #include "parallel/gradient_tree.h"
 #include "parallel/thread_communicator.h"
 #include "tests/expect_error.h"

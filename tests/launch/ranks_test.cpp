@@ -10,9 +10,9 @@
 #include <set>
 #include <sstream>
 
-#include "launch/config.h"
-#include "launch/optimizer_parts.h"
-#include "launch/train.h"
+#include "launch/config/config.h"
+#include "launch/run/optimizer_parts.h"
+#include "launch/run/train.h"
 #include "parallel/self_communicator.h"
 #include "parallel/thread_communicator.h"
 #include "runtime/core/error.h"

@@ -1,6 +1,6 @@
 // The folder of a run: its one owner, what is removed from it, what a run that goes on finds there
 // and what it leaves.
-#include "launch/run_folder.h"
+#include "launch/run/run_folder.h"
 
 #include <sys/mount.h>
 
@@ -9,8 +9,8 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "launch/checkpoint.h"
-#include "launch/train.h"
+#include "launch/run/checkpoint.h"
+#include "launch/run/train.h"
 #include "parallel/thread_communicator.h"
 #include "tests/expect_error.h"
 #include "tests/launch/program.h"

@@ -1,12 +1,12 @@
 // What a run does with its plan: it chooses by memory_budget, writes down what it chose, computes
 // the same bits with any of it, and refuses before anything is loaded what cannot fit.
-#include "launch/run_plan.h"
+#include "launch/run/run_plan.h"
 
 #include <gtest/gtest.h>
 
 #include <fstream>
 
-#include "launch/train.h"
+#include "launch/run/train.h"
 #include "parallel/thread_communicator.h"
 #include "tests/expect_error.h"
 #include "tests/random_model.h"

@@ -1,5 +1,5 @@
 // Draws are counted against the probabilities they should have.
-#include "launch/sampler.h"
+#include "launch/run/sampler.h"
 
 #include <gtest/gtest.h>
 

@@ -1,6 +1,6 @@
 // Limits of containers and of the process, read from folders laid out as the kernel lays them out.
 // That the program asks the real ones is seen from a process that has one.
-#include "launch/system_limits.h"
+#include "launch/machine/system_limits.h"
 
 #include <gtest/gtest.h>
 

@@ -1,9 +1,9 @@
 // What `tokenize` prints, and how conversations are read.
-#include "launch/tokenize.h"
+#include "launch/commands/tokenize.h"
 
 #include <gtest/gtest.h>
 
-#include "launch/conversations.h"
+#include "launch/data/conversations.h"
 #include "runtime/core/error.h"
 #include "tests/expect_error.h"
 #include "tests/scratch_folder.h"

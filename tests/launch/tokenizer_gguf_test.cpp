@@ -6,7 +6,7 @@
 #include <fstream>
 #include <functional>
 
-#include "launch/data/tokenizer.h"
+#include "launch/text/tokenizer.h"
 #include "runtime/core/error.h"
 #include "runtime/io/json.h"
 

@@ -1,6 +1,6 @@
 // Ids, offsets and texts against the `tokenizers` package (goldens and their maker are in
 // tests/golden), damaged files, and the amount of work on long texts.
-#include "launch/data/tokenizer.h"
+#include "launch/text/tokenizer.h"
 
 #include <gtest/gtest.h>
 
@@ -8,9 +8,9 @@
 #include <fstream>
 #include <functional>
 
-#include "launch/data/bpe.h"
-#include "launch/data/pretokenizer.h"
-#include "launch/data/stream_decoder.h"
+#include "launch/text/bpe.h"
+#include "launch/text/pretokenizer.h"
+#include "launch/text/stream_decoder.h"
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
 #include "runtime/io/json.h"

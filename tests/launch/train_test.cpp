@@ -1,5 +1,5 @@
 // A run from a config to its folder: what lies there, what ends it, what it refuses.
-#include "launch/train.h"
+#include "launch/run/train.h"
 
 #include <gtest/gtest.h>
 #include <sys/mount.h>
@@ -8,10 +8,10 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "launch/checkpoint.h"
-#include "launch/config.h"
-#include "lora/decoder/checkpoint.h"
-#include "lora/peft.h"
+#include "launch/config/config.h"
+#include "launch/run/checkpoint.h"
+#include "lora/adapter/peft.h"
+#include "lora/model/checkpoint.h"
 #include "parallel/self_communicator.h"
 #include "runtime/core/error.h"
 

@@ -1,4 +1,4 @@
-#include "launch/user_path.h"
+#include "launch/config/user_path.h"
 
 #include <gtest/gtest.h>
 #include <pwd.h>
@@ -6,7 +6,7 @@
 
 #include <cstdlib>
 
-#include "launch/flags.h"
+#include "launch/config/flags.h"
 #include "tests/expect_error.h"
 #include "tests/scratch_folder.h"
 

@@ -6,7 +6,7 @@ export LC_ALL=C
 cd "$1"
 
 max_file=600 max_line=100 max_function=100 max_path=1200
-mapfile -t sources < <(find runtime quant parallel optim lora launch tests -name '*.h' -o -name '*.cpp')
+mapfile -t sources < <(find runtime quant parallel optim lora launch tests -name '*.h' -o -name '*.cpp' -o -name '*.cu')
 
 found=$(awk -v max_file=$max_file -v max_line=$max_line -v max_function=$max_function '
   FNR == 1 { begin = 0 }
@@ -21,8 +21,8 @@ found=$(awk -v max_file=$max_file -v max_line=$max_line -v max_function=$max_fun
     begin = 0
   }' "${sources[@]}")
 
-path_lines=$(cat launch/main.cpp launch/train.cpp lora/decoder/decoder.cpp lora/decoder/block.cpp \
-  lora/linear.cpp parallel/layer_scheduler.cpp | wc -l)
+path_lines=$(cat launch/main.cpp launch/run/train.cpp lora/decoder/decoder.cpp lora/decoder/block.cpp \
+  lora/adapter/linear.cpp parallel/layer_scheduler.cpp | wc -l)
 if [ "$path_lines" -gt $max_path ]; then
   found+=$'\n'"the newcomer's six files have $path_lines lines, more than $max_path"
 fi

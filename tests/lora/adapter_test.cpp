@@ -1,5 +1,5 @@
 // The flat layout of adapters, their gradients' binding and their initial values.
-#include "lora/adapter.h"
+#include "lora/adapter/adapter.h"
 
 #include <gtest/gtest.h>
 

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <filesystem>
 
-#include "lora/decoder/checkpoint.h"
+#include "lora/model/checkpoint.h"
 #include "runtime/io/safetensors.h"
 #include "tests/expect_error.h"
 #include "tests/gguf_builder.h"

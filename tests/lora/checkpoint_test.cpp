@@ -1,5 +1,5 @@
 // Hugging Face folders: the same values from every layout, and every broken one refused by name.
-#include "lora/decoder/checkpoint.h"
+#include "lora/model/checkpoint.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // config.json: both spellings that transformers writes, and everything that has to be refused.
-#include "lora/decoder/config.h"
+#include "lora/model/config.h"
 
 #include <gtest/gtest.h>
 

@@ -7,7 +7,7 @@
 #include <memory>
 
 #include "hwy/targets.h"
-#include "lora/decoder/loader.h"
+#include "lora/model/loader.h"
 #include "parallel/self_communicator.h"
 
 namespace tessera::lora {

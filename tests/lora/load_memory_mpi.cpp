@@ -8,7 +8,7 @@
 #include <fstream>
 #include <optional>
 
-#include "lora/decoder/loader.h"
+#include "lora/model/loader.h"
 #include "parallel/launcher.h"
 #include "tests/random_model.h"
 

@@ -1,5 +1,5 @@
 // Adapters on disk: files that PEFT wrote are read and written to the byte; others are refused.
-#include "lora/peft.h"
+#include "lora/adapter/peft.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>

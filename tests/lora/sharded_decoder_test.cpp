@@ -8,7 +8,7 @@
 #include <thread>
 
 #include "lora/decoder/decoder.h"
-#include "lora/decoder/loader.h"
+#include "lora/model/loader.h"
 #include "parallel/thread_communicator.h"
 #include "tests/random_model.h"
 

@@ -1,11 +1,11 @@
 // Which linears target_modules select: what PEFT adapts for the same config, and what is refused.
-#include "lora/targets.h"
+#include "lora/adapter/targets.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 
-#include "lora/peft.h"
+#include "lora/adapter/peft.h"
 #include "runtime/io/json.h"
 #include "tests/expect_error.h"
 #include "tests/scratch_folder.h"

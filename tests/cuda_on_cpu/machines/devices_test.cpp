@@ -1,9 +1,9 @@
 // A machine whose first GPU is too old.
-#include "launch/device.h"
+#include "launch/machine/device.h"
 
 #include <gtest/gtest.h>
 
-#include "launch/doctor.h"
+#include "launch/commands/doctor.h"
 #include "parallel/thread_communicator.h"
 #include "runtime/core/context.h"
 #include "tests/cuda_on_cpu/control.h"

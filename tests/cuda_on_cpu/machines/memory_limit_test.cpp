@@ -1,12 +1,13 @@
 // Generation on a GPU with less memory than its host: as many sequences at a time as the device has
 // room for, in its element type.
-#include "launch/generator.h"
+#include "launch/config/options.h"
+#include "launch/run/generator.h"
 
 #include <gtest/gtest.h>
 
 #include <numeric>
 
-#include "launch/model.h"
+#include "launch/run/loaded_model.h"
 #include "parallel/self_communicator.h"
 #include "tests/cuda_on_cpu/control.h"
 #include "tests/random_model.h"

@@ -1,0 +1,75 @@
+// What command lines have in common: paths, the config with its overrides, names to choose from.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "launch/config/config.h"
+#include "launch/config/user_path.h"
+#include "launch/config/yaml.h"
+#include "launch/console/progress.h"
+#include "runtime/core/error.h"
+#include "runtime/io/printable.h"
+
+namespace tessera::launch {
+
+/// An option or argument that takes a path.
+template <class Text>
+CLI::Option* add_path(CLI::App* command, const std::string& name, Text& value,
+                      const std::string& help) {
+  const auto read = [](std::string& text) {
+    const UserPath path = read_user_path(text);
+    text = path.path;
+    return path.fault;
+  };
+  return command->add_option(name, value, help)->transform(CLI::Validator(read, ""));
+}
+
+/// CONFIG [key=value...]
+struct ConfigArguments {
+  std::string path;
+  std::vector<std::string> overrides;
+
+  void add_to(CLI::App* command) {
+    add_path(command, "config", path, "YAML file of the run")->required();
+    command->add_option("overrides", overrides, "key=value settings that win over the file's");
+  }
+  Config load(Keys needed) const { return load_config(path, overrides, needed); }
+};
+
+/// An option whose value is one of a few names.
+template <class T>
+void add_choice(CLI::App* command, const std::string& name, std::optional<T>& value,
+                const std::map<std::string, T>& names, const std::string& help) {
+  const auto read = [&value, names, name](const std::string& text) {
+    const auto found = names.find(text);
+    if (found == names.end()) {
+      throw CLI::ValidationError(name, fmt::format("unknown value {}", shown(text)));
+    }
+    value = found->second;
+  };
+  command->add_option_function<std::string>(name, read, help)->type_name("NAME");
+}
+
+/// Options shared by the commands that load a model.
+template <class Options>
+void add_model_options(CLI::App* command, Options& options) {
+  add_path(command, "--base_model", options.base_model,
+           "Model: a Hugging Face folder or a .gguf file")
+      ->required()
+      ->type_name("PATH");
+  command->add_option("--threads", options.threads, "CPU threads; default: every core")
+      ->check(CLI::Range(1, 4096))
+      ->type_name("N");
+}
+
+/// Null where there is none of that name.
+inline const CLI::App* find_command(const CLI::App& app, std::string_view name) {
+  const auto found = app.get_subcommands([&](const CLI::App* c) { return c->get_name() == name; });
+  return found.empty() ? nullptr : found.front();
+}
+
+}  // namespace tessera::launch

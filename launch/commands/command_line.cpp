@@ -1,0 +1,66 @@
+#include "launch/commands/command_line.h"
+
+#include "launch/commands/arguments.h"
+#include "launch/commands/command.h"
+#include "runtime/core/nearest.h"
+
+namespace tessera::launch {
+
+void declare_train(CLI::App* command, int& exit_code);
+void declare_plan(CLI::App* command, int& exit_code);
+void declare_eval(CLI::App* command, int& exit_code);
+void declare_generate(CLI::App* command, int& exit_code);
+void declare_merge(CLI::App* command, int& exit_code);
+void declare_tokenize(CLI::App* command, int& exit_code);
+void declare_doctor(CLI::App* command, int& exit_code);
+void declare_help(CLI::App* command, int& exit_code);
+
+namespace {
+
+constexpr Command kCommands[] = {
+    {"train", "Fine-tune a model as a YAML file says", declare_train},
+    {"plan", "Show what a run takes in memory and time", declare_plan},
+    {"eval", "Measure loss and perplexity on the config's data", declare_eval},
+    {"generate", "Generate text with a model and an adapter", declare_generate},
+    {"merge", "Add an adapter to its base: a model of its own", declare_merge},
+    {"tokenize", "Show the tokens of a text or of conversations", declare_tokenize},
+    {"doctor", "Show what this machine has and what is missing", declare_doctor},
+    {"help", "Explain a command, or the keys of a config", declare_help},
+};
+
+/// CLI11 would only say that an argument was not expected.
+void check_command(const CLI::App& app, int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-' || find_command(app, argv[1])) return;
+  std::vector<std::string_view> known;
+  for (const CLI::App* command : app.get_subcommands({})) known.push_back(command->get_name());
+  const std::string_view near = nearest_of(argv[1], known);
+  fail_usage("unknown command {}{} (tessera --help shows the commands)", shown(argv[1]),
+             near.empty() ? "" : fmt::format("; did you mean '{}'?", near));
+}
+
+}  // namespace
+
+int run_command_line(int argc, char** argv) {
+  CLI::App app("Tessera fine-tunes large language models with QLoRA.", "tessera");
+  app.set_version_flag("--version", fmt::format("tessera {}", kVersion));
+  app.require_subcommand(0, 1);
+  int exit_code = 0;
+  for (const Command& command : kCommands) {
+    command.declare(app.add_subcommand(command.name, command.summary), exit_code);
+  }
+  app.footer(
+      "\n`tessera COMMAND --help` explains a command, `tessera help config` the keys of a config.");
+  check_command(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    const auto used = app.get_subcommands();
+    fail_usage("{} (tessera {}--help shows what there is)", io::printable(error.what(), 400),
+               used.empty() ? "" : used.front()->get_name() + " ");
+  }
+  if (app.get_subcommands().empty()) write_stdout(app.help());
+  return exit_code;
+}
+
+}  // namespace tessera::launch

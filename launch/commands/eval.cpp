@@ -1,0 +1,120 @@
+#include "launch/commands/eval.h"
+
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "launch/commands/arguments.h"
+#include "launch/config/options.h"
+#include "launch/machine/cpu.h"
+#include "launch/machine/device.h"
+#include "launch/machine/ranks.h"
+#include "launch/machine/threads.h"
+#include "launch/run/loaded_model.h"
+#include "launch/run/run_data.h"
+#include "lora/adapter/peft.h"
+#include "parallel/self_communicator.h"
+#include "runtime/io/folder.h"
+
+namespace tessera::launch {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// The adapter's folder; empty for the base alone.
+std::optional<std::string> choose_adapter(const Config& config,
+                                          const std::optional<std::string>& given) {
+  if (given == "none") return std::nullopt;
+  if (given) return given;
+  if (config.output_dir.empty() ||
+      !io::exists(fs::path(config.output_dir) / lora::kPeftConfigFile)) {
+    return std::nullopt;
+  }
+  return config.output_dir;
+}
+
+/// Takes adapter=PATH or adapter=none out of `overrides`; adapter=qlora and adapter=lora stay, the
+/// config key of the same name.
+std::optional<std::string> take_adapter(std::vector<std::string>& overrides) {
+  std::optional<std::string> adapter;
+  const auto is_path = [](const std::string& text) {
+    return text.starts_with("adapter=") && text != "adapter=qlora" && text != "adapter=lora";
+  };
+  for (auto it = overrides.begin(); it != overrides.end();) {
+    if (!is_path(*it)) {
+      ++it;
+      continue;
+    }
+    if (adapter) fail_usage("command line: adapter= is given twice; keep one");
+    adapter = it->substr(it->find('=') + 1);
+    if (adapter->empty()) fail_usage("command line: adapter= needs a folder, or none");
+    const UserPath path = read_user_path(*adapter);
+    if (!path.fault.empty()) fail_usage("command line: adapter=: {}", path.fault);
+    adapter = path.path;
+    it = overrides.erase(it);
+  }
+  return adapter;
+}
+
+}  // namespace
+
+Evaluation evaluate(const Config& config, const std::optional<std::string>& adapter,
+                    Console& console) {
+  require_keys(config, kEvalNeeds);
+  const std::optional<std::string> folder = choose_adapter(config, adapter);
+  const Device device = choose_device(config.device);
+  const DType compute = compute_dtype(config, device);
+  if (folder) announce_adapter(*folder, console);
+  parallel::SelfCommunicator alone;
+  Context ctx(device, thread_count(config.threads), uint64_t(config.seed));
+  ctx.set_compute_dtype(compute);
+  LoadedModel model(ctx, config.base_model, BaseChoice::of(config), {alone, {}}, console);
+  const auto adapters = load_adapter(ctx, folder, model.config());
+  const RunData data(config, model.config().vocab, 1, console);
+  const bool split = !data.validation.empty();
+  const auto batches = evaluation_batches(split ? data.validation : data.training, data.options);
+  console.line(
+      fmt::format("base     {} ({})", config.base_model, BaseChoice::of(config).describe()));
+  console.line(fmt::format("compute  {}", describe_compute(compute, device)));
+  console.line(fmt::format("adapter  {}", folder.value_or("none")));
+  console.line(fmt::format("data     {} rows{}",
+                           split ? data.validation.size() : data.training.size(),
+                           split ? " held out" : ", all"));
+
+  lora::Decoder decoder(ctx, model.base(), model.scheduler(), adapters ? &*adapters : nullptr);
+  int64_t tokens = 0;
+  for (const lora::Batch& batch : batches) tokens = std::max(tokens, batch.tokens());
+  decoder.plan(tokens, false);
+  decoder.allocate();
+  const Evaluation result = evaluate(decoder, batches, alone, console);
+  if (!std::isfinite(result.loss)) {
+    fail("the loss is {}; is the base model or the adapter damaged?", result.loss);
+  }
+  return result;
+}
+
+std::string to_json(const Evaluation& evaluation) {
+  const nlohmann::ordered_json json = {{"loss", evaluation.loss},
+                                       {"perplexity", evaluation.perplexity()},
+                                       {"tokens", evaluation.tokens}};
+  return json.dump();
+}
+
+void declare_eval(CLI::App* command, int&) {
+  auto arguments = std::make_shared<ConfigArguments>();
+  arguments->add_to(command);
+  command->footer(
+      "\nPrints {\"loss\", \"perplexity\", \"tokens\"} as JSON: over the held-out rows where "
+      "val_set_size is\nset, else over all rows. The adapter is the one in output_dir if there is "
+      "one; adapter=PATH\nnames another, adapter=none measures the base model alone.\n\n"
+      "Example: tessera eval run.yml adapter=none");
+  command->callback([arguments] {
+    require_cpu();
+    require_alone("eval");
+    const auto adapter = take_adapter(arguments->overrides);
+    Console console;
+    write_stdout(to_json(evaluate(arguments->load(kEvalNeeds), adapter, console)) + "\n");
+  });
+}
+
+}  // namespace tessera::launch

@@ -1,0 +1,254 @@
+#include "launch/commands/generate.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "launch/commands/arguments.h"
+#include "launch/config/options.h"
+#include "launch/data/conversations.h"
+#include "launch/machine/cpu.h"
+#include "launch/machine/device.h"
+#include "launch/machine/ranks.h"
+#include "launch/machine/signals.h"
+#include "launch/machine/threads.h"
+#include "launch/run/adapter_run.h"
+#include "launch/run/loaded_model.h"
+#include "launch/text/stream_decoder.h"
+#include "lora/adapter/peft.h"
+#include "parallel/self_communicator.h"
+#include "runtime/core/error.h"
+#include "runtime/io/folder.h"
+#include "runtime/io/json.h"
+
+namespace tessera::launch {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+/// Where answers become text: streamed when there is one, else a line of JSON each in input order.
+class AnswerPrinter {
+ public:
+  AnswerPrinter(const Tokenizer& tokenizer, size_t prompts, bool lines)
+      : tokenizer_(tokenizer), lines_(lines), texts_(prompts), done_(prompts, false) {
+    for (size_t i = 0; i < prompts; ++i) decoders_.emplace_back(tokenizer);
+  }
+
+  void token(size_t prompt, int32_t id) {
+    // A model may have more rows than its tokenizer has tokens; those have no text.
+    if (!tokenizer_.token(id).empty()) add(prompt, decoders_[prompt].push(id));
+  }
+
+  void finish(size_t prompt) {
+    add(prompt, decoders_[prompt].finish());
+    if (!lines_) return write_stdout("\n");
+    done_[prompt] = true;
+    for (; printed_ < done_.size() && done_[printed_]; ++printed_) {
+      write_stdout(json{{"text", texts_[printed_]}}.dump() + "\n");
+    }
+  }
+
+  size_t printed() const { return printed_; }
+
+ private:
+  void add(size_t prompt, const std::string& text) {
+    if (!lines_) return write_stdout(text);
+    texts_[prompt] += text;
+  }
+
+  const Tokenizer& tokenizer_;
+  bool lines_;
+  std::vector<StreamDecoder> decoders_;
+  std::vector<std::string> texts_;
+  std::vector<bool> done_;
+  size_t printed_ = 0;
+};
+
+/// What is asked for, as tokens.
+struct Prompts {
+  std::vector<std::vector<int32_t>> ids;
+  std::optional<ChatTemplate> chat;
+  bool lines = false;
+};
+
+Prompts read_prompts(const GenerateOptions& options, const Tokenizer& tokenizer, Console& console) {
+  Prompts prompts;
+  if (options.prompt) {
+    std::vector<int32_t> ids = tokenizer.encode(*options.prompt);
+    if (tokenizer.adds_bos() && (ids.empty() || ids.front() != *tokenizer.bos_id())) {
+      ids.insert(ids.begin(), *tokenizer.bos_id());
+    }
+    prompts.ids.push_back(std::move(ids));
+    return prompts;
+  }
+  const Conversations conversations = read_conversations(*options.messages);
+  for (const std::string& note : conversations.notes) console.line(note);
+  prompts.lines = conversations.lines;
+  prompts.chat = ChatTemplate::resolve(options.chat_template, tokenizer);
+  for (const auto& messages : conversations.list) {
+    prompts.ids.push_back(tokenizer.encode(prompts.chat->render(messages, true)).ids);
+  }
+  return prompts;
+}
+
+/// "eos_token_id" of generation_config.json: a number, a list of them, or nothing.
+std::vector<int32_t> generation_config_stops(const std::string& base_model) {
+  const fs::path path = fs::path(base_model) / "generation_config.json";
+  std::vector<int32_t> ids;
+  if (!io::exists(path)) return ids;
+  const json config = io::read_json_file(path.string(), size_t{1} << 20);
+  json stops = config.is_object() ? config.value("eos_token_id", json()) : json();
+  if (!stops.is_array()) stops = json::array({stops});
+  for (const json& id : stops) {
+    if (id.is_number_integer()) ids.push_back(id.get<int32_t>());
+  }
+  return ids;
+}
+
+/// The special token that follows an assistant's words; nothing where a template has none.
+std::optional<int32_t> end_of_turn(const Tokenizer& tokenizer, const ChatTemplate& chat) {
+  const std::vector<Message> turn = {{"user", "a"}, {"assistant", "b"}};
+  const std::vector<TextPiece> pieces = chat.render(turn, false);
+  const auto marker = std::find_if(pieces.rbegin(), pieces.rend(),
+                                   [](const TextPiece& p) { return p.assistant && !p.literal; });
+  if (marker == pieces.rend()) return std::nullopt;
+  const std::vector<int32_t> ids = tokenizer.encode(marker->text);
+  if (ids.empty() || !tokenizer.decode({ids.data(), 1}, /*skip_special=*/true).empty()) {
+    return std::nullopt;
+  }
+  return ids.front();
+}
+
+}  // namespace
+
+std::vector<int32_t> stop_ids(const lora::DecoderConfig& model, const std::string& base_model,
+                              const Tokenizer& tokenizer, const ChatTemplate* chat) {
+  std::vector<int32_t> ids = model.eos_ids;
+  if (const auto eos = tokenizer.eos_id()) ids.push_back(*eos);
+  const std::vector<int32_t> more = generation_config_stops(base_model);
+  ids.insert(ids.end(), more.begin(), more.end());
+  if (chat) {
+    if (const auto end = end_of_turn(tokenizer, *chat)) ids.push_back(*end);
+  }
+  return ids;
+}
+
+void generate(const GenerateOptions& options) {
+  if (options.prompt.has_value() == options.messages.has_value()) {
+    fail_usage("give either --prompt TEXT or --messages FILE");
+  }
+  check_sampler_options(options.sampler);
+  Console console;
+  // What is cheap to find wrong comes before the model is loaded.
+  const Config base = base_config(options.adapter, options.base_settings);
+  const Device device = choose_device(base.device);
+  const DType compute = compute_dtype(base, device);
+  if (options.adapter) announce_adapter(*options.adapter, console);
+  const Tokenizer tokenizer = Tokenizer::load(options.base_model);
+  for (const std::string& note : tokenizer.notes()) console.line(note);
+  const Prompts prompts = read_prompts(options, tokenizer, console);
+
+  const StopSignals signals;
+  parallel::SelfCommunicator alone;
+  Context ctx(device, thread_count(options.threads), options.sampler.seed);
+  ctx.set_compute_dtype(compute);
+  LoadedModel model(ctx, options.base_model, BaseChoice::of(base), {alone, {}}, console);
+  const auto adapters = load_adapter(ctx, options.adapter, model.config());
+  lora::Decoder decoder(ctx, model.base(), model.scheduler(), adapters ? &*adapters : nullptr);
+
+  GeneratorOptions how;
+  how.max_new_tokens = options.max_new_tokens;
+  how.sampler = options.sampler;
+  how.stop_ids = stop_ids(model.config(), options.base_model, tokenizer,
+                          prompts.chat ? &*prompts.chat : nullptr);
+  AnswerPrinter printer(tokenizer, prompts.ids.size(), prompts.lines);
+  const bool all =
+      generate_answers(decoder, prompts.ids, how,
+                       {[&](size_t prompt, int32_t id) { printer.token(prompt, id); },
+                        [&](size_t prompt, Finish finish) {
+                          printer.finish(prompt);
+                          if (finish == Finish::kContext) {
+                            console.line(fmt::format("answer {} ends at the model's {} positions",
+                                                     prompt + 1, model.config().max_position));
+                          }
+                        }});
+  if (all) return;
+  if (!prompts.lines) {
+    write_stdout("\n");
+    fail("stopped by a signal");
+  }
+  fail("stopped by a signal; {} of {} answers are printed", printer.printed(), prompts.ids.size());
+}
+
+namespace {
+
+void add_sampling_options(CLI::App* command, SamplerOptions& sampler) {
+  command
+      ->add_option("--temperature", sampler.temperature,
+                   "0: always the most likely token; 1: as the model has learned")
+      ->capture_default_str()
+      ->type_name("X");
+  command
+      ->add_option("--top_p", sampler.top_p,
+                   "Draw from the fewest likely tokens with this probability together")
+      ->capture_default_str()
+      ->type_name("X");
+  command->add_option("--top_k", sampler.top_k, "Draw from the k most likely tokens; 0: all")
+      ->capture_default_str()
+      ->type_name("N");
+  command->add_option("--seed", sampler.seed, "Key of every random choice")
+      ->capture_default_str()
+      ->type_name("N");
+}
+
+}  // namespace
+
+void declare_generate(CLI::App* command, int&) {
+  auto options = std::make_shared<GenerateOptions>();
+  add_model_options(command, *options);
+  add_path(command, "--adapter", options->adapter, "Adapter folder, as training writes it")
+      ->type_name("PATH");
+  command->add_option("--prompt", options->prompt, "Text to go on with, as it is")
+      ->type_name("TEXT");
+  add_path(command, "--messages", options->messages,
+           "Conversations to answer: JSON, or JSON lines, answered together")
+      ->type_name("FILE");
+  command
+      ->add_option("--chat_template", options->chat_template,
+                   "tokenizer_default, chatml, llama3 or alpaca")
+      ->capture_default_str()
+      ->type_name("NAME");
+  command->add_option("--max_new_tokens", options->max_new_tokens, "Longest answer in tokens")
+      ->capture_default_str()
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 31))
+      ->type_name("N");
+  add_sampling_options(command, options->sampler);
+  // Passed on as settings, so that they are checked as the keys of a config are.
+  for (const char* key : {"load_in_4bit", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant",
+                          "bnb_4bit_blocksize", "bnb_4bit_compute_dtype"}) {
+    command
+        ->add_option_function<std::string>(
+            fmt::format("--{}", key),
+            [options, key](const std::string& value) {
+              options->base_settings.push_back(fmt::format("{}={}", key, value));
+            },
+            fmt::format("As the key {} of a config", key))
+        ->type_name("VALUE");
+  }
+  command->footer(
+      "\nWrites the new text alone to stdout. --messages FILE is a list of {\"role\", \"content\"} "
+      "or\n{\"messages\": [...]}; with one of them on each line (.jsonl) every answer is a line "
+      "{\"text\": ...}.\nThe base is held as the run beside the adapter had it (qlora: 4-bit), "
+      "without an adapter as\nstored; --load_in_4bit and the bnb_4bit options say otherwise.\n\n"
+      "Example: tessera generate --base_model models/smollm2 --adapter runs/first "
+      "--messages chat.json");
+  command->callback([options] {
+    require_cpu();
+    require_alone("generate");
+    generate(*options);
+  });
+}
+
+}  // namespace tessera::launch

@@ -1,0 +1,35 @@
+// `tessera generate`: text from a base model, with or without an adapter.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "launch/run/generator.h"
+#include "launch/text/chat_template.h"
+#include "launch/text/tokenizer.h"
+
+namespace tessera::launch {
+
+struct GenerateOptions {
+  std::string base_model;
+  std::optional<std::string> adapter;
+  std::vector<std::string> base_settings;  // as base_config() takes them
+  std::optional<std::string> prompt;       // a plain text to go on with
+  std::optional<std::string> messages;     // a file, as read_conversations() takes it
+  std::string chat_template = "tokenizer_default";
+  int64_t max_new_tokens = 256;
+  SamplerOptions sampler;
+  std::optional<int64_t> threads;
+};
+
+/// Writes to stdout: the new text alone, token by token, or for JSON lines of conversations one
+/// {"text": ...} each, in their order. Error when a signal stops it.
+void generate(const GenerateOptions& options);
+
+/// The tokens that end an answer: the model's and the tokenizer's end of text, those of
+/// generation_config.json, and what the template closes an assistant's turn with.
+std::vector<int32_t> stop_ids(const lora::DecoderConfig& model, const std::string& base_model,
+                              const Tokenizer& tokenizer, const ChatTemplate* chat);
+
+}  // namespace tessera::launch

@@ -1,0 +1,198 @@
+#include "launch/commands/merged_folder.h"
+
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include <cstring>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "launch/console/progress.h"
+#include "launch/text/tokenizer.h"
+#include "runtime/core/error.h"
+#include "runtime/io/file.h"
+#include "runtime/io/folder.h"
+#include "runtime/io/json.h"
+#include "runtime/io/safetensors.h"
+
+namespace tessera::launch {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr size_t kMaxConfig = size_t{1} << 20;
+constexpr const char* kGenerationConfig = "generation_config.json";
+
+const char* safetensors_name(DType dtype) {
+  return dtype == DType::kBF16 ? "BF16" : dtype == DType::kF16 ? "F16" : "F32";
+}
+
+/// A new folder beside `path`, which must not exist.
+std::string make_temporary(const fs::path& path) {
+  std::error_code error;
+  if (fs::exists(fs::symlink_status(path, error))) {  // a link that leads nowhere counts, too
+    fail_usage("{} exists already; choose another --output, or remove it", path.string());
+  }
+  fs::create_directories(path.parent_path(), error);
+  std::string name = path.string() + ".XXXXXX";
+  if (error || ::mkdtemp(name.data()) == nullptr) {
+    fail("cannot create {}: {}", path.string(),
+         error ? error.message() : std::string(std::strerror(errno)));
+  }
+  return name;
+}
+
+json rope_scaling_json(const RopeScaling& scaling) {
+  switch (scaling.kind) {
+    case RopeScaling::Kind::kNone:
+      return nullptr;
+    case RopeScaling::Kind::kLinear:
+      return {{"rope_type", "linear"}, {"factor", scaling.factor}};
+    case RopeScaling::Kind::kLlama3:
+      return {{"rope_type", "llama3"},
+              {"factor", scaling.factor},
+              {"low_freq_factor", scaling.low_freq_factor},
+              {"high_freq_factor", scaling.high_freq_factor},
+              {"original_max_position_embeddings", scaling.original_max_position}};
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+std::string config_json(const lora::DecoderConfig& c) {
+  json config = {{"architectures", {c.architecture}},
+                 {"model_type", "llama"},
+                 {"hidden_act", "silu"},
+                 {"hidden_size", c.hidden},
+                 {"intermediate_size", c.ffn},
+                 {"num_hidden_layers", c.layers},
+                 {"num_attention_heads", c.heads},
+                 {"num_key_value_heads", c.kv_heads},
+                 {"head_dim", c.head_dim},
+                 {"vocab_size", c.vocab},
+                 {"max_position_embeddings", c.max_position},
+                 {"rms_norm_eps", double(c.rms_eps)},
+                 {"rope_theta", c.rope_theta},
+                 {"rope_scaling", rope_scaling_json(c.rope_scaling)},
+                 {"attention_bias", false},
+                 {"mlp_bias", false},
+                 {"tie_word_embeddings", c.tied_head},
+                 {"torch_dtype", name_of(c.dtype)}};
+  if (c.bos_id >= 0) config["bos_token_id"] = c.bos_id;
+  if (c.eos_ids.size() == 1) config["eos_token_id"] = c.eos_ids.front();
+  if (c.eos_ids.size() > 1) config["eos_token_id"] = c.eos_ids;
+  return config.dump(2) + "\n";
+}
+
+MergedFolder::MergedFolder(const std::string& path, const lora::Checkpoint& base, DType dtype,
+                           uint64_t shard_bytes)
+    // "out/" and "out" are one folder.
+    : path_(io::absolute(path).string()),
+      temporary_(make_temporary(path_)),
+      base_(base),
+      dtype_(dtype) {
+  for (const auto& info : base.tensors()) {
+    tensor_bytes_ += uint64_t(info.numel()) * size_of(dtype);
+  }
+  shards_ = split(shard_bytes);
+  std::error_code error;
+  const fs::space_info space = fs::space(temporary_, error);
+  if (!error && space.available < tensor_bytes_) {
+    fs::remove_all(temporary_, error);
+    fail("{} needs {}, but its disk has {} free", path_, format_bytes(int64_t(tensor_bytes_)),
+         format_bytes(int64_t(space.available)));
+  }
+}
+
+MergedFolder::~MergedFolder() {
+  std::error_code ignored;
+  if (!temporary_.empty()) fs::remove_all(temporary_, ignored);
+}
+
+std::vector<MergedFolder::Shard> MergedFolder::split(uint64_t shard_bytes) const {
+  std::vector<Shard> shards(1);
+  uint64_t bytes = 0;
+  for (const auto& info : base_.tensors()) {
+    const uint64_t more = uint64_t(info.numel()) * size_of(dtype_);
+    if (bytes > 0 && bytes + more > shard_bytes) {
+      shards.emplace_back();
+      bytes = 0;
+    }
+    bytes += more;
+    shards.back().tensors.push_back(info);
+  }
+  for (size_t i = 0; i < shards.size(); ++i) {
+    shards[i].file = shards.size() == 1
+                         ? "model.safetensors"
+                         : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size());
+  }
+  return shards;
+}
+
+void MergedFolder::write_tensors(
+    FunctionRef<std::span<const std::byte>(const std::string& name)> make) {
+  for (const Shard& shard : shards_) {
+    std::vector<io::SafetensorsEntry> layout;
+    for (const auto& info : shard.tensors) {
+      layout.push_back({info.name, safetensors_name(dtype_), info.shape, 0, 0});
+    }
+    io::SafetensorsWriter writer(file(shard.file), std::move(layout));
+    for (const auto& entry : writer.entries()) writer.write(entry.name, make(entry.name));
+    writer.commit();
+  }
+}
+
+void MergedFolder::write_index() const {
+  if (shards_.size() == 1) return;
+  json map = json::object();
+  for (const Shard& shard : shards_) {
+    for (const auto& info : shard.tensors) map[info.name] = shard.file;
+  }
+  const json index = {{"metadata", {{"total_size", tensor_bytes_}}}, {"weight_map", map}};
+  io::write_file(file("model.safetensors.index.json"), index.dump(2) + "\n");
+}
+
+void MergedFolder::write_config() const {
+  const fs::path folder = base_.path();
+  const fs::path original = folder / "config.json";
+  lora::DecoderConfig shape = base_.config();
+  shape.dtype = dtype_;
+  if (!io::exists(original)) return io::write_file(file("config.json"), config_json(shape));
+  json config = io::read_json_file(original.string(), kMaxConfig);
+  config[config.contains("dtype") ? "dtype" : "torch_dtype"] = name_of(dtype_);
+  io::write_file(file("config.json"), config.dump(2) + "\n");
+  if (io::exists(folder / kGenerationConfig)) {
+    io::write_file(file(kGenerationConfig),
+                   io::read_file((folder / kGenerationConfig).string(), kMaxConfig));
+  }
+}
+
+void MergedFolder::write_tokenizer(std::vector<std::string>& notes) const {
+  try {
+    for (const auto& [name, content] : Tokenizer::load(base_.path()).files()) {
+      io::write_file(file(name), content);
+    }
+  } catch (const Error& error) {
+    // The weights are no worse for it, and a model may come without.
+    notes.push_back(fmt::format("note: no tokenizer was copied: {}", error.what()));
+  }
+}
+
+std::vector<std::string> MergedFolder::commit() {
+  std::vector<std::string> notes;
+  write_index();
+  write_config();
+  write_tokenizer(notes);
+  lora::Checkpoint::open(temporary_);
+  ::chmod(temporary_.c_str(), 0755);  // mkdtemp's is private
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    fail("cannot rename {} to {}: {}", temporary_, path_, std::strerror(errno));
+  }
+  temporary_.clear();
+  io::sync_folder(fs::path(path_).parent_path().string());
+  return notes;
+}
+
+}  // namespace tessera::launch

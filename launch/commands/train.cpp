@@ -1,0 +1,29 @@
+// `tessera train`: the command line of a run (launch/run/train.h).
+#include "launch/run/train.h"
+#include "launch/commands/arguments.h"
+#include "launch/machine/agreement.h"
+#include "launch/machine/cpu.h"
+#include "launch/machine/ranks.h"
+
+namespace tessera::launch {
+
+void declare_train(CLI::App* command, int& exit_code) {
+  auto arguments = std::make_shared<ConfigArguments>();
+  arguments->add_to(command);
+  command->footer(
+      "\nExample: tessera train run.yml learning_rate=1e-4\n"
+      "SIGINT, SIGTERM and SIGUSR1 save a checkpoint and end the run with exit code 3; go on with\n"
+      "resume_from_checkpoint=auto.\n\nKeys of the config:\n" +
+      config_help());
+  command->callback([arguments, &exit_code] {
+    require_cpu();
+    exit_code = run_on_ranks([&](parallel::Communicator& world) {
+      const Config config = on_all(world, [&] { return arguments->load(kTrainNeeds); });
+      Console console(world.rank() == 0);
+      note_on_stopping(console);
+      return train(config, world);
+    });
+  });
+}
+
+}  // namespace tessera::launch

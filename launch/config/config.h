@@ -1,0 +1,147 @@
+// The settings of a run: one typed field per key of the YAML file, with its default here and
+// nowhere else. Names, aliases, ranges and help are in the flag table (launch/config/flags.h).
+// A Config that load_config returned is in range, free of contradictions, and asks for nothing that
+// this version lacks; whether it is complete enough for a command is require_keys' to say.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "lora/adapter/targets.h"
+#include "runtime/core/device.h"
+#include "runtime/core/dtype.h"
+
+namespace tessera::launch {
+
+enum class AdapterKind { kQlora, kLora };
+enum class QuantType { kNf4, kFp4 };
+enum class ExcessLength { kDrop, kTruncate };
+enum class ContentTokens { kLetters, kTokens };
+enum class OptimizerKind { kAdamW, kAdamW8bit, kPagedAdamW, kPagedAdamW8bit };
+enum class LrScheduler { kCosine, kLinear, kConstant, kConstantWithWarmup };
+enum class Sharding { kAuto, kReplicate, kFull, kHybrid, kHost };
+enum class Checkpointing { kAuto, kNo, kYes, kOffload };
+enum class Reduction { kInvariant, kFast };
+
+struct DatasetConfig {
+  std::string path;
+  /// "alpaca", "chat_template", "completion", "prompt_completion" or "tokenized"; empty: inferred
+  /// from the columns.
+  std::string type;
+  bool operator==(const DatasetConfig&) const = default;
+};
+
+struct Config {
+  // model
+  std::string base_model;
+  std::string chat_template = "tokenizer_default";
+
+  // adapter and quantization
+  AdapterKind adapter = AdapterKind::kQlora;
+  bool load_in_4bit = true;  // false exactly when adapter is kLora
+  QuantType bnb_4bit_quant_type = QuantType::kNf4;
+  bool bnb_4bit_use_double_quant = true;
+  int64_t bnb_4bit_blocksize = 64;
+  std::optional<DType> bnb_4bit_compute_dtype;  // empty: auto
+  int64_t lora_r = 16;
+  double lora_alpha = 32;
+  double lora_dropout = 0;
+  bool lora_target_linear = true;        // false exactly when modules are named
+  lora::ModuleList lora_target_modules;  // empty: every linear layer of the blocks
+  bool use_rslora = false;
+  std::optional<std::string> lora_model_dir;
+
+  // data
+  std::vector<DatasetConfig> datasets;
+  double val_set_size = 0;  // below 1: share of the rows; from 1 on: a whole number of rows
+  bool train_on_inputs = false;
+  ContentTokens special_tokens_in_content = ContentTokens::kLetters;
+  int64_t sequence_len = 2048;  // tokens
+  ExcessLength excess_length_strategy = ExcessLength::kDrop;
+  bool sample_packing = true;
+  bool shuffle = true;
+
+  // batch and length of the run
+  std::optional<int64_t> micro_batch_size = 1;  // rows; empty: auto
+  std::optional<int64_t> global_batch_size;     // rows, over all ranks
+  int64_t gradient_accumulation_steps = 1;      // per rank; without global_batch_size
+  int64_t num_epochs = 1;
+  std::optional<int64_t> max_steps;  // wins over num_epochs
+  Checkpointing gradient_checkpointing = Checkpointing::kAuto;
+  int64_t gradient_checkpointing_layers = 1;       // of a group that is recomputed together
+  int64_t gradient_checkpointing_kept_layers = 0;  // the last ones, which are not recomputed
+  int64_t seed = 42;
+
+  // optimizer and schedule
+  OptimizerKind optimizer = OptimizerKind::kAdamW;
+  double learning_rate = 2e-4;
+  double adam_beta1 = 0.9;
+  double adam_beta2 = 0.999;
+  double adam_epsilon = 1e-8;
+  double weight_decay = 0;
+  double max_grad_norm = 1.0;  // 0: no clipping
+  LrScheduler lr_scheduler = LrScheduler::kCosine;
+  double warmup_ratio = 0.03;           // of all steps; without warmup_steps
+  std::optional<int64_t> warmup_steps;  // wins over the default of warmup_ratio
+  std::optional<std::string> optimizer_page_dir;
+  std::optional<int64_t> optimizer_page_budget;  // bytes; empty: auto
+  bool optimizer_sharding = false;
+
+  // output
+  std::string output_dir;
+  bool overwrite_output_dir = false;
+  std::optional<std::string> resume_from_checkpoint;  // "auto" or a path
+  std::optional<int64_t> save_steps;                  // empty: at the end only
+  int64_t save_total_limit = 3;
+  std::optional<int64_t> eval_steps;  // empty: at the end only
+  int64_t logging_steps = 1;
+  bool profile = false;
+
+  // machine
+  std::optional<Device::Kind> device;  // empty: auto
+  std::optional<int64_t> threads;      // CPU threads per rank; empty: auto
+  Sharding sharding = Sharding::kAuto;
+  std::optional<int64_t> sharding_group;  // ranks; empty: auto (the node)
+  std::optional<int64_t> memory_budget;   // bytes; empty: what the device has
+  Reduction reduction = Reduction::kInvariant;
+  std::optional<int64_t> watchdog_seconds;
+
+  /// Name of the file the settings came from, for messages. Not a key.
+  std::string source;
+
+  bool operator==(const Config&) const = default;
+};
+
+/// Names of keys in the flag table.
+using Keys = std::span<const std::string_view>;
+/// Those that a command cannot do without.
+inline constexpr std::string_view kTrainNeeds[] = {"base_model", "datasets", "output_dir"};
+inline constexpr std::string_view kEvalNeeds[] = {"base_model", "datasets"};
+inline constexpr std::string_view kPlanNeeds[] = {"base_model"};
+
+/// Reads the YAML file at `path` (at most 1 MiB), then applies `overrides`, each "key=value" or
+/// "datasets.0.path=value", by the same rules. Throws one Error (usage) of a line for each fault,
+/// which names file and line, or the command-line text: broken YAML, anchors, tags, unknown or
+/// duplicate keys, two spellings of one key, wrong types or ranges, contradictions, what this
+/// version does not do, and keys among `needed` that are left out. Broken YAML ends the reading.
+Config load_config(const std::string& path, std::span<const std::string> overrides, Keys needed);
+/// For a config that needs no key.
+Config load_config(const std::string& path, std::span<const std::string> overrides);
+
+/// Throws Error (usage), a line for each of `needed` that the config leaves out.
+void require_keys(const Config& config, Keys needed);
+
+/// Every key with its resolved value as YAML text that loads to an equal Config. A key that another
+/// one rules out (warmup_ratio beside warmup_steps) is null.
+std::string dump_config(const Config& config);
+
+/// The key reference as a Markdown page.
+std::string config_reference_markdown();
+
+/// The keys with types, defaults and help, as plain text for a terminal of 100 columns.
+std::string config_help();
+
+}  // namespace tessera::launch

@@ -1,0 +1,115 @@
+// Keys that configs for other trainers hold and ours do not. See flags.h.
+#include "launch/config/flags.h"
+
+namespace tessera::launch {
+
+namespace {
+
+std::vector<ForeignKey> elsewhere() {
+  return {
+      {{"bf16", "fp16", "bfloat16", "float16", "torch_dtype"},
+       {"auto"},
+       "set bnb_4bit_compute_dtype: auto, float32, bfloat16 or float16"},
+      {{"tf32"}, {"auto"}, "set bnb_4bit_compute_dtype"},
+      {{"finetuning_type", "use_peft"},
+       {},
+       "set adapter: qlora, or adapter: lora for the 16-bit run"},
+      {{"load_in_8bit"}, {}, "set adapter: qlora (a 4-bit base) or adapter: lora (a 16-bit one)"},
+      {{"dataset", "dataset_dir", "dataset_name", "dataset_mixture", "data"},
+       {},
+       "list the files under datasets, each with path and type"},
+      {{"template"}, {}, "set chat_template"},
+      {{"evals_per_epoch", "eval_strategy", "evaluation_strategy"},
+       {"no", "steps", "0"},
+       "set eval_steps"},
+      {{"saves_per_epoch", "save_strategy"}, {"no", "steps", "0"}, "set save_steps"},
+      {{"max_samples", "max_train_samples"}, {}, "shorten the files of datasets, or set max_steps"},
+      {{"eval_batch_size", "per_device_eval_batch_size"},
+       {},
+       "remove it; validation uses micro_batch_size"},
+      {{"auto_resume_from_checkpoints"}, {}, "set resume_from_checkpoint: auto"},
+      {{"disable_gradient_checkpointing"}, {}, "set gradient_checkpointing: false"},
+      {{"deepspeed", "fsdp", "fsdp_config", "fsdp_version"},
+       {},
+       "set sharding: replicate, full, hybrid or host"},
+      {{"tensor_parallel_size", "context_parallel_size", "sequence_parallel_degree"},
+       {"1"},
+       "set sharding; ranks split the base and the batch, not single matrices or sequences"},
+  };
+}
+
+std::vector<ForeignKey> automatic() {
+  return {
+      {{"flash_attention", "flash_attn", "attn_implementation", "sdp_attention",
+        "xformers_attention", "eager_attention", "flex_attention", "sage_attention"},
+       {"auto"},
+       "remove it; there is one attention, exact and in blocks"},
+      {{"gradient_checkpointing_kwargs", "activation_offloading"},
+       {},
+       "remove it; gradient_checkpointing and the memory plan decide"},
+      {{"pad_to_sequence_len", "group_by_length", "eval_sample_packing"},
+       {},
+       "remove it; it changes nothing here"},
+      {{"dataset_prepared_path", "tokenized_path", "dataset_num_proc", "preprocessing_num_workers",
+        "dataset_processes", "overwrite_cache", "dataloader_num_workers", "dataloader_pin_memory",
+        "dataloader_prefetch_factor"},
+       {},
+       "remove it; data is prepared without it"},
+      {{"lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel", "torch_compile", "low_cpu_mem_usage",
+        "qlora_sharded_model_loading"},
+       {},
+       "remove it; the program does without being told"},
+      {{"wandb_project", "wandb_entity", "wandb_name", "wandb_run_id", "wandb_watch",
+        "wandb_log_model", "wandb_mode", "use_wandb", "use_tensorboard", "report_to", "plot_loss",
+        "run_name", "logging_dir", "mlflow_tracking_uri", "mlflow_experiment_name"},
+       {"none"},
+       "remove it; metrics.jsonl in output_dir always holds the numbers"},
+      {{"model_type", "tokenizer_type", "tokenizer_config", "base_model_config", "special_tokens",
+        "tokens", "is_llama_derived_model"},
+       {},
+       "remove it; the checkpoint's own config and tokenizer are used"},
+      {{"eval_table_size", "eval_max_new_tokens", "eval_causal_lm_metrics", "do_causal_lm_eval",
+        "predict_with_generate"},
+       {"0"},
+       "remove it; validation measures loss and perplexity, and generates nothing"},
+      {{"hub_model_id", "hub_strategy", "push_to_hub", "push_dataset_to_hub"},
+       {},
+       "remove it; nothing is uploaded"},
+      {{"trust_remote_code"}, {}, "remove it; code from a checkpoint is never run"},
+      {{"do_train"}, {"true"}, "remove it; the command says what to do"},
+      {{"stage"}, {"sft"}, "remove it; there is supervised fine-tuning only"},
+      {{"ddp_timeout", "local_rank", "strict", "debug"}, {}, "remove it"},
+      {{"save_safetensors"}, {"true"}, "remove it; only safetensors are written"},
+  };
+}
+
+std::vector<ForeignKey> missing() {
+  const std::string_view cure = "remove it; that method is not offered";
+  return {
+      {{"use_dora", "peft_use_dora", "loraplus_lr_ratio", "lora_modules_to_save",
+        "additional_target", "modules_to_save", "lora_on_cpu", "lora_fan_in_fan_out",
+        "peft_init_lora_weights", "loftq_config", "pissa_init"},
+       {},
+       cure},
+      {{"neftune_noise_alpha", "early_stopping_patience", "load_best_model_at_end",
+        "loss_watchdog_threshold", "cosine_min_lr_ratio", "label_smoothing_factor", "rl",
+        "streaming"},
+       {},
+       cure},
+      {{"optim_args", "lr_scheduler_kwargs", "lr_groups", "embedding_lr"}, {}, cure},
+  };
+}
+
+}  // namespace
+
+const std::vector<ForeignKey>& foreign_keys() {
+  static const std::vector<ForeignKey> keys = [] {
+    std::vector<ForeignKey> all = elsewhere();
+    for (const auto& more : {automatic(), missing()})
+      all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }();
+  return keys;
+}
+
+}  // namespace tessera::launch

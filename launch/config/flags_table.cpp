@@ -1,0 +1,323 @@
+// The table itself, one function a group. See flags.h.
+#include "launch/config/flags.h"
+#include "runtime/core/has_cuda.h"
+
+namespace tessera::launch {
+
+namespace {
+
+constexpr std::string_view kNoCuda =
+    kHasCuda ? std::string_view{} : "is not in this version: it is built without CUDA";
+
+std::vector<Flag> model_flags() {
+  return {
+      flag("base_model", &Config::base_model, PathType{},
+           "The model to adapt: a folder in Hugging Face layout (safetensors) or a GGUF file. "
+           "Required.")
+          .such_as("models/llama-3.2-1b")
+          .alias({"model_name_or_path"}),
+      flag("chat_template", &Config::chat_template, TextType{},
+           "How conversations become text: tokenizer_default is the checkpoint's own template, if "
+           "it "
+           "is one of those known; else chatml, llama3 or alpaca."),
+  };
+}
+
+std::vector<Flag> quantization_flags() {
+  const auto sixteen_bit = [](const Config& c) { return c.adapter == AdapterKind::kLora; };
+  const std::string_view cure = "adapter: lora is the 16-bit run and quantizes nothing";
+  return {
+      flag("adapter", &Config::adapter,
+           ChoiceType<AdapterKind>{{{AdapterKind::kQlora, "qlora"}, {AdapterKind::kLora, "lora"}}},
+           "qlora trains LoRA adapters on a frozen 4-bit base; lora does so on the 16-bit base."),
+      flag("load_in_4bit", &Config::load_in_4bit, FourBitType{},
+           "Follows from adapter: true for qlora, false for lora; saying otherwise is an error. "
+           "Under its alias quantization_bit the value is 4.")
+          .alias({"quantization_bit"}),
+      flag("bnb_4bit_quant_type", &Config::bnb_4bit_quant_type,
+           ChoiceType<QuantType>{{{QuantType::kNf4, "nf4"}, {QuantType::kFp4, "fp4"}}},
+           "The 4-bit code of the frozen weights, bit-equal to bitsandbytes.")
+          .alias({"quantization_type"})
+          .ruled_out_by("adapter", sixteen_bit, cure),
+      flag("bnb_4bit_use_double_quant", &Config::bnb_4bit_use_double_quant, BoolType{},
+           "Quantize the scales too: 4.13 bits a weight instead of 4.5.")
+          .alias({"use_bnb_nested_quant", "double_quantization"})
+          .ruled_out_by("adapter", sixteen_bit, cure),
+      flag("bnb_4bit_blocksize", &Config::bnb_4bit_blocksize,
+           ChoiceType<int64_t>{{{32, "32"},
+                                {64, "64"},
+                                {128, "128"},
+                                {256, "256"},
+                                {512, "512"},
+                                {1024, "1024"},
+                                {2048, "2048"},
+                                {4096, "4096"}}},
+           "Weights that share one scale.")
+          .ruled_out_by("adapter", sixteen_bit, cure),
+      flag(
+          "bnb_4bit_compute_dtype", &Config::bnb_4bit_compute_dtype,
+          OptionalType<ChoiceType<DType>>{
+              {{{DType::kF32, "float32", {"torch.float32", "fp32"}},
+                {DType::kBF16, "bfloat16", {"torch.bfloat16", "bf16"}},
+                {DType::kF16, "float16", {"torch.float16", "fp16", "half"}}}},
+              "auto"},
+          "The type of products with the frozen weights; auto is float32 on the CPU and bfloat16 "
+          "on CUDA. On the CPU, sums and activations stay float32, bfloat16 needs AVX512_BF16, and "
+          "float16 rounds the weights only. Holds for adapter: lora too. Adapters and the "
+          "optimizer "
+          "are always float32.")
+          .alias({"compute_dtype"}),
+  };
+}
+
+std::vector<Flag> lora_flags() {
+  return {
+      flag("lora_r", &Config::lora_r, IntType{1, 65536}, "Rank of the adapters.")
+          .alias({"lora_rank"}),
+      flag("lora_alpha", &Config::lora_alpha, RealType{.low = 0, .above = true},
+           "The adapters' output is scaled by lora_alpha / lora_r."),
+      flag("lora_dropout", &Config::lora_dropout, RealType{.low = 0, .high = 1, .below = true},
+           "Share of the adapters' inputs that is dropped while training."),
+      flag("lora_target_linear", &Config::lora_target_linear, BoolType{},
+           "Adapt every linear layer of the blocks. False when lora_target_modules names some."),
+      flag("lora_target_modules", &Config::lora_target_modules, ModulesType{},
+           "The linear layers to adapt, chosen as PEFT does: names such as [q_proj, v_proj], in "
+           "every layer; whole paths such as model.layers.0.self_attn.q_proj, in one; or a regular "
+           "expression that whole paths match, such as '.*[qv]_proj'. Each must adapt "
+           "something. Neither lm_head nor embed_tokens can be adapted.")
+          .alias({"lora_target", "target_modules"})
+          .ruled_out_by(
+              "lora_target_linear",
+              [](const Config& c) {
+                return c.lora_target_linear && !c.lora_target_modules.empty();
+              },
+              "one adapts every linear layer, the other only those it names; keep one"),
+      flag("use_rslora", &Config::use_rslora, BoolType{},
+           "Scale by lora_alpha / sqrt(lora_r) instead.")
+          .alias({"peft_use_rslora"}),
+      flag("lora_model_dir", &Config::lora_model_dir, OptionalType<PathType>{},
+           "A saved adapter (PEFT) to start from, with a fresh optimizer.")
+          .alias({"adapter_name_or_path"}),
+  };
+}
+
+std::vector<Flag> data_flags() {
+  return {
+      flag("datasets", &Config::datasets, DatasetsType{},
+           "Files to train on, each with path and type: alpaca, chat_template, completion, "
+           "prompt_completion or tokenized. A type left out is inferred from the columns. "
+           "Required.")
+          .such_as("[{path: data.jsonl, type: alpaca}]"),
+      flag("val_set_size", &Config::val_set_size, ShareOrCountType{},
+           "Rows held back for validation: a share below 1, or a number of rows; 0 for none. 1 is "
+           "one row, and 1.0, which would be all, is an error.")
+          .alias({"val_size"}),
+      flag("train_on_inputs", &Config::train_on_inputs, BoolType{},
+           "Take the loss on prompts too, not on answers alone.")
+          .alias({"train_on_prompt", "train_on_input"}),
+      flag("special_tokens_in_content", &Config::special_tokens_in_content,
+           ChoiceType<ContentTokens>{
+               {{ContentTokens::kLetters, "letters"}, {ContentTokens::kTokens, "tokens"}}},
+           "What a special token such as <|im_end|> is inside a message: letters, so that data "
+           "cannot forge turns, or the token. Raw text always has tokens."),
+      flag("sequence_len", &Config::sequence_len, IntType{2, 1 << 24},
+           "Most tokens in a row of a batch.")
+          .alias({"cutoff_len", "max_seq_length", "max_length", "max_seq_len"}),
+      flag("excess_length_strategy", &Config::excess_length_strategy,
+           ChoiceType<ExcessLength>{
+               {{ExcessLength::kDrop, "drop"}, {ExcessLength::kTruncate, "truncate"}}},
+           "What to do with a sample longer than sequence_len: drop it or cut its end off."),
+      flag("sample_packing", &Config::sample_packing, BoolType{},
+           "Put several samples in one row; they never attend to each other.")
+          .alias({"packing", "neat_packing"}),
+      flag("shuffle", &Config::shuffle, BoolType{},
+           "A new order every epoch, which depends on seed alone."),
+  };
+}
+
+std::vector<Flag> batch_flags() {
+  return {
+      flag("micro_batch_size", &Config::micro_batch_size,
+           OptionalType<IntType>{{1, 1 << 20}, "auto", kNotInThisVersion},
+           "Rows that go through the model at once.")
+          .alias({"per_device_train_batch_size", "batch_size"}),
+      flag(
+          "global_batch_size", &Config::global_batch_size, OptionalType<IntType>{{1, kMostSteps}},
+          "Rows a step, over all ranks; a multiple of micro_batch_size. The result does not depend "
+          "on the number of ranks."),
+      flag("gradient_accumulation_steps", &Config::gradient_accumulation_steps,
+           IntType{1, kMostSteps},
+           "Micro-batches a step, on each rank. Say this or global_batch_size.")
+          .ruled_out_by(
+              "global_batch_size", [](const Config& c) { return c.global_batch_size.has_value(); },
+              "each says how many micro-batches make a step; keep one"),
+      flag("num_epochs", &Config::num_epochs, IntType{1, kMostSteps},
+           "Passes over the data. max_steps wins where both are given.")
+          .alias({"num_train_epochs"}),
+      flag("max_steps", &Config::max_steps, OptionalType<IntType>{{1, kMostSteps}},
+           "Stop after so many optimizer steps, whatever num_epochs says."),
+      flag("gradient_checkpointing", &Config::gradient_checkpointing, CheckpointingType{},
+           "Recompute activations in the backward pass instead of keeping them: less memory, the "
+           "same numbers. offload also moves each group's input to host memory and back; auto lets "
+           "the memory plan decide. unsloth means offload."),
+      flag("gradient_checkpointing_layers", &Config::gradient_checkpointing_layers,
+           IntType{1, 1 << 20},
+           "Layers that are recomputed together. More of them keep fewer inputs, but all of a "
+           "group's activations at once."),
+      flag("gradient_checkpointing_kept_layers", &Config::gradient_checkpointing_kept_layers,
+           IntType{0, 1 << 20},
+           "The last layers, whose activations are kept while those before them are recomputed."),
+      flag("seed", &Config::seed, IntType{}, "Key of every random choice.").alias({"random_seed"}),
+  };
+}
+
+std::vector<Flag> optimizer_flags() {
+  const auto not_paged = [](const Config& c) {
+    return c.optimizer == OptimizerKind::kAdamW || c.optimizer == OptimizerKind::kAdamW8bit;
+  };
+  const std::string_view paged_cure = "only a paged optimizer has pages; use paged_adamw_32bit";
+  return {
+      flag("optimizer", &Config::optimizer,
+           ChoiceType<OptimizerKind>{
+               {{OptimizerKind::kAdamW, "adamw", {"adamw_torch", "adamw_torch_fused", "adamw_hf"}},
+                {OptimizerKind::kAdamW8bit, "adamw_8bit", {"adamw_bnb_8bit", "adamw_torch_8bit"}},
+                {OptimizerKind::kPagedAdamW, "paged_adamw_32bit", {"paged_adamw"}},
+                {OptimizerKind::kPagedAdamW8bit, "paged_adamw_8bit"}}},
+           "The update rule, and whether its state is 8-bit or paged to the host.")
+          .alias({"optim"}),
+      flag("optimizer_page_budget", &Config::optimizer_page_budget,
+           OptionalType<SizeType>{{}, "auto"},
+           "Optimizer state that stays on the device; auto is what is left over.")
+          .ruled_out_by("optimizer", not_paged, paged_cure),
+      flag("optimizer_page_dir", &Config::optimizer_page_dir, OptionalType<PathType>{},
+           "Folder for pages that do not fit in host memory.")
+          .ruled_out_by("optimizer", not_paged, paged_cure),
+      flag("optimizer_sharding", &Config::optimizer_sharding, BoolType{},
+           "Each rank keeps only its part of the optimizer state."),
+      flag("max_grad_norm", &Config::max_grad_norm, RealType{},
+           "Gradients with a larger norm are scaled down to it; 0 turns that off."),
+      flag("weight_decay", &Config::weight_decay, RealType{}, "Decoupled weight decay of AdamW."),
+      flag("adam_beta1", &Config::adam_beta1, RealType{.low = 0, .high = 1, .below = true},
+           "Decay of the first moment."),
+      flag("adam_beta2", &Config::adam_beta2, RealType{.low = 0, .high = 1, .below = true},
+           "Decay of the second moment."),
+      flag("adam_epsilon", &Config::adam_epsilon, RealType{.low = 0, .above = true},
+           "Added to the root of the second moment."),
+  };
+}
+
+std::vector<Flag> schedule_flags() {
+  return {
+      flag("learning_rate", &Config::learning_rate, RealType{.low = 0, .above = true},
+           "The highest learning rate of the schedule."),
+      flag("lr_scheduler", &Config::lr_scheduler,
+           ChoiceType<LrScheduler>{{{LrScheduler::kCosine, "cosine"},
+                                    {LrScheduler::kLinear, "linear"},
+                                    {LrScheduler::kConstant, "constant"},
+                                    {LrScheduler::kConstantWithWarmup, "constant_with_warmup"}}},
+           "How the learning rate falls after warm-up: cosine and linear reach 0 at the last step.")
+          .alias({"lr_scheduler_type"}),
+      flag("warmup_ratio", &Config::warmup_ratio, RealType{.low = 0, .high = 1},
+           "Share of all steps in which the learning rate rises from 0.")
+          .ruled_out_by(
+              "warmup_steps", [](const Config& c) { return c.warmup_steps.has_value(); },
+              "each says how long warm-up is; keep one")
+          .ruled_out_by(
+              "lr_scheduler",
+              [](const Config& c) {
+                return c.lr_scheduler == LrScheduler::kConstant && c.warmup_ratio != 0;
+              },
+              "constant has no warm-up; use constant_with_warmup"),
+      flag("warmup_steps", &Config::warmup_steps, OptionalType<IntType>{{0, kMostSteps}},
+           "Steps in which the learning rate rises from 0. Say this or warmup_ratio.")
+          .ruled_out_by(
+              "lr_scheduler",
+              [](const Config& c) {
+                return c.lr_scheduler == LrScheduler::kConstant && c.warmup_steps.value_or(0) != 0;
+              },
+              "constant has no warm-up; use constant_with_warmup"),
+  };
+}
+
+std::vector<Flag> output_flags() {
+  return {
+      flag("output_dir", &Config::output_dir, PathType{},
+           "Folder for checkpoints, the adapter, metrics.jsonl and this config. Required.")
+          .such_as("runs/first"),
+      flag("overwrite_output_dir", &Config::overwrite_output_dir, BoolType{},
+           "Start afresh in a folder that holds a run."),
+      flag("resume_from_checkpoint", &Config::resume_from_checkpoint, ResumeType{},
+           "Go on from the newest checkpoint in output_dir (auto; starts fresh when there is none) "
+           "or from the one at this path. true means auto. A finished run is left as it is."),
+      flag("save_steps", &Config::save_steps, OptionalType<IntType>{{1, kMostSteps}},
+           "Steps between checkpoints; left out, there is one at the end."),
+      flag("save_total_limit", &Config::save_total_limit, IntType{1, kMostSteps},
+           "Checkpoints to keep; of others the damaged are removed first, then the oldest."),
+      flag("eval_steps", &Config::eval_steps, OptionalType<IntType>{{1, kMostSteps}},
+           "Steps between validations; left out, there is one at the end.")
+          .ruled_out_by(
+              "val_set_size", [](const Config& c) { return c.val_set_size == 0; },
+              "there are no rows to validate on; set val_set_size, e.g. 0.05"),
+      flag("logging_steps", &Config::logging_steps, IntType{1, kMostSteps},
+           "Steps between progress lines."),
+      flag("profile", &Config::profile, BoolType{}, "Write a timeline of the run.").later(),
+  };
+}
+
+std::vector<Flag> machine_flags() {
+  return {
+      flag("device", &Config::device,
+           OptionalType<ChoiceType<Device::Kind>>{
+               {{{Device::Kind::kCpu, "cpu"}, {Device::Kind::kCuda, "cuda", {}, kNoCuda}}}, "auto"},
+           "Where to compute; auto is CUDA where there is a GPU and the program is built for it."),
+      flag("threads", &Config::threads, OptionalType<IntType>{{1, 4096}, "auto"},
+           "CPU threads of each rank; auto shares the cores out. The numbers do not depend on it."),
+      flag("memory_budget", &Config::memory_budget, OptionalType<SizeType>{},
+           "Memory a rank may use, e.g. 22GiB; left out, what is free. The plan chooses what is "
+           "auto - activations, sharding, resident optimizer pages - to be fast within it, and a "
+           "run that cannot fit is refused before anything is loaded. On the CPU it counts all of "
+           "a rank's memory."),
+      flag(
+          "sharding", &Config::sharding,
+          ChoiceType<Sharding>{{{Sharding::kAuto, "auto"},
+                                {Sharding::kReplicate, "replicate"},
+                                {Sharding::kFull, "full"},
+                                {Sharding::kHybrid, "hybrid"},
+                                {Sharding::kHost, "host"}}},
+          "How ranks share the frozen base: every rank has it all (replicate), a part each (full), "
+          "a part each inside a group (hybrid), or one copy a node (host). auto is full where "
+          "there is more than one rank; with memory_budget, the fastest that fits."),
+      flag("sharding_group", &Config::sharding_group, OptionalType<IntType>{{1, 1 << 20}, "auto"},
+           "Ranks in a group of hybrid sharding; auto is the node.")
+          .ruled_out_by(
+              "sharding", [](const Config& c) { return c.sharding != Sharding::kHybrid; },
+              "groups belong to sharding: hybrid"),
+      flag(
+          "reduction", &Config::reduction,
+          ChoiceType<Reduction>{{{Reduction::kInvariant, "invariant"}, {Reduction::kFast, "fast"}}},
+          "How gradients are summed over ranks: invariant gives the same bits on any number of "
+          "ranks, fast does not."),
+      flag("watchdog_seconds", &Config::watchdog_seconds, OptionalType<IntType>{{1, kMostSteps}},
+           "A rank that the others have waited for this long ends the run, with its name and what "
+           "it was at. Left out, 1800."),
+  };
+}
+
+}  // namespace
+
+const std::vector<FlagGroup>& flag_groups() {
+  static const std::vector<FlagGroup> groups = {
+      {"Model", model_flags()},
+      {"Quantization", quantization_flags()},
+      {"Adapter", lora_flags()},
+      {"Data", data_flags()},
+      {"Batch and length", batch_flags()},
+      {"Optimizer", optimizer_flags()},
+      {"Learning rate", schedule_flags()},
+      {"Output", output_flags()},
+      {"Machine", machine_flags()},
+  };
+  return groups;
+}
+
+}  // namespace tessera::launch

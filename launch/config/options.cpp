@@ -1,0 +1,105 @@
+#include "launch/config/options.h"
+
+#include "runtime/core/error.h"
+#include "runtime/ops/matmul.h"
+
+namespace tessera::launch {
+
+lora::AdapterOptions adapter_options(const Config& config) {
+  lora::AdapterOptions options;
+  options.r = config.lora_r;
+  options.alpha = config.lora_alpha;
+  options.rslora = config.use_rslora;
+  options.dropout = config.lora_dropout;
+  options.targets.modules = config.lora_target_modules;
+  options.targets.said_in = config.source + ": lora_target_modules";
+  return options;
+}
+
+optim::LrSchedule make_schedule(const Config& config, int64_t total_steps) {
+  using Kind = optim::LrScheduleOptions::Kind;
+  optim::LrScheduleOptions options;
+  switch (config.lr_scheduler) {
+    case LrScheduler::kCosine:
+      options.kind = Kind::kCosine;
+      break;
+    case LrScheduler::kLinear:
+      options.kind = Kind::kLinear;
+      break;
+    case LrScheduler::kConstant:
+      options.kind = Kind::kConstant;
+      break;
+    case LrScheduler::kConstantWithWarmup:
+      options.kind = Kind::kConstantWithWarmup;
+      break;
+  }
+  options.learning_rate = config.learning_rate;
+  options.total_steps = total_steps;
+  options.warmup_steps = config.warmup_steps
+                             ? *config.warmup_steps
+                             : optim::warmup_steps_of_ratio(config.warmup_ratio, total_steps);
+  return optim::LrSchedule(options);
+}
+
+bool is_8bit(OptimizerKind kind) {
+  return kind == OptimizerKind::kAdamW8bit || kind == OptimizerKind::kPagedAdamW8bit;
+}
+
+optim::PageOptions page_options(const Config& config, Device device) {
+  optim::PageOptions options;
+  options.device = device;
+  if (config.optimizer_page_budget) options.budget = size_t(*config.optimizer_page_budget);
+  options.directory = config.optimizer_page_dir.value_or("");
+  return options;
+}
+
+BaseChoice BaseChoice::of(const Config& config) {
+  BaseChoice choice;
+  choice.quantize = config.load_in_4bit;
+  choice.format =
+      config.bnb_4bit_quant_type == QuantType::kNf4 ? quant::Format::kNf4 : quant::Format::kFp4;
+  choice.block = int(config.bnb_4bit_blocksize);
+  choice.double_quant = config.bnb_4bit_use_double_quant;
+  return choice;
+}
+
+lora::BaseFormat BaseChoice::apply(lora::BaseFormat stored) const {
+  if (!quantize) return stored;
+  stored.linear = format;
+  stored.block = block;
+  stored.double_quant = double_quant;
+  return stored;
+}
+
+std::string BaseChoice::describe() const {
+  if (!quantize) return "as stored";
+  return fmt::format("{}{}, blocks of {}", format == quant::Format::kNf4 ? "NF4" : "FP4",
+                     double_quant ? ", double-quantized" : "", block);
+}
+
+DType compute_dtype(const Config& config, Device device) {
+  return device.is_cuda() ? compute_dtype_on_gpu(config)
+                          : compute_dtype_on_cpu(config, has_bf16_products(device));
+}
+
+DType compute_dtype_on_cpu(const Config& config, bool bf16_products) {
+  const DType type = config.bnb_4bit_compute_dtype.value_or(DType::kF32);
+  if (type == DType::kBF16 && !bf16_products) {
+    fail_usage(
+        "{}: bnb_4bit_compute_dtype: bfloat16 needs a CPU with AVX512_BF16; use float32 here",
+        config.source);
+  }
+  return type;
+}
+
+DType compute_dtype_on_gpu(const Config& config) {
+  return config.bnb_4bit_compute_dtype.value_or(DType::kBF16);
+}
+
+int64_t micro_batches_per_step(const Config& config, int ranks) {
+  const int64_t rows = *config.micro_batch_size;
+  return config.global_batch_size ? *config.global_batch_size / rows
+                                  : config.gradient_accumulation_steps * ranks;
+}
+
+}  // namespace tessera::launch

@@ -1,0 +1,43 @@
+// What a config says to the folders that do the work: its choices in their types.
+#pragma once
+
+#include "launch/config/config.h"
+#include "lora/adapter/adapter.h"
+#include "lora/model/base_weights.h"
+#include "optim/adamw.h"
+#include "optim/schedule.h"
+
+namespace tessera::launch {
+
+lora::AdapterOptions adapter_options(const Config& config);
+
+optim::LrSchedule make_schedule(const Config& config, int64_t total_steps);
+
+bool is_8bit(OptimizerKind kind);
+/// What of the optimizer's state stays resident, and where the rest lives.
+optim::PageOptions page_options(const Config& config, Device device);
+
+/// Which format the layers' linears are held in.
+struct BaseChoice {
+  bool quantize = true;  // false: as the checkpoint has them
+  quant::Format format = quant::Format::kNf4;
+  int block = 64;
+  bool double_quant = true;
+
+  static BaseChoice of(const Config& config);
+  /// The format of a base whose checkpoint is stored as `stored`.
+  lora::BaseFormat apply(lora::BaseFormat stored) const;
+  std::string describe() const;  // "NF4, double-quantized, blocks of 64"
+};
+
+/// What products with the base are computed in: as configured, for auto float32 on the CPU and
+/// bfloat16 on a GPU. Error (usage) on bfloat16 on a CPU that does not have it.
+DType compute_dtype(const Config& config, Device device);
+/// The same on a CPU of which is known whether it has bfloat16 products.
+DType compute_dtype_on_cpu(const Config& config, bool bf16_products);
+/// The same on a GPU: bfloat16 for auto.
+DType compute_dtype_on_gpu(const Config& config);
+/// Micro-batches of a full step, over all ranks.
+int64_t micro_batches_per_step(const Config& config, int ranks);
+
+}  // namespace tessera::launch

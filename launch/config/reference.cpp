@@ -1,0 +1,122 @@
+// The flag table as help for a terminal and as a Markdown page.
+#include <fmt/format.h>
+
+#include "launch/config/config.h"
+#include "launch/config/flags.h"
+
+namespace tessera::launch {
+
+namespace {
+
+constexpr std::string_view kIntroduction =
+    R"(# Configuration
+
+A run is described by one YAML file of `key: value` lines. Every key below may also be given on the
+command line as `key=value`, which wins over the file; `datasets.0.path=FILE` reaches inside, and
+`key=null` leaves out what the file says.
+
+- A key that is unknown, given twice, or given under two of its spellings is an error, and so is a
+  value of the wrong type or out of range. All errors of a config are reported at once, one line
+  each, with file, line and key: first the file's from top to bottom, then the command line's.
+- A key with no value (or `null`) counts as left out: its default holds.
+- Numbers may be written `2e-4`, `.5`, `1_000`, or in quotes. Booleans are `true` and `false`, `yes`
+  and `no`, `on` and `off`. Sizes need a unit: `22GiB` is binary, `24GB` decimal.
+- Paths are those of this machine, and relative ones start where the program is started. `~` and
+  `~/x` are in the home folder, `~name/x` in that of the user `name`; the resolved config has them
+  in full. A folder that is really named `~` is `./~`. `$HOME` and other variables, and URLs, are
+  errors: let the shell or `envsubst` write them out.
+- The file is UTF-8, with or without a byte order mark, and JSON is YAML too. Lines are indented
+  with spaces, not tabs.
+- Anchors, aliases, merge keys, tags and further documents are not accepted.
+- The resolved config, every key with its value, is written beside the results and can be used
+  as a config again.
+)";
+
+constexpr std::string_view kForeignIntroduction =
+    R"(
+## Keys of other trainers
+
+These have no counterpart. They are accepted with no value, with a value named below, and, unless
+that is `true`, with `false`; anything else is an error.
+
+| key | accepted | instead |
+|---|---|---|
+)";
+
+std::string joined(const std::vector<std::string_view>& names, std::string_view mark) {
+  std::string out;
+  for (const std::string_view name : names) {
+    if (!out.empty()) out += ", ";
+    out.append(mark).append(name).append(mark);
+  }
+  return out;
+}
+
+std::string default_of(const Flag& flag) {
+  const std::string value = flag.write(Config{});
+  return value == "null" ? "" : value;
+}
+
+/// Appends `text` in lines of at most 100 columns, each after `indent` spaces.
+void append_wrapped(std::string& out, std::string_view text, size_t indent) {
+  constexpr size_t kColumns = 100;
+  size_t column = 0;
+  while (!text.empty()) {
+    const std::string_view word = text.substr(0, text.find(' '));
+    if (column > 0 && column + 1 + word.size() > kColumns) {
+      out += '\n';
+      column = 0;
+    }
+    out.append(column == 0 ? indent : 1, ' ').append(word);
+    column += (column == 0 ? indent : 1) + word.size();
+    text.remove_prefix(std::min(text.size(), word.size() + 1));
+  }
+  out += '\n';
+}
+
+void append_row(std::string& page, const Flag& flag) {
+  const std::string value = default_of(flag);
+  page += fmt::format("| `{}` | {} | {} | {}", flag.name, flag.type,
+                      value.empty() ? "" : fmt::format("`{}`", value), flag.help);
+  if (!flag.aliases.empty()) page += fmt::format(" Also spelt {}.", joined(flag.aliases, "`"));
+  for (const RuledOut& rule : flag.ruled_out) {
+    page += fmt::format(" Depends on `{}`: {}.", rule.by, rule.cure);
+  }
+  if (!flag.notes.empty()) page += fmt::format(" {}", flag.notes);
+  page += " |\n";
+}
+
+}  // namespace
+
+std::string config_reference_markdown() {
+  std::string page(kIntroduction);
+  for (const FlagGroup& group : flag_groups()) {
+    page += fmt::format("\n## {}\n\n| key | type | default | meaning |\n|---|---|---|---|\n",
+                        group.title);
+    for (const Flag& flag : group.flags) append_row(page, flag);
+  }
+  page += kForeignIntroduction;
+  for (const ForeignKey& foreign : foreign_keys()) {
+    page += fmt::format("| {} | {} | {} |\n", joined(foreign.names, "`"),
+                        joined(foreign.harmless, "`"), foreign.cure);
+  }
+  return page;
+}
+
+std::string config_help() {
+  std::string out;
+  for (const FlagGroup& group : flag_groups()) {
+    out += fmt::format("{}{}\n", out.empty() ? "" : "\n", group.title);
+    for (const Flag& flag : group.flags) {
+      const std::string value = default_of(flag);
+      out += fmt::format("  {}{}{}\n", flag.name, value.empty() ? "" : " = ", value);
+      std::string text = fmt::format("{} Takes {}.", flag.help, flag.type);
+      if (!flag.aliases.empty()) text += fmt::format(" Also spelt {}.", joined(flag.aliases, ""));
+      if (!flag.notes.empty()) text += fmt::format(" {}", flag.notes);
+      append_wrapped(out, text, 6);
+    }
+  }
+  return out;
+}
+
+}  // namespace tessera::launch

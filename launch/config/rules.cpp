@@ -1,0 +1,113 @@
+// Settings that contradict each other, that this version does not support, or that are missing.
+#include "launch/config/flags.h"
+#include "launch/config/settings.h"
+
+namespace tessera::launch {
+
+namespace {
+
+const Given* find(const Settings& settings, std::string_view name) {
+  const auto found = settings.find(name);
+  return found == settings.end() ? nullptr : &found->second;
+}
+
+/// "KEY: VALUE (PLACE)", or with "(the default)".
+std::string described(const Config& config, const Settings& settings, std::string_view name) {
+  const Given* given = find(settings, name);
+  return fmt::format("{}: {} ({})", given != nullptr ? std::string_view(given->spelling) : name,
+                     find_flag(name)->write(config),
+                     given != nullptr ? given->place.text() : "the default");
+}
+
+/// Tells that the key `name`, which must be given, goes against the key `other`, unless one of them
+/// is in doubt.
+void contradict(const Config& config, const Settings& settings, std::string_view name,
+                std::string_view other, std::string_view cure, Faults& faults) {
+  if (faults.doubts(name) || faults.doubts(other)) return;
+  const Given& given = settings.at(name);
+  const Given* against = find(settings, other);
+  std::string hint;
+  if (against != nullptr && given.on_command_line() != against->on_command_line()) {
+    hint = fmt::format(" ({}=null on the command line leaves out what the file says)",
+                       given.on_command_line() ? other : name);
+  }
+  faults.add(given.place, "{} contradicts {}: {}{}", given.spelling,
+             described(config, settings, other), cure, hint);
+}
+
+void check_adapter(const Config& config, const Settings& settings, Faults& faults) {
+  const bool four_bit = config.adapter == AdapterKind::kQlora;
+  if (config.load_in_4bit != four_bit) {
+    contradict(config, settings, "load_in_4bit", "adapter",
+               four_bit ? "qlora is the 4-bit run; use adapter: lora for the 16-bit one"
+                        : "lora is the 16-bit run; use adapter: qlora for the 4-bit one",
+               faults);
+  }
+  const bool known = !faults.doubts("lora_target_linear") && !faults.doubts("lora_target_modules");
+  if (known && !config.lora_target_linear && config.lora_target_modules.empty()) {
+    const Given& given = settings.at("lora_target_linear");
+    faults.add(given.place,
+               "{}: false leaves nothing to adapt; set it to true or name layers in "
+               "lora_target_modules",
+               given.spelling);
+  }
+}
+
+void check_batch(const Config& config, const Settings& settings, Faults& faults) {
+  const int64_t rows = config.micro_batch_size.value_or(1);
+  if (config.global_batch_size && *config.global_batch_size % rows != 0) {
+    contradict(config, settings, "global_batch_size", "micro_batch_size",
+               fmt::format("{} rows are not a whole number of micro-batches of {}",
+                           *config.global_batch_size, rows),
+               faults);
+  }
+}
+
+}  // namespace
+
+void check_rules(const Config& config, const Settings& settings, Faults& faults) {
+  check_adapter(config, settings, faults);
+  for (const auto& [name, given] : settings) {
+    if (const RuledOut* rule = find_flag(name)->rule(config)) {
+      contradict(config, settings, name, rule->by, rule->cure, faults);
+    }
+  }
+  check_batch(config, settings, faults);
+  if (config.overwrite_output_dir && config.resume_from_checkpoint) {
+    contradict(config, settings, "overwrite_output_dir", "resume_from_checkpoint",
+               "one starts afresh, the other goes on; keep one", faults);
+  }
+}
+
+void check_supported(const Config& config, const Settings& settings, Faults& faults) {
+  for (const FlagGroup& group : flag_groups()) {
+    for (const Flag& flag : group.flags) {
+      const std::string_view lacking = flag.lacking(config);
+      if (lacking.empty()) continue;
+      const Given& given = settings.at(flag.name);
+      faults.add(given.place, "{}: {} {}; leave out what this version does not do", given.spelling,
+                 flag.write(config), lacking);
+    }
+  }
+}
+
+void check_needed(const Config& config, Keys needed, Faults& faults) {
+  const Place file{std::make_shared<const std::string>(config.source)};
+  for (const std::string_view key : needed) {
+    const Flag& flag = *find_flag(key);
+    if (faults.doubts(key) || flag.write(config) != "null") continue;
+    faults.add(file, "{0} is missing; add e.g. {0}: {1}", key, flag.example);
+  }
+}
+
+Config checked_config(const Settings& settings, const std::string& source, Keys needed,
+                      Faults& faults) {
+  const Config config = resolve(settings, source, faults);
+  check_rules(config, settings, faults);
+  check_supported(config, settings, faults);
+  check_needed(config, needed, faults);
+  faults.raise();
+  return config;
+}
+
+}  // namespace tessera::launch

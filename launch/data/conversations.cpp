@@ -1,0 +1,69 @@
+#include "launch/data/conversations.h"
+
+#include <cstdio>
+
+#include "launch/data/messages.h"
+#include "launch/data/row_files.h"
+#include "runtime/core/error.h"
+#include "runtime/io/file.h"
+#include "runtime/io/json.h"
+
+namespace tessera::launch {
+namespace {
+
+using nlohmann::json;
+
+constexpr size_t kMaxInput = size_t{1} << 30;
+constexpr std::string_view kBlank = " \t\r\n";
+
+std::vector<Message> conversation_of(json value, const std::string& where, RowRemarks& remarks) {
+  if (value.is_array()) value = json{{"messages", std::move(value)}};
+  if (!value.is_object()) {
+    fail("{}: expected a list of messages or an object {{\"messages\": [...]}}", where);
+  }
+  return messages_of(value, where, remarks);
+}
+
+/// Whether the first line that is not blank is a whole JSON value and more follows it.
+bool has_lines(std::string_view text) {
+  const size_t begin = text.find_first_not_of(kBlank);
+  const size_t end = text.find('\n', begin);
+  if (begin == text.npos || text.find_first_not_of(kBlank, end) == text.npos) return false;
+  return json::accept(text.substr(begin, end - begin));
+}
+
+}  // namespace
+
+std::string read_input(const std::string& path) {
+  if (path != "-") return io::read_file(path, kMaxInput);
+  std::string text;
+  char chunk[1 << 16];
+  while (const size_t n = std::fread(chunk, 1, sizeof chunk, stdin)) {
+    text.append(chunk, n);
+    if (text.size() > kMaxInput) fail("standard input is larger than 1 GiB");
+  }
+  if (std::ferror(stdin)) fail("cannot read standard input");
+  return text;
+}
+
+Conversations read_conversations(const std::string& path) {
+  const std::string bytes = read_input(path);
+  const std::string_view text = plain_text(bytes, path);
+  if (text.find_first_not_of(kBlank) == text.npos) fail("{}: the file is empty", path);
+  Conversations out;
+  RowRemarks remarks;
+  out.lines = path.ends_with(".jsonl") || has_lines(text);
+  if (!out.lines) {
+    out.list.push_back(conversation_of(io::parse_json(text, path), path, remarks));
+  } else {
+    for_each_line(text, path, [&](std::string_view line, const std::string& where) {
+      out.list.push_back(conversation_of(io::parse_json(line, where), where, remarks));
+    });
+  }
+  for (const std::string& line : remarks.lines()) {
+    out.notes.push_back(fmt::format("{}: {}", path, line));
+  }
+  return out;
+}
+
+}  // namespace tessera::launch

@@ -1,0 +1,118 @@
+#include "launch/machine/device.h"
+
+#include <algorithm>
+
+#include "launch/console/progress.h"
+#include "launch/machine/system_limits.h"
+#include "parallel/self_communicator.h"
+#include "runtime/core/error.h"
+#include "runtime/core/has_cuda.h"
+
+namespace tessera::launch {
+namespace {
+
+/// bfloat16 on tensor cores, and asynchronous copies to shared memory.
+constexpr int kLeastCapability = 80;
+
+/// Why a GPU cannot be used; empty where it can.
+std::string obstacle_of(const cuda::GpuInfo& gpu) {
+  if (!gpu.error.empty()) return gpu.error;
+  if (gpu.capability >= kLeastCapability) return "";
+  return fmt::format("compute capability {}.{}, but 8.0 or later is needed", gpu.capability / 10,
+                     gpu.capability % 10);
+}
+
+}  // namespace
+
+Gpus sort_gpus(std::vector<cuda::GpuInfo> found, std::string why_none) {
+  Gpus gpus;
+  for (cuda::GpuInfo& gpu : found) {
+    const std::string obstacle = obstacle_of(gpu);
+    if (obstacle.empty()) {
+      gpus.usable.push_back(std::move(gpu));
+    } else {
+      gpus.left_out.push_back(describe_gpu(gpu) + ": " + obstacle);
+    }
+  }
+  if (!gpus.usable.empty()) return gpus;
+  gpus.why_none =
+      found.empty() ? std::move(why_none) : fmt::format("{}", fmt::join(gpus.left_out, "; "));
+  return gpus;
+}
+
+Gpus find_gpus() {
+  if constexpr (kHasCuda) {
+    std::string why_none;
+    std::vector<cuda::GpuInfo> found = cuda::gpus(why_none);
+    return sort_gpus(std::move(found), std::move(why_none));
+  }
+  return sort_gpus({}, "this build has no CUDA backend");
+}
+
+Device choose_device(const std::optional<Device::Kind>& configured, parallel::Communicator& world) {
+  if (configured == Device::Kind::kCpu) return Device::cpu();
+  return choose_device(configured, find_gpus(), world);
+}
+
+Device choose_device(const std::optional<Device::Kind>& configured, const Gpus& gpus,
+                     parallel::Communicator& world) {
+  if (configured == Device::Kind::kCpu) return Device::cpu();
+  const std::vector<int> nodes = parallel::gather_values(world, world.node());
+  const auto before = nodes.begin() + world.rank();
+  const auto place = std::count(nodes.begin(), before, world.node());
+  const auto ranks = std::ranges::count(nodes, world.node());
+  const int enough = ranks <= int64_t(gpus.usable.size()) ? 1 : 0;
+  const std::vector<int> all = parallel::gather_values(world, enough);
+  if (std::ranges::count(all, 1) == world.size()) {
+    return Device::cuda(gpus.usable[size_t(place)].index);
+  }
+  if (configured != Device::Kind::kCuda) return Device::cpu();
+  if (gpus.usable.empty()) fail_usage("device: cuda cannot be used: {}", gpus.why_none);
+  fail_usage("device: cuda needs a GPU for each rank: {} ranks are on this node, which has {}{}{}",
+             ranks, gpus.usable.size(), gpus.left_out.empty() ? "" : "; it cannot use ",
+             fmt::join(gpus.left_out, "; "));
+}
+
+Device choose_device(const std::optional<Device::Kind>& configured) {
+  parallel::SelfCommunicator alone;
+  return choose_device(configured, alone);
+}
+
+int64_t free_bytes(Device device) {
+  if constexpr (kHasCuda) {
+    if (device.is_cuda()) return int64_t(cuda::memory_of(device).free);
+  }
+  return available_bytes();
+}
+
+int64_t used_memory(Device device) {
+  if constexpr (kHasCuda) {
+    if (device.is_cuda()) {
+      const cuda::DeviceMemory memory = cuda::memory_of(device);
+      return int64_t(memory.total - memory.free);
+    }
+  }
+  return peak_resident_bytes();
+}
+
+std::string describe_gpu(const cuda::GpuInfo& gpu) {
+  if (!gpu.error.empty()) return fmt::format("{} (cuda:{})", gpu.name, gpu.index);
+  return fmt::format("{} (cuda:{}, {}, sm_{})", gpu.name, gpu.index,
+                     format_bytes(int64_t(gpu.memory)), gpu.capability);
+}
+
+std::string describe_device(Device device) {
+  if (!device.is_cuda()) return "CPU";
+  for (const cuda::GpuInfo& gpu : find_gpus().usable) {
+    if (gpu.index == device.index) return describe_gpu(gpu);
+  }
+  fail("device cuda:{} is gone; `tessera doctor` shows what there is", device.index);
+}
+
+std::string_view describe_compute(DType type, Device device) {
+  if (device.is_cuda()) return name_of(type);
+  if (type == DType::kBF16) return "bfloat16 (AVX512_BF16), summed in float32";
+  return type == DType::kF16 ? "float32, weights rounded to float16" : "float32";
+}
+
+}  // namespace tessera::launch

@@ -1,0 +1,156 @@
+#include "launch/plan/memory_model.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "launch/plan/optimizer_state.h"
+#include "parallel/gradient_tree.h"
+#include "runtime/core/error.h"
+
+namespace tessera::launch {
+
+using Place = MemoryRow::Place;
+
+namespace {
+
+constexpr MemoryRow kRows[] = {
+    {"base", "base, this rank's shard", &RankMemory::base, Place::kDevice},
+    {"gather_slots", "gathered layers", &RankMemory::slots, Place::kDevice},
+    {"embeddings", "embedding and head", &RankMemory::outer, Place::kDevice},
+    {"adapters", "adapters", &RankMemory::adapters, Place::kDevice},
+    {"gradients", "gradients, pending sums", &RankMemory::gradients, Place::kDevice},
+    {"exchange", "exchange of gradients", &RankMemory::exchange, Place::kDevice},
+    {"optimizer", "optimizer", &RankMemory::optimizer, Place::kDevice},
+    {"activations", "activations", &RankMemory::activations, Place::kDevice},
+    {"workspace", "workspace", &RankMemory::workspace, Place::kDevice},
+    {"tables", "position tables", &RankMemory::tables, Place::kDevice},
+    {"libraries", "driver and libraries", &RankMemory::libraries, Place::kDevice},
+    {"host_base", "base, this node's copy", &RankMemory::host_base, Place::kHost},
+    {"offloaded", "offloaded inputs", &RankMemory::offloaded, Place::kHost},
+    {"optimizer_pages", "optimizer pages", &RankMemory::pages, Place::kHost},
+    {"optimizer_file", "optimizer page file", &RankMemory::page_file, Place::kDisk},
+};
+
+// Modelled: a CUDA context with this program's kernels and a cuBLAS workspace, and what NCCL adds.
+constexpr size_t kGpuContext = size_t{1} << 30;
+constexpr size_t kGpuCommunication = size_t{512} << 20;
+
+size_t sum(const RankMemory& memory, Place place) {
+  size_t bytes = 0;
+  for (const MemoryRow& row : kRows) {
+    if (row.place == place) bytes += memory.*row.bytes;
+  }
+  return bytes;
+}
+
+}  // namespace
+
+std::span<const MemoryRow> memory_rows() { return kRows; }
+
+size_t RankMemory::device() const { return sum(*this, Place::kDevice); }
+
+size_t RankMemory::peak() const {
+  return std::max(device() + host(), base + outer + host_base + loading);
+}
+
+MemoryModel::MemoryModel(PlanInput input)
+    : input_(std::move(input)),
+      ctx_(input_.gpu ? Context::to_measure(Device::cuda(0), *input_.gpu)
+                      : Context::to_measure(Device::cpu(), DType::kF32)),
+      base_(input_.model, input_.format, ctx_.device()),
+      adapters_(lora::AdapterSet::shapes(input_.model, input_.adapter, ctx_.device())),
+      scheduler_(ctx_, base_.store()),
+      decoder_(ctx_, base_, scheduler_, &adapters_),
+      elements_(adapters_.size()),
+      segments_(state_segments(adapters_, input_.optimizer.is_8bit)) {
+  TESSERA_CHECK(input_.ranks() >= 1 && input_.tokens >= 1 && input_.micro_batches >= 1);
+}
+
+MemoryModel::Activity MemoryModel::activity(std::vector<parallel::LayerGroup> groups) {
+  scheduler_.set_groups(std::move(groups));
+  return {decoder_.plan(input_.tokens, true), scheduler_.visits(true)};
+}
+
+MemoryModel::Group MemoryModel::group_of(int rank, parallel::Sharding sharding) const {
+  const auto colour_of = [&](int r) {
+    return parallel::sharding_colour(sharding, r, input_.nodes[size_t(r)]);
+  };
+  parallel::check_sharding(sharding, input_.ranks());
+  Group group{0, 0};
+  for (int r = 0; r < input_.ranks(); ++r) {
+    if (colour_of(r) != colour_of(rank)) continue;
+    if (r < rank) ++group.member;
+    ++group.members;
+  }
+  return group;
+}
+
+optim::PageMemory MemoryModel::optimizer(int rank, std::optional<size_t> budget) const {
+  optim::PageOptions options = input_.optimizer.pages;
+  options.budget = budget;
+  return optim::AdamW::memory(
+      segments_, owned_state(elements_, input_.optimizer.sharded, rank, input_.ranks()), options);
+}
+
+parallel::GradientTree::ExchangeBytes MemoryModel::exchange(int rank) const {
+  using parallel::GradientTree;
+  const parallel::NodeGrid grid = parallel::node_grid(input_.nodes);
+  if (input_.invariant) {
+    return GradientTree::exchange_bytes(elements_, grid, rank / grid.members, input_.micro_batches);
+  }
+  if (input_.optimizer.sharded) return GradientTree::gather_bytes(elements_, grid);
+  return {};
+}
+
+RankMemory MemoryModel::rank(int rank, parallel::Sharding sharding,
+                             const lora::Decoder::Memory& memory) const {
+  const Group group = group_of(rank, sharding);
+  const parallel::Sharding outer = lora::outer_sharding(sharding, ctx_.device());
+  const Group outer_group = group_of(rank, outer);
+  const size_t blob = base_.layout().bytes;
+
+  RankMemory m;
+  m.base = size_t(input_.model.layers) *
+           parallel::shard_range(sharding.mode, group.member, group.members, blob).bytes();
+  if (!parallel::reads_in_place(sharding.mode, group.members, ctx_.device())) {
+    m.slots = parallel::LayerScheduler::kSlots * parallel::padded_layer_bytes(blob, group.members);
+  }
+  m.outer = parallel::shard_range(outer.mode, outer_group.member, outer_group.members,
+                                  base_.outer_layout().bytes)
+                .bytes();
+  m.adapters = elements_ * sizeof(float);
+  m.gradients =
+      parallel::GradientTree::buffer_bytes(elements_, rank, input_.ranks(), input_.micro_batches);
+  m.exchange = exchange(rank).all();
+  const optim::PageMemory state = optimizer(rank, input_.optimizer.pages.budget);
+  m.optimizer = state.resident + state.staging;
+  m.pages = state.host;
+  m.page_file = state.file;
+  m.activations = memory.activations;
+  m.workspace = memory.scratch;
+  m.tables = memory.tables;
+  m.offloaded = memory.offloaded;
+  m.loading = loading_bytes();
+  if (input_.gpu) {
+    if (sharding.mode == parallel::Sharding::Mode::kHost) m.host_base = std::exchange(m.base, 0);
+    m.libraries = kGpuContext + (input_.ranks() > 1 ? kGpuCommunication : 0);
+  }
+  return m;
+}
+
+size_t MemoryModel::loading_bytes() const {
+  const auto matrix = [](const quant::FrozenSpec& spec) {
+    const size_t scales = spec.is_4bit() && spec.double_quant ? size_t(spec.blocks()) : 0;
+    return size_t(spec.numel()) * sizeof(float) + scales * sizeof(float) + spec.bytes();
+  };
+  size_t largest =
+      size_t(input_.model.vocab * input_.model.hidden) *
+      std::max(size_of(input_.format.embedding),
+               input_.model.tied_head ? size_t{0} : size_t(size_of(input_.format.head)));
+  for (const quant::FrozenSpec& spec : base_.layout().spec) {
+    largest = std::max(largest, matrix(spec));
+  }
+  return largest;
+}
+
+}  // namespace tessera::launch

@@ -1,0 +1,26 @@
+#include "launch/plan/optimizer_state.h"
+
+#include <algorithm>
+
+#include "parallel/gradient_tree.h"
+
+namespace tessera::launch {
+
+std::vector<optim::StateSegment> state_segments(const lora::AdapterSet& adapters, bool is_8bit) {
+  std::vector<optim::StateSegment> segments;
+  for (const lora::Segment& s : adapters.segments()) {
+    segments.push_back({s.offset, s.elements(), optim::state_bits(s.elements(), is_8bit)});
+  }
+  return segments;
+}
+
+optim::ElementRange state_slice(size_t elements, int rank, int ranks) {
+  const size_t slice = parallel::slice_elements(elements, ranks);
+  return {std::min(elements, slice * size_t(rank)), std::min(elements, slice * size_t(rank + 1))};
+}
+
+optim::ElementRange owned_state(size_t elements, bool dealt, int rank, int ranks) {
+  return dealt ? state_slice(elements, rank, ranks) : optim::ElementRange{0, elements};
+}
+
+}  // namespace tessera::launch

@@ -1,0 +1,21 @@
+// Which elements of the optimizer's state a rank keeps, for the plan and for the run.
+#pragma once
+
+#include <vector>
+
+#include "lora/adapter/adapter.h"
+#include "optim/state_layout.h"
+
+namespace tessera::launch {
+
+/// The tensors of an adapter set as the optimizer sees them.
+std::vector<optim::StateSegment> state_segments(const lora::AdapterSet& adapters, bool is_8bit);
+
+/// The range of `rank` when state, or the writing of it, is dealt over `ranks` as GradientTree
+/// deals its slices. May be empty.
+optim::ElementRange state_slice(size_t elements, int rank, int ranks);
+
+/// What a rank's optimizer updates: its slice where the state is dealt, else all.
+optim::ElementRange owned_state(size_t elements, bool dealt, int rank, int ranks);
+
+}  // namespace tessera::launch

@@ -1,0 +1,246 @@
+#include "launch/plan/step_time.h"
+
+#include <algorithm>
+#include <array>
+#include <numeric>
+
+#include "parallel/gradient_tree.h"
+
+namespace tessera::launch {
+namespace {
+
+using parallel::LayerGroup;
+using parallel::Policy;
+
+/// Of the rate of large products, what attention on `mma.sync` reaches on a GPU.
+constexpr double kAttentionShare = 0.5;
+
+enum class Work { kForward, kRecompute, kRecomputeLast, kBackward };
+
+struct Visit {
+  int64_t layer;
+  Work work;
+  bool copies = false;  // an input to or from host memory
+};
+
+/// The layers in the order in which LayerScheduler visits them.
+std::vector<Visit> visits_of(std::span<const LayerGroup> groups) {
+  std::vector<Visit> visits;
+  const auto offloads = [&](size_t g) {
+    return groups[g].policy == Policy::kOffload && g + 1 < groups.size();
+  };
+  for (size_t g = 0; g < groups.size(); ++g) {
+    for (int64_t i = 0; i < groups[g].count; ++i) {
+      visits.push_back({groups[g].first + i, Work::kForward, i == 0 && offloads(g)});
+    }
+  }
+  for (size_t g = groups.size(); g-- > 0;) {
+    const LayerGroup& group = groups[g];
+    const bool again = group.policy != Policy::kKeep && g + 1 < groups.size();
+    for (int64_t i = 0; again && i < group.count; ++i) {
+      const Work work = i + 1 == group.count ? Work::kRecomputeLast : Work::kRecompute;
+      visits.push_back({group.first + i, work, i == 0 && offloads(g)});
+    }
+    for (int64_t i = group.count; i-- > 0;) visits.push_back({group.first + i, Work::kBackward});
+  }
+  return visits;
+}
+
+/// What one rank reaches where those of a node share a CPU.
+struct Rates {
+  double flops, attention, memory, host, link, network;  // attention: its share of flops
+
+  Rates(const PlanInput& input, const DeviceProfile& device, DType compute) {
+    size_t sharers = 1;
+    if (!device.gpu) {
+      for (int node : input.nodes) {
+        sharers = std::max(sharers, size_t(std::ranges::count(input.nodes, node)));
+        if (node != input.nodes.front()) break;
+      }
+    }
+    const auto share = double(sharers);
+    flops = device.flops(compute) / share;
+    attention = device.gpu ? kAttentionShare : 1.0;
+    memory = device.memory_bytes / share;
+    host = device.host_bytes / share;
+    link = device.link_bytes / share;
+    network = device.network_bytes / share;
+  }
+};
+
+/// Seconds of the average layer's kernels over all tokens, and of the head.
+class LayerTime {
+ public:
+  LayerTime(const MemoryModel& model, const Rates& rates);
+
+  /// `dequantized`: its weights are there from the visit before.
+  Parts of(Work work, bool dequantized) const;
+  double head() const { return head_; }
+
+ private:
+  double linear_ = 0, down_ = 0, attention_ = 0, head_ = 0, dequantize_ = 0;
+  double backward_products_ = 5;  // of attention; forward has two
+  // In forward, and in backward.
+  double adapters_[2] = {0, 0}, elementwise_[2] = {0, 0};
+};
+
+LayerTime::LayerTime(const MemoryModel& model, const Rates& rates) {
+  const PlanInput& input = model.input();
+  const lora::DecoderConfig& c = input.model;
+  const auto tokens = double(input.tokens);
+  const auto multiply = [&](double columns, double rows) {
+    return 2.0 * columns * rows * tokens / rates.flops;
+  };
+  double weights = 0;
+  for (lora::Site site : lora::kAllSites) {
+    const auto [in, out] = lora::shape_of(c, site);
+    weights += double(in) * double(out);
+    linear_ += multiply(double(in), double(out));
+  }
+  down_ = multiply(double(c.ffn), double(c.hidden));
+  head_ = 2.0 * multiply(double(c.vocab), double(c.hidden));
+  // Half of the pairs, each in two products.
+  attention_ = multiply(double(std::min(input.sequence, input.tokens)), double(c.q_size())) /
+               rates.attention;
+  const double adapters = multiply(double(model.adapter_elements()) / double(c.layers), 1.0);
+  adapters_[0] = adapters;
+  adapters_[1] = 2.0 * adapters;
+  if (!input.gpu) return;
+
+  // Scores are computed once for queries and once for keys and values, so that no sum needs
+  // atomics.
+  backward_products_ = 7;
+  // What is not a large product takes as long as it moves bytes: x, y are the columns of
+  // 16 bits that a kernel reads and writes.
+  const auto move = [&](double columns) { return 2.0 * columns * tokens / rates.memory; };
+  const auto h = double(c.hidden), f = double(c.ffn), q = double(c.q_size());
+  const double rotated = 2.0 * (q + double(c.kv_size()));
+  dequantize_ = (double(model.layout().bytes) + 2.0 * weights) / rates.memory;
+  // Two norms and two additions; swiglu.
+  elementwise_[0] = move(2 * 2 * h + 2 * 3 * h + rotated + 3 * f);
+  // The norms once more, their gradients, three sums into one; swiglu once more, its gradient.
+  elementwise_[1] = move(2 * 2 * h + 2 * 4 * h + 3 * h + rotated + 3 * f + 5 * f);
+  const double masked = input.adapter.dropout > 0 ? 2.0 : 0.0;
+  double moved[2] = {0, 0};
+  for (lora::Site site : lora::kAllSites) {
+    const auto [in, out] = lora::shape_of(c, site);
+    const auto adapted = std::ranges::count(model.adapted(), site, &lora::LinearId::site);
+    const double share = double(adapted) / double(c.layers);  // of the layers
+    // u = x A^T, y += u B^T; dB = dy^T u, du = dy B, dA = du^T x, dx += du A.
+    moved[0] += share * move((1 + masked) * double(in) + 2 * double(out));
+    moved[1] += share * move((3 + 2 * masked) * double(in) + 2 * double(out));
+  }
+  for (int i : {0, 1}) adapters_[i] = std::max(adapters_[i], moved[i]);
+}
+
+Parts LayerTime::of(Work work, bool dequantized) const {
+  const bool backward = work == Work::kBackward;  // no gradients of frozen weights
+  Parts parts{};
+  parts[size_t(Part::kProducts)] = linear_ - (work == Work::kRecomputeLast ? down_ : 0.0);
+  parts[size_t(Part::kAttention)] = (backward ? backward_products_ / 2 : 1.0) * attention_;
+  parts[size_t(Part::kAdapters)] = adapters_[backward ? 1 : 0];
+  parts[size_t(Part::kElementwise)] = elementwise_[backward ? 1 : 0];
+  parts[size_t(Part::kDequantize)] = dequantized ? 0.0 : dequantize_;
+  return parts;
+}
+
+double total(const Parts& parts) { return std::accumulate(parts.begin(), parts.end(), 0.0); }
+
+/// What comes to rank 0 from other ranks when a layer is gathered.
+struct GatherBytes {
+  double in_node = 0, between = 0;
+};
+GatherBytes gather_bytes(const MemoryModel& model, parallel::Sharding sharding) {
+  using Mode = parallel::Sharding::Mode;
+  const MemoryModel::Group group = model.group_of(0, sharding);
+  if (sharding.mode == Mode::kHost || group.members == 1) return {};
+  const int on_node = std::min(model.group_of(0, {Mode::kHost, 0}).members, group.members);
+  const auto padded = double(parallel::padded_layer_bytes(model.layout().bytes, group.members));
+  const double shard = padded / group.members;
+  return {shard * (on_node - 1), shard * (group.members - on_node)};
+}
+
+/// Seconds to bring one layer to rank 0.
+double gather_seconds(const MemoryModel& model, const Rates& rates, parallel::Sharding sharding) {
+  const PlanInput& input = model.input();
+  const auto bytes = double(model.layout().bytes);
+  if (sharding.mode == parallel::Sharding::Mode::kHost) return input.gpu ? bytes / rates.host : 0.0;
+  const GatherBytes from = gather_bytes(model, sharding);
+  return std::max(from.in_node / rates.link, from.between / rates.network);
+}
+
+}  // namespace
+
+std::string_view StepTime::bound() const {
+  if (gather > compute && gather > host_copy) return "gather";
+  return host_copy > compute ? "host copy" : "compute";
+}
+
+StepTime step_time(const MemoryModel& model, const DeviceProfile& device,
+                   const StepChoice& choice) {
+  const PlanInput& input = model.input();
+  const Rates rates(input, device, choice.compute);
+  const LayerTime layer(model, rates);
+  const double gather = gather_seconds(model, rates, choice.sharding);
+  const double copy =
+      double(input.tokens * input.model.hidden) * (input.gpu ? 2.0 : 4.0) / rates.host;
+  const bool one_link = input.gpu && choice.sharding.mode == parallel::Sharding::Mode::kHost;
+  StepTime pass;
+  int64_t gathers = 0;
+  const std::vector<Visit> visits = visits_of(choice.groups);
+  std::array<int64_t, 2> slots = {0, 1};  // where the backward before this one ended
+  for (size_t i = 0; i < visits.size(); ++i) {
+    const Visit& visit = visits[i];
+    // The second forward and the backward after it share the dequantized weights.
+    const bool again = i > 0 && visits[i - 1].layer == visit.layer;
+    const Parts parts = layer.of(visit.work, again && visits[i - 1].work == Work::kRecomputeLast);
+    const double compute = total(parts);
+    for (size_t p = 0; p < parts.size(); ++p) pass.parts[p] += parts[p];
+    const auto ahead = std::find_if(visits.begin() + ptrdiff_t(i) + 1, visits.end(),
+                                    [&](const Visit& other) { return other.layer != visit.layer; });
+    double moved = 0.0;
+    if (ahead != visits.end() && std::ranges::count(slots, ahead->layer) == 0) {
+      (slots[0] == visit.layer ? slots[1] : slots[0]) = ahead->layer;
+      moved = gather;
+      ++gathers;
+    }
+    const double copied = visit.copies ? copy : 0.0;
+    pass.gather += moved;
+    pass.host_copy += copied;
+    pass.seconds += std::max({compute, moved, copied, one_link ? moved + copied : 0.0});
+  }
+  pass.parts[size_t(Part::kHead)] = layer.head();
+
+  const auto batches =
+      double(parallel::micro_batches_of(0, input.ranks(), input.micro_batches).count);
+  StepTime step;
+  for (size_t p = 0; p < step.parts.size(); ++p) step.parts[p] = pass.parts[p] * batches;
+  step.compute = total(step.parts);
+  step.gather = pass.gather * batches;
+  step.host_copy = pass.host_copy * batches;
+  const auto parameters = double(model.adapter_elements()) * sizeof(float);
+  if (input.ranks() > 1) {
+    // The slices of the sum cross to each node once, and go on to all its ranks.
+    const parallel::NodeGrid grid = parallel::node_grid(input.nodes);
+    const auto exchange = model.exchange(0);
+    if (grid.members > 1) step.exchange += (double(exchange.in_node) + parameters) / rates.link;
+    if (grid.nodes > 1) {
+      const auto slice = double(parallel::slice_elements(model.adapter_elements(), input.ranks()));
+      const double share = double(grid.nodes - 1) / grid.nodes;  // the rest is the node's own
+      const double received =
+          (double(exchange.between) + slice * sizeof(float) * grid.nodes) * share;
+      step.exchange += received / rates.network;
+      step.between_nodes = received * grid.members;
+    }
+  }
+  const int of_node = model.group_of(0, {parallel::Sharding::Mode::kHost, 0}).members;
+  step.between_nodes +=
+      gather_bytes(model, choice.sharding).between * double(gathers) * batches * of_node;
+  // Parameters and both moments are read and written, gradients read.
+  step.optimizer = 7.0 * parameters / rates.memory + double(choice.optimizer_pages) / rates.host;
+  step.seconds = (pass.seconds + layer.head()) * batches + step.exchange + step.optimizer;
+  step.tokens_per_second = double(input.micro_batches * input.tokens) / step.seconds;
+  return step;
+}
+
+}  // namespace tessera::launch

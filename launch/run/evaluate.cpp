@@ -1,0 +1,33 @@
+#include "launch/run/evaluate.h"
+
+#include <cmath>
+
+#include "launch/machine/agreement.h"
+#include "parallel/gradient_tree.h"
+
+namespace tessera::launch {
+double Evaluation::perplexity() const { return std::exp(loss); }
+
+Evaluation evaluate(lora::Decoder& decoder, const std::vector<lora::Batch>& batches,
+                    parallel::Communicator& world, Console& console) {
+  const auto total = int64_t(batches.size());
+  const auto [first, count] = parallel::micro_batches_of(world.rank(), world.size(), total);
+  const int64_t most = parallel::micro_batches_of(0, world.size(), total).count;
+  std::vector<double> sums;
+  for (int64_t i = 0; i < most; ++i) {
+    console.live(fmt::format("evaluating: batch {}/{}", i * world.size() + 1, total));
+    if (i < count) {
+      sums.push_back(decoder.loss(batches[size_t(first + i)], nullptr));
+    } else {
+      decoder.idle(false);
+    }
+  }
+  console.live("");
+  Evaluation result;
+  for (double sum : gather_dealt(world, sums, total)) result.loss += sum;
+  for (const lora::Batch& batch : batches) result.tokens += batch.supervised();
+  result.loss /= double(result.tokens);
+  return result;
+}
+
+}  // namespace tessera::launch

@@ -1,0 +1,23 @@
+// Held-out loss: the loop that training and `tessera eval` share.
+#pragma once
+
+#include <vector>
+
+#include "launch/console/progress.h"
+#include "lora/decoder/decoder.h"
+
+namespace tessera::launch {
+
+struct Evaluation {
+  double loss = 0;     // mean over the supervised tokens
+  int64_t tokens = 0;  // supervised
+
+  double perplexity() const;
+};
+
+/// The mean loss of `batches`, for which the decoder's memory must be planned. The ranks share them
+/// out; all get the same bits, whatever their number. Collective.
+Evaluation evaluate(lora::Decoder& decoder, const std::vector<lora::Batch>& batches,
+                    parallel::Communicator& world, Console& console);
+
+}  // namespace tessera::launch

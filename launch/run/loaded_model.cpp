@@ -1,0 +1,46 @@
+#include "launch/run/loaded_model.h"
+
+#include "lora/adapter/peft.h"
+#include "lora/model/loader.h"
+#include "runtime/core/error.h"
+
+namespace tessera::launch {
+
+LoadedModel::LoadedModel(Context& ctx, const std::string& path, const BaseChoice& choice,
+                         lora::Placement placement, Console& console)
+    : checkpoint_(lora::Checkpoint::open(path)) {
+  base_ = std::make_unique<lora::BaseWeights>(
+      ctx, config(), choice.apply(lora::checkpoint_format(checkpoint_)), placement);
+  fingerprint_ =
+      lora::load_base(ctx, checkpoint_, *base_, placement.world, [&](int64_t done, int64_t total) {
+        console.live(fmt::format("loading {}: tensor {}/{}", path, done, total));
+      });
+  console.live("");
+  scheduler_ = std::make_unique<parallel::LayerScheduler>(ctx, base_->store());
+}
+
+void announce_adapter(const std::string& folder, Console& console) {
+  const lora::PeftConfig config = lora::read_peft_config(folder);
+  if (config.unneeded.empty() && config.unknown.empty()) return;
+  std::vector<std::string> parts;
+  if (!config.unknown.empty()) {
+    parts.push_back(fmt::format("unknown and ignored, as PEFT ignores what it does not know: {}",
+                                fmt::join(config.unknown, ", ")));
+  }
+  if (!config.unneeded.empty()) {
+    parts.push_back(
+        fmt::format("without effect on a finished adapter: {}", fmt::join(config.unneeded, ", ")));
+  }
+  console.line(
+      fmt::format("warning: {}/{}: {}", folder, lora::kPeftConfigFile, fmt::join(parts, "; ")));
+}
+
+std::optional<lora::AdapterSet> load_adapter(Context& ctx, const std::optional<std::string>& folder,
+                                             const lora::DecoderConfig& model) {
+  if (!folder) return std::nullopt;
+  lora::AdapterSet adapters = lora::load_peft(*folder, model, ctx.device());
+  adapters.to_device(ctx);
+  return adapters;
+}
+
+}  // namespace tessera::launch

@@ -1,0 +1,48 @@
+// A checkpoint opened and its base loaded in the format asked for: what every command that runs the
+// model starts from.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "launch/config/options.h"
+#include "launch/console/progress.h"
+#include "lora/decoder/decoder.h"
+#include "lora/model/base_weights.h"
+#include "lora/model/checkpoint.h"
+#include "parallel/layer_scheduler.h"
+#include "parallel/sharded_store.h"
+
+namespace tessera::launch {
+
+class LoadedModel {
+ public:
+  /// Opens and loads, with progress on the console. `path`: a Hugging Face folder or a .gguf file.
+  /// Collective over `world`, which outlives the model.
+  LoadedModel(Context& ctx, const std::string& path, const BaseChoice& choice,
+              lora::Placement placement, Console& console);
+
+  const lora::DecoderConfig& config() const { return checkpoint_.config(); }
+  const lora::Checkpoint& checkpoint() const { return checkpoint_; }
+  lora::BaseWeights& base() const { return *base_; }
+  parallel::LayerScheduler& scheduler() const { return *scheduler_; }
+  /// Hash of every frozen byte.
+  uint64_t fingerprint() const { return fingerprint_; }
+
+ private:
+  lora::Checkpoint checkpoint_;
+  std::unique_ptr<lora::BaseWeights> base_;
+  std::unique_ptr<parallel::LayerScheduler> scheduler_;
+  uint64_t fingerprint_ = 0;
+};
+
+/// Reads the config of an adapter, and says which of its keys are set in vain. Error as
+/// read_peft_config(). For before the model is loaded, since both are cheap.
+void announce_adapter(const std::string& folder, Console& console);
+
+/// The adapter of a folder, where the context computes; none without a folder. Error as
+/// load_peft().
+std::optional<lora::AdapterSet> load_adapter(Context& ctx, const std::optional<std::string>& folder,
+                                             const lora::DecoderConfig& model);
+
+}  // namespace tessera::launch

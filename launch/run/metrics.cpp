@@ -1,0 +1,71 @@
+#include "launch/run/metrics.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+
+#include "runtime/core/error.h"
+#include "runtime/io/file.h"
+#include "runtime/io/folder.h"
+
+namespace tessera::launch {
+
+MetricsFile::MetricsFile(const std::string& path, int64_t resumed_step) {
+  io::AtomicFile start(path);
+  start.write(std::string_view(kept_lines(path, resumed_step)));
+  start.commit();
+  fd_ = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
+  if (fd_ < 0) fail("cannot write {}: {}", path, std::strerror(errno));
+}
+
+MetricsFile::~MetricsFile() { ::close(fd_); }
+
+/// What of an older file belongs to the steps up to `last_step`.
+std::string MetricsFile::kept_lines(const std::string& path, int64_t last_step) {
+  if (last_step == 0 || !io::exists(path)) return "";
+  std::string kept;
+  std::ifstream old(path);
+  if (!old) fail("cannot read {}: {}", path, std::strerror(errno));
+  for (std::string line; std::getline(old, line);) {
+    const auto entry = nlohmann::json::parse(line, nullptr, false);
+    if (!entry.is_object() || !entry.value("step", nlohmann::json()).is_number_integer()) continue;
+    const int64_t step = entry["step"];
+    if (step > last_step) continue;
+    kept += line + "\n";
+    if (entry.contains("eval_loss")) evaluated_.insert(step);
+  }
+  return kept;
+}
+
+bool MetricsFile::write(const StepMetrics& m) {
+  return write_line({{"step", m.step},
+                     {"epoch", m.epoch},
+                     {"loss", m.loss},
+                     {"grad_norm", m.grad_norm},
+                     {"learning_rate", m.learning_rate},
+                     {"tokens", m.tokens},
+                     {"tokens_per_second", m.tokens_per_second},
+                     {"memory", m.memory},
+                     {"gather_wait", m.gather_wait}});
+}
+
+bool MetricsFile::write_evaluation(int64_t step, double loss, int64_t tokens) {
+  evaluated_.insert(step);
+  return write_line({{"step", step}, {"eval_loss", loss}, {"eval_tokens", tokens}});
+}
+
+bool MetricsFile::write_line(const nlohmann::ordered_json& line) {
+  const std::string text = line.dump() + "\n";
+  struct stat before {};
+  if (::fstat(fd_, &before) != 0) return false;
+  if (::write(fd_, text.data(), text.size()) == ssize_t(text.size())) return true;
+  // Half a line would spoil the next one, too. Nothing helps where it cannot be taken back.
+  [[maybe_unused]] const int taken_back = ::ftruncate(fd_, before.st_size);
+  return false;
+}
+
+}  // namespace tessera::launch

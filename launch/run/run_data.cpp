@@ -1,0 +1,98 @@
+#include "launch/run/run_data.h"
+
+#include <algorithm>
+
+#include "runtime/core/error.h"
+#include "runtime/io/hash.h"
+
+namespace tessera::launch {
+namespace {
+
+bool all_tokenized(const Config& config) {
+  return std::all_of(config.datasets.begin(), config.datasets.end(),
+                     [](const DatasetConfig& d) { return d.type == "tokenized"; });
+}
+
+/// What only some rows need, or why it is not there.
+template <class T>
+struct Attempt {
+  std::optional<T> value;
+  std::optional<Error> error;
+
+  template <class Load>
+  static Attempt of(Load load) {
+    try {
+      return {load(), std::nullopt};
+    } catch (const Error& error) {
+      return {std::nullopt, error};
+    }
+  }
+  const T* get() const { return value ? &*value : nullptr; }
+};
+
+bool has_type(const Config& config, std::string_view type) {
+  return std::ranges::count(config.datasets, type, &DatasetConfig::type) > 0;
+}
+
+Attempt<ChatTemplate> chat_template(const Config& config, const Tokenizer& tokenizer) {
+  auto chat = Attempt<ChatTemplate>::of(
+      [&] { return ChatTemplate::resolve(config.chat_template, tokenizer); });
+  // Certainly needed: then the error comes before the files are read.
+  if (chat.error && has_type(config, "chat_template")) throw *chat.error;
+  return chat;
+}
+
+/// Conversations end as their template has it, tokenized rows as they are.
+bool needs_end_of_text(const Dataset& data) {
+  return std::ranges::any_of(data.types, [](const std::string& type) {
+    return type != "chat_template" && type != "tokenized";
+  });
+}
+
+}  // namespace
+
+RunData::RunData(const Config& config, int64_t vocab, int ranks, Console& console)
+    : options{.sequence_len = config.sequence_len,
+              .micro_batch_size = *config.micro_batch_size,
+              .micro_batches = micro_batches_per_step(config, ranks),
+              .packing = config.sample_packing,
+              .shuffle = config.shuffle,
+              .seed = uint64_t(config.seed)} {
+  console.live("reading and tokenizing the data sets");
+  auto loaded = Attempt<Tokenizer>::of([&] { return Tokenizer::load(config.base_model); });
+  if (loaded.error && !all_tokenized(config)) throw *loaded.error;
+  tokenizer = std::move(loaded.value);
+  Attempt<ChatTemplate> chat;
+  if (tokenizer && may_hold(config, "chat_template")) chat = chat_template(config, *tokenizer);
+  Dataset data = load_datasets(config, {.tokenizer = tokenizer ? &*tokenizer : nullptr,
+                                        .chat_template = chat.get(),
+                                        .vocab = vocab,
+                                        .no_tokenizer = loaded.error,
+                                        .no_chat_template = chat.error});
+  counts = data.counts;
+  training = std::move(data.samples);
+  validation = split_validation(training, config.val_set_size, uint64_t(config.seed));
+  console.live("");
+  if (tokenizer && !all_tokenized(config)) {
+    for (const std::string& note : tokenizer->notes()) console.line("  " + note);
+    if (!tokenizer->eos_id() && needs_end_of_text(data)) {
+      console.line(
+          "warning: neither the tokenizer nor the model's files name an end of text: "
+          "nothing that is learned will end an answer");
+    }
+  }
+  for (const std::string& note : data.notes) console.line("  " + note);
+}
+
+uint64_t RunData::fingerprint() const {
+  uint64_t hash = 0;
+  for (const auto* set : {&training, &validation}) {
+    for (const Sample& sample : *set) {
+      hash = io::hash_bytes(std::as_bytes(std::span(sample.ids)), hash);
+      hash = io::hash_bytes(std::as_bytes(std::span(sample.labels)), hash + sample.ids.size());
+    }
+  }
+  return hash;
+}
+
+}  // namespace tessera::launch

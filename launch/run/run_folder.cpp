@@ -1,0 +1,205 @@
+#include "launch/run/run_folder.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include "launch/config/options.h"
+#include "launch/machine/agreement.h"
+#include "launch/run/checkpoint.h"
+#include "launch/run/run_data.h"
+#include "lora/adapter/peft.h"
+#include "runtime/core/error.h"
+#include "runtime/io/file.h"
+#include "runtime/io/folder.h"
+#include "runtime/io/json.h"
+
+namespace tessera::launch {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr std::string_view kStateFile = "state.json";
+constexpr std::string_view kMetricsFile = "metrics.jsonl";
+constexpr size_t kMaxStateBytes = size_t{1} << 20;
+
+bool holds_run(const fs::path& dir) {
+  return io::exists(dir / lora::kPeftWeightsFile) || io::exists(dir / kMetricsFile) ||
+         !CheckpointStore(dir.string(), 1).steps().empty();
+}
+
+/// "process 4711 on node3"
+std::string this_process() {
+  char host[256] = {};
+  if (::gethostname(host, sizeof host - 1) != 0) host[0] = '\0';
+  return fmt::format("process {}{}{}", ::getpid(), host[0] ? " on " : "", host);
+}
+
+}  // namespace
+
+RunFolder::RunFolder(const Config& config, parallel::Communicator& world, Console& console)
+    : config_(config), world_(world) {
+  on_first_rank([&] { prepare(console); });
+}
+
+void RunFolder::on_first_rank(FunctionRef<void()> work) const {
+  all_or_none(world_, [&] {
+    if (world_.rank() == 0) work();
+  });
+}
+
+void RunFolder::prepare(Console& console) {
+  const std::string& dir = config_.output_dir;
+  if (io::exists(dir) && !io::is_folder(dir)) {
+    fail_usage("output_dir {} is a file, not a folder", dir);
+  }
+  std::error_code error;
+  fs::create_directories(dir, error);
+  if (error) fail("cannot create output_dir {}: {}", dir, error.message());
+  take_lock(console);
+  if (holds_run(dir) && !config_.resume_from_checkpoint && !config_.overwrite_output_dir) {
+    fail_usage(
+        "output_dir {} already holds a run: add resume_from_checkpoint=auto to go on with it, or "
+        "overwrite_output_dir=true to replace it",
+        dir);
+  }
+  const std::string probe = dir + "/.writable";
+  io::write_file(probe, "");  // fails now rather than after an hour
+  io::remove_all(probe);
+}
+
+void RunFolder::take_lock(Console& console) {
+  const std::string& dir = config_.output_dir;
+  lock_.emplace(dir + "/run.lock");
+  switch (lock_->state()) {
+    case io::LockFile::State::kHeld:
+      lock_->write_holder(this_process() + "\n");
+      return;
+    case io::LockFile::State::kTaken: {
+      const std::string holder = lock_->holder();
+      fail_usage(
+          "output_dir {} belongs to a run that is still going{}: wait until it has ended or stop "
+          "it, or choose another output_dir",
+          dir, holder.empty() ? "" : fmt::format(" ({})", holder));
+    }
+    case io::LockFile::State::kUnsupported:
+      console.line(fmt::format(
+          "warning: the file system of output_dir {} has no locks; a second run in it would not be "
+          "refused",
+          dir));
+      return;
+  }
+}
+
+bool RunFolder::finished(int64_t step) const {
+  int found = 0;
+  on_first_rank([&] { found = holds_finished(step) ? 1 : 0; });
+  return parallel::gather_values(world_, found).front() == 1;
+}
+
+bool RunFolder::holds_finished(int64_t step) const {
+  const fs::path dir = config_.output_dir;
+  for (const std::string_view name : {lora::kPeftConfigFile, lora::kPeftWeightsFile, kStateFile}) {
+    if (!io::exists(dir / name)) return false;
+  }
+  try {
+    return io::read_json_file((dir / kStateFile).string(), kMaxStateBytes) ==
+           json({{"step", step}, {"finished", true}});
+  } catch (const Error&) {
+    return false;  // a damaged one, which the resumed run writes anew
+  }
+}
+
+void RunFolder::begin(const std::optional<Tokenizer>& tokenizer, int64_t step) const {
+  on_first_rank([&] {
+    if (config_.overwrite_output_dir && !config_.resume_from_checkpoint) remove_older_run();
+    write_state(step, false);
+    write_start(tokenizer);
+  });
+}
+
+void RunFolder::remove_older_run() const {
+  const fs::path dir = config_.output_dir;
+  CheckpointStore(dir.string(), 1).clear();
+  for (const std::string_view name :
+       {lora::kPeftConfigFile, lora::kPeftWeightsFile, kMetricsFile, kStateFile}) {
+    io::remove_all(dir / name);
+  }
+}
+
+void RunFolder::write_start(const std::optional<Tokenizer>& tokenizer) const {
+  const fs::path dir = config_.output_dir;
+  io::write_file((dir / "config.resolved.yml").string(), dump_config(config_));
+  if (tokenizer) {
+    for (const auto& [name, content] : tokenizer->files()) {
+      io::write_file((dir / name).string(), content);
+    }
+  }
+}
+
+void RunFolder::end(int64_t step, bool finished) const {
+  on_first_rank([&] { write_state(step, finished); });
+}
+
+void RunFolder::write_state(int64_t step, bool finished) const {
+  const json state = {{"step", step}, {"finished", finished}};
+  io::write_file((fs::path(config_.output_dir) / kStateFile).string(), state.dump(2) + "\n");
+}
+
+json run_identity(const Config& c, const RunMadeFrom& from) {
+  const lora::ModuleList& targets = c.lora_target_modules;
+  const json all = {
+      {"base_hash", fmt::format("{:016x}", from.base_hash)},
+      {"data_hash", fmt::format("{:016x}", from.data_hash)},
+      {"compute_dtype", name_of(from.compute_dtype)},
+      {"micro_batch_size", *c.micro_batch_size},
+      {"micro_batches_per_step", from.micro_batches},
+      {"total_steps", from.total_steps},
+      {"sequence_len", c.sequence_len},
+      {"sample_packing", c.sample_packing},
+      {"shuffle", c.shuffle},
+      {"seed", c.seed},
+      {"lora_r", c.lora_r},
+      {"lora_alpha", c.lora_alpha},
+      {"lora_dropout", c.lora_dropout},
+      {"lora_target_modules",
+       targets.pattern.empty() ? json(targets.names) : json(targets.pattern)},
+      {"use_rslora", c.use_rslora},
+      {"learning_rate", c.learning_rate},
+      {"lr_scheduler", int(c.lr_scheduler)},
+      {"warmup_ratio", c.warmup_ratio},
+      {"warmup_steps", c.warmup_steps.value_or(-1)},
+      {"adam_beta1", c.adam_beta1},
+      {"adam_beta2", c.adam_beta2},
+      {"adam_epsilon", c.adam_epsilon},
+      {"weight_decay", c.weight_decay},
+      {"optimizer_bits", is_8bit(c.optimizer) ? 8 : 32},
+      {"max_grad_norm", c.max_grad_norm},
+  };
+  return all;
+}
+
+std::string describe_losses(const DatasetCounts& counts) {
+  std::string text;
+  const auto add = [&](int64_t n, const char* what) {
+    if (n > 0) text += fmt::format(", {} {}", n, what);
+  };
+  add(counts.dropped_long, "longer than sequence_len (dropped)");
+  add(counts.truncated, "longer than sequence_len (cut)");
+  add(counts.dropped_empty, "with nothing to learn (dropped)");
+  return text;
+}
+
+std::string first_non_finite(const lora::AdapterSet& adapters, optim::ElementRange range,
+                             std::span<const float> grads) {
+  const auto bad = std::ranges::find_if(grads, [](float g) { return !std::isfinite(g); });
+  if (bad == grads.end()) return "the sum of squares overflows";
+  const size_t at = range.begin + size_t(bad - grads.begin());
+  const auto after = std::ranges::upper_bound(adapters.segments(), at, {}, &lora::Segment::offset);
+  return std::prev(after)->name;
+}
+
+}  // namespace tessera::launch

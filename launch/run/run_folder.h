@@ -1,0 +1,70 @@
+// The folder a run writes to: what may be there before, what lies there after. It has one owner: a
+// run holds its lock (run.lock) from the first look to the end.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "launch/config/config.h"
+#include "launch/console/progress.h"
+#include "launch/data/dataset.h"
+#include "launch/text/tokenizer.h"
+#include "lora/adapter/adapter.h"
+#include "optim/state_layout.h"
+#include "parallel/communicator.h"
+#include "runtime/core/function_ref.h"
+#include "runtime/io/lock_file.h"
+
+namespace tessera::launch {
+
+class RunFolder {
+ public:
+  /// Checks, before anything expensive, that output_dir can be written, belongs to no run that is
+  /// still going, and holds no other run (unless resuming or overwriting). Error with the cure.
+  /// Collective: rank 0 looks, writes and holds the lock; where it throws, all ranks do.
+  RunFolder(const Config& config, parallel::Communicator& world, Console& console);
+
+  /// Whether a run that ends after `step` steps has ended here and left its adapter. Collective.
+  bool finished(int64_t step) const;
+  /// Writes config.resolved.yml and the tokenizer's files for a run that begins after `step`;
+  /// removes an older run if told to.
+  void begin(const std::optional<Tokenizer>& tokenizer, int64_t step) const;
+  /// Writes state.json: how far the run came and whether it finished.
+  void end(int64_t step, bool finished) const;
+
+ private:
+  void prepare(Console& console);
+  void take_lock(Console& console);
+  void remove_older_run() const;
+  void write_start(const std::optional<Tokenizer>& tokenizer) const;
+  void write_state(int64_t step, bool finished) const;
+  bool holds_finished(int64_t step) const;
+  /// On rank 0 alone; where it throws there, all ranks do.
+  void on_first_rank(FunctionRef<void()> work) const;
+
+  const Config& config_;
+  parallel::Communicator& world_;
+  std::optional<io::LockFile> lock_;
+};
+
+/// Everything that changes what a run computes, as flat keys: a resume must find the same.
+/// Ranks and memory options do not: a run may go on with others.
+struct RunMadeFrom {
+  uint64_t base_hash;
+  uint64_t data_hash;
+  DType compute_dtype;    // in effect, which for auto is the device's
+  int64_t micro_batches;  // of a full step
+  int64_t total_steps;
+};
+nlohmann::json run_identity(const Config& config, const RunMadeFrom& from);
+
+/// ", 3 too long (dropped)" and the like; empty when nothing was lost.
+std::string describe_losses(const DatasetCounts& counts);
+
+/// The first adapter tensor whose gradient holds an infinity or NaN, by name. `grads` are those of
+/// a range of the flat buffer.
+std::string first_non_finite(const lora::AdapterSet& adapters, optim::ElementRange range,
+                             std::span<const float> grads);
+
+}  // namespace tessera::launch

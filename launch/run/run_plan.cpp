@@ -1,0 +1,134 @@
+#include "launch/run/run_plan.h"
+
+#include <algorithm>
+#include <limits>
+#include <set>
+
+#include "launch/config/options.h"
+#include "launch/machine/agreement.h"
+#include "launch/machine/device.h"
+#include "launch/machine/system_limits.h"
+#include "launch/plan/plan_table.h"
+#include "launch/run/run_folder.h"
+#include "lora/model/loader.h"
+#include "runtime/core/has_cuda.h"
+
+namespace tessera::launch {
+namespace {
+
+int64_t longest_sample(const RunData& data) {
+  size_t longest = 1;
+  for (const auto* set : {&data.training, &data.validation}) {
+    for (const Sample& sample : *set) longest = std::max(longest, sample.ids.size());
+  }
+  return int64_t(longest);
+}
+
+int64_t largest_batch(const RunData& data, const StepPlan& steps) {
+  int64_t tokens = steps.max_tokens();
+  for (const lora::Batch& batch : evaluation_batches(data.validation, data.options)) {
+    tokens = std::max(tokens, batch.tokens());
+  }
+  return tokens;
+}
+
+/// The least that a rank has, as all of them know it; nothing where none has a limit.
+std::optional<MemoryLimit::Bound> least_of(parallel::Communicator& world,
+                                           const std::optional<FreeMemory>& mine,
+                                           std::string_view unlimited) {
+  const std::vector<int64_t> bytes =
+      parallel::gather_values(world, mine ? mine->bytes : std::numeric_limits<int64_t>::max());
+  const auto least = std::ranges::min_element(bytes);
+  const std::string name =
+      !mine || mine->limit.empty()
+          ? std::string(unlimited)
+          : fmt::format("what {} ({}) leaves", mine->limit, format_bytes(mine->limit_bytes));
+  const std::string names = gather_texts(world, name)[size_t(least - bytes.begin())];
+  if (*least == std::numeric_limits<int64_t>::max()) return std::nullopt;
+  return MemoryLimit::Bound{size_t(double(*least) * kUsableShare), names};
+}
+
+/// The GPU's profile by its name; for one that is not known, that of a middling one.
+DeviceProfile profile_of(const std::string& name) {
+  for (std::string_view known : gpu_names()) {
+    if (name.find(known) != std::string::npos) return find_profile(std::string(known));
+  }
+  return find_profile("A100-80GB");
+}
+
+}  // namespace
+
+MemoryLimit free_memory(parallel::Communicator& world, Device device) {
+  if (device.is_cuda()) {
+    const FreeMemory free{free_bytes(device), "", 0};
+    return {.rank = least_of(world, free, "what the GPU has"),
+            .node = least_of(world, node_memory("/"), "what the host has free")};
+  }
+  return {.rank = least_of(world, process_memory("/"), ""),
+          .node = least_of(world, node_memory("/"), "what is free")};
+}
+
+RunPlan plan_run(const Config& config, const RunData& data, const StepPlan& steps,
+                 parallel::Communicator& world, const Context& ctx) {
+  const auto checkpoint = lora::Checkpoint::open(config.base_model);
+  PlanInput input =
+      plan_input(config, checkpoint.config(), lora::checkpoint_format(checkpoint),
+                 parallel::gather_values(world, world.node()), ctx.device().is_cuda());
+  // Where ranks have read different data they will be told so; until then they must agree.
+  const auto most = [&](int64_t mine) {
+    return std::ranges::max(parallel::gather_values(world, mine));
+  };
+  input.tokens = most(largest_batch(data, steps));
+  input.sequence = most(longest_sample(data));
+  Plan plan = plan_on(config, input, world, ctx);
+  return {std::move(input), std::move(plan)};
+}
+
+Plan plan_on(const Config& config, const PlanInput& input, parallel::Communicator& world,
+             const Context& ctx) {
+  const bool gpu = input.gpu.has_value();
+  MemoryLimit limit = free_memory(world, ctx.device());
+  if (config.memory_budget &&
+      (gpu || !limit.rank || size_t(*config.memory_budget) < limit.rank->bytes)) {
+    limit.rank = {size_t(*config.memory_budget), "memory_budget"};
+  }
+  const DeviceProfile profile = gpu ? profile_of(describe_device(ctx.device())) : nominal_cpu();
+  return on_all(world, [&] { return choose_plan(config, input, profile, limit); });
+}
+
+void print_banner(Console& console, const Config& config, const RunPlan& plan, const RunData& data,
+                  const StepPlan& steps, const Context& ctx) {
+  const lora::DecoderConfig& c = plan.input.model;
+  const lora::BaseFormat& format = plan.input.format;
+  const size_t base =
+      size_t(c.layers) * lora::BlockLayout(c, format).bytes + lora::OuterLayout(c, format).bytes;
+  console.line(fmt::format("model    {} ({} layers, hidden {}, {} heads / {} kv, vocab {})",
+                           config.base_model, c.layers, c.hidden, c.heads, c.kv_heads,
+                           format_count(c.vocab)));
+  console.line(fmt::format("base     {}: {}", BaseChoice::of(config).describe(),
+                           format_bytes(int64_t(base))));
+  console.line(fmt::format("compute  {}; {}", describe_compute(ctx.compute_dtype(), ctx.device()),
+                           ctx.device().is_cuda() ? describe_device(ctx.device())
+                                                  : fmt::format("{} threads", ctx.threads())));
+  console.line(fmt::format(
+      "adapter  r {}, alpha {}, {} trainable parameters", config.lora_r, config.lora_alpha,
+      format_count(lora::AdapterSet::shapes(c, plan.input.adapter, ctx.device()).trainable())));
+  console.line(fmt::format("data     {} rows to train on ({} tokens, {} supervised), {} held out{}",
+                           format_count(int64_t(data.training.size())),
+                           format_count(data.counts.tokens), format_count(data.counts.supervised),
+                           data.validation.size(), describe_losses(data.counts)));
+  console.line(fmt::format("steps    {} of {} x {} rows{}", steps.steps(),
+                           data.options.micro_batches, data.options.micro_batch_size,
+                           config.sample_packing
+                               ? fmt::format(", packed to {:.0f} % of {} tokens",
+                                             100 * steps.packing_efficiency(), config.sequence_len)
+                               : std::string()));
+  if (const int ranks = plan.input.ranks(); ranks > 1) {
+    const std::set<int> nodes(plan.input.nodes.begin(), plan.input.nodes.end());
+    console.line(fmt::format("ranks    {} on {} node{}, base {}", ranks, nodes.size(),
+                             nodes.size() == 1 ? "" : "s", describe_sharding(plan.plan.sharding)));
+  }
+  for (const std::string& line : plan_table(plan.plan, plan.input)) console.line(line);
+}
+
+}  // namespace tessera::launch

@@ -1,0 +1,33 @@
+// The memory plan of a run: made when its data are known, before its model is loaded.
+#pragma once
+
+#include "launch/console/progress.h"
+#include "launch/plan/planner.h"
+#include "launch/run/run_data.h"
+#include "parallel/communicator.h"
+
+namespace tessera::launch {
+
+struct RunPlan {
+  PlanInput input;
+  Plan plan;
+};
+
+/// What is free where the ranks compute, by the least that one of them finds: a GPU's memory or
+/// what a process may still have, and what its node may. The same on every rank: collective.
+MemoryLimit free_memory(parallel::Communicator& world, Device device);
+
+/// The plan of `input`, within memory_budget and within what the nodes have free. The same on every
+/// rank: collective. SharedError (usage) where nothing fits, saying what would.
+Plan plan_on(const Config& config, const PlanInput& input, parallel::Communicator& world,
+             const Context& ctx);
+
+/// The plan for the largest micro-batch of `steps` and of the validation. As plan_on().
+RunPlan plan_run(const Config& config, const RunData& data, const StepPlan& steps,
+                 parallel::Communicator& world, const Context& ctx);
+
+/// What a run says before it starts: model, base, adapter, data, steps and memory.
+void print_banner(Console& console, const Config& config, const RunPlan& plan, const RunData& data,
+                  const StepPlan& steps, const Context& ctx);
+
+}  // namespace tessera::launch

@@ -1,0 +1,360 @@
+#include "launch/run/train.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "launch/config/flags.h"
+#include "launch/config/options.h"
+#include "launch/machine/agreement.h"
+#include "launch/machine/device.h"
+#include "launch/machine/signals.h"
+#include "launch/machine/threads.h"
+#include "launch/plan/optimizer_state.h"
+#include "launch/run/checkpoint.h"
+#include "launch/run/evaluate.h"
+#include "launch/run/loaded_model.h"
+#include "launch/run/metrics.h"
+#include "launch/run/run_data.h"
+#include "launch/run/run_folder.h"
+#include "launch/run/run_plan.h"
+#include "launch/run/training_step.h"
+#include "lora/adapter/peft.h"
+#include "optim/adamw.h"
+#include "optim/schedule.h"
+#include "runtime/io/hash.h"
+
+namespace tessera::launch {
+namespace {
+
+/// As long as torch's process groups wait; loading or tokenizing may keep others waiting long.
+constexpr int64_t kWatchdogSeconds = 1800;
+
+/// One run: everything it holds, in the order in which it is made.
+class Run {
+ public:
+  Run(const Config& config, parallel::Communicator& world, Device device);
+  int loop();
+
+ private:
+  /// Settles what the config leaves open, and says what will run. Before the model is loaded.
+  RunPlan plan_memory();
+  /// All memory of the decoder, as planned.
+  void allocate();
+  void resume();
+  /// The checkpoint to go on from; none where there is none yet.
+  std::optional<std::string> find_checkpoint();
+  /// Opens the folder and the metrics for the steps to come.
+  void begin();
+  StepMetrics run_step(int64_t step);
+  /// True on every rank where `mine` is on one.
+  bool on_any_rank(bool mine);
+  bool leads() const { return world_.rank() == 0; }
+  /// float16 gradients leave their range without a loss scale, on the devices that have them.
+  bool needs_scale() const { return ctx_.activation_dtype() == DType::kF16; }
+  TrainedState trained() { return {adapters_, {optimizer_, segments_}, config_.base_model}; }
+  void report(const StepMetrics& m);
+  void note_lost_line(bool written);
+  void evaluate(int64_t step);
+  void save(int64_t step, bool last);
+  void finish(int64_t step);
+  /// What was done and measured since this start.
+  std::string summary() const;
+
+  Config config_;  // with what the plan has chosen
+  parallel::Communicator& world_;
+  Console console_;
+  RunFolder folder_;
+  Context ctx_;
+  RunData data_;  // before the model: a bad row must not cost the minutes of a large load
+  StepPlan steps_;
+  RunPlan memory_;
+  LoadedModel model_;
+  lora::AdapterSet adapters_;
+  lora::Decoder decoder_;
+  std::vector<optim::StateSegment> segments_;
+  optim::AdamW optimizer_;
+  optim::LrSchedule schedule_;
+  TrainingStep step_;
+  CheckpointStore checkpoints_;
+  RunState state_;
+  std::optional<MetricsFile> metrics_;
+  std::optional<double> first_loss_, last_loss_;
+  bool lines_lost_ = false;
+  Stopwatch clock_;
+  int64_t first_step_ = 0;
+};
+
+Run::Run(const Config& config, parallel::Communicator& world, Device device)
+    : config_(config),
+      world_(world),
+      console_(world.rank() == 0),
+      folder_(config_, world, console_),
+      ctx_(device, thread_count(config.threads, world), uint64_t(config.seed)),
+      data_(on_all(world,
+                   [&] {
+                     const auto checkpoint = lora::Checkpoint::open(config.base_model);
+                     // What is cheap to find wrong comes before the data.
+                     lora::select_linears(adapter_options(config).targets, checkpoint.config());
+                     if (config.lora_model_dir) announce_adapter(*config.lora_model_dir, console_);
+                     return RunData(config, checkpoint.config().vocab, world.size(), console_);
+                   })),
+      steps_(data_.training, data_.options, config.num_epochs, config.max_steps.value_or(0)),
+      memory_(plan_memory()),
+      model_(ctx_, config.base_model, BaseChoice::of(config), {world, memory_.plan.sharding},
+             console_),
+      adapters_(model_.config(), adapter_options(config), device),
+      decoder_(ctx_, model_.base(), model_.scheduler(), &adapters_),
+      segments_(state_segments(adapters_, is_8bit(config.optimizer))),
+      optimizer_(
+          segments_,
+          owned_state(adapters_.size(), config.optimizer_sharding, world.rank(), world.size()),
+          {config.adam_beta1, config.adam_beta2, config.adam_epsilon, config.weight_decay},
+          page_options(config_, device)),
+      schedule_(make_schedule(config, steps_.steps())),
+      step_({ctx_, world, decoder_, adapters_, optimizer_}, config_),
+      checkpoints_(config.output_dir, config.save_total_limit) {
+  adapters_.init(uint64_t(config.seed));
+  if (config.lora_model_dir) {
+    const std::string& folder = *config.lora_model_dir;
+    copy_adapter(lora::load_peft(folder, model_.config()), adapters_, folder);
+  }
+  state_.identity = run_identity(config, {.base_hash = model_.fingerprint(),
+                                          .data_hash = data_.fingerprint(),
+                                          .compute_dtype = ctx_.compute_dtype(),
+                                          .micro_batches = data_.options.micro_batches,
+                                          .total_steps = steps_.steps()});
+  require_agreement(world, state_.identity);
+  allocate();
+  resume();
+  // A device that does without keeps the scale of the one before for the one after.
+  if (needs_scale() && !state_.scale.dynamic) state_.scale = LossScale::for_float16();
+  adapters_.to_device(ctx_);
+}
+
+RunPlan Run::plan_memory() {
+  ctx_.set_compute_dtype(compute_dtype(config_, ctx_.device()));
+  RunPlan plan = plan_run(config_, data_, steps_, world_, ctx_);
+  config_ = plan.plan.applied(config_);
+  print_banner(console_, config_, plan, data_, steps_, ctx_);
+  return plan;
+}
+
+void Run::allocate() {
+  model_.scheduler().set_groups(memory_.plan.groups);
+  const lora::Decoder::Memory needed = decoder_.plan(memory_.input.tokens, true);
+  TESSERA_CHECK(needed.activations == memory_.plan.memory.activations &&
+                needed.scratch == memory_.plan.memory.workspace);
+  decoder_.allocate();
+}
+
+void Run::resume() {
+  const std::optional<std::string> path = find_checkpoint();
+  if (!path) return;
+  state_ = on_all(world_, [&] {
+    return CheckpointStore::load(*path, state_.identity, model_.config(), trained());
+  });
+  first_step_ = state_.step;
+  console_.line(fmt::format("resumed  {} (step {})", *path, state_.step));
+}
+
+std::optional<std::string> Run::find_checkpoint() {
+  if (config_.resume_from_checkpoint != "auto") return config_.resume_from_checkpoint;
+  std::vector<std::string> skipped;
+  const std::optional<std::string> path =
+      on_all(world_, [&] { return checkpoints_.newest(skipped); });
+  const std::vector<std::string> all = gather_texts(world_, path.value_or(""));
+  if (std::ranges::count(all, all[0]) != world_.size()) {
+    throw SharedError(fmt::format(
+        "the ranks see different checkpoints in {}; is it on a file system that all share?",
+        config_.output_dir));
+  }
+  for (const std::string& line : skipped) console_.line(line);
+  if (!path) console_.line("no checkpoint to resume from: starting afresh");
+  return path;
+}
+
+void Run::begin() {
+  all_or_none(world_, [&] {
+    const bool mixes = config_.resume_from_checkpoint.has_value();
+    if (leads() && mixes) checkpoints_.require_no_other_run(state_.identity);
+  });
+  folder_.begin(data_.tokenizer, state_.step);
+  all_or_none(world_, [&] {
+    if (leads()) metrics_.emplace(config_.output_dir + "/metrics.jsonl", state_.step);
+  });
+}
+
+bool Run::on_any_rank(bool mine) {
+  const std::vector<int> all = parallel::gather_values(world_, int(mine));
+  return std::ranges::count(all, 0) != world_.size();
+}
+
+StepMetrics Run::run_step(int64_t step) {
+  const Stopwatch watch;
+  const double waited = model_.scheduler().waited_seconds();
+  const std::vector<lora::Batch> batches = steps_.micro_batches(step);
+  int64_t tokens = 0;
+  for (const lora::Batch& batch : batches) tokens += batch.tokens();
+  const double rate = schedule_.rate(step);
+  LossScale none;
+  const StepResult result = step_.run(step, batches, rate, needs_scale() ? state_.scale : none);
+  if (result.skipped) {
+    console_.line(fmt::format("step {}: skipped, its gradient overflows float16; loss scale now {}",
+                              step + 1, state_.scale.factor));
+  }
+  state_.step = step + 1;
+  state_.tokens += tokens;
+  return {.step = step + 1,
+          .epoch = steps_.epoch_after(step + 1),
+          .loss = result.loss,
+          .grad_norm = result.grad_norm,
+          .learning_rate = rate,
+          .tokens = state_.tokens,
+          .tokens_per_second = double(tokens) / watch.seconds(),
+          .memory = used_memory(ctx_.device()),
+          .gather_wait = model_.scheduler().waited_seconds() - waited};
+}
+
+void Run::report(const StepMetrics& m) {
+  if (metrics_) note_lost_line(metrics_->write(m));
+  if (!first_loss_) first_loss_ = m.loss;
+  last_loss_ = m.loss;
+  const double per_step = clock_.seconds() / double(m.step - first_step_);
+  const std::string text = fmt::format(
+      "step {:>{}}/{}  epoch {:.2f}  loss {:.4f}  grad {:.3f}  lr {:.2e}  {:.0f} tok/s  {}  ETA {}",
+      m.step, std::to_string(steps_.steps()).size(), steps_.steps(), m.epoch, m.loss, m.grad_norm,
+      m.learning_rate, m.tokens_per_second, format_bytes(m.memory),
+      format_duration(per_step * double(steps_.steps() - m.step)));
+  if (console_.is_terminal()) {
+    console_.live(text);
+  } else if (m.step % config_.logging_steps == 0 || m.step == steps_.steps()) {
+    console_.line(text);
+  }
+}
+
+void Run::note_lost_line(bool written) {
+  if (written || lines_lost_) return;
+  lines_lost_ = true;
+  console_.line(
+      fmt::format("warning: {}/metrics.jsonl cannot be written; its lines are lost until "
+                  "there is room again",
+                  config_.output_dir));
+}
+
+void Run::evaluate(int64_t step) {
+  if (data_.validation.empty()) return;
+  // By an earlier start, which ended between this and its adapter.
+  if (on_any_rank(metrics_ && metrics_->evaluated(step))) return;
+  world_.set_phase(fmt::format("evaluation after step {}", step));
+  const auto batches = evaluation_batches(data_.validation, data_.options);
+  const Evaluation e = launch::evaluate(decoder_, batches, world_, console_);
+  if (metrics_) note_lost_line(metrics_->write_evaluation(step, e.loss, e.tokens));
+  console_.line(fmt::format("step {}: validation loss {:.4f}, perplexity {:.2f} ({} tokens)", step,
+                            e.loss, e.perplexity(), format_count(e.tokens)));
+}
+
+void Run::save(int64_t step, bool last) {
+  world_.set_phase(fmt::format("checkpoint after step {}", step));
+  adapters_.to_host(ctx_);
+  try {
+    const std::string path = checkpoints_.save(world_, state_, trained());
+    if (!last) console_.line(fmt::format("step {}: saved {}", step, path));
+  } catch (const Error& error) {
+    if (last) throw;
+    // A full disk costs this checkpoint, not the run; at the end there is nothing left to try.
+    return console_.line(
+        fmt::format("warning: step {}: no checkpoint was written: {}", step, error.what()));
+  }
+  if (!leads()) return;
+  for (const std::string& line : checkpoints_.rotate(step)) console_.line("warning: " + line);
+}
+
+void Run::finish(int64_t step) {
+  save(step, true);
+  all_or_none(world_, [&] {
+    if (leads()) lora::save_peft(config_.output_dir, adapters_, config_.base_model);
+  });
+  folder_.end(step, true);
+  console_.line(
+      fmt::format("done     {} steps{}; adapter in {}", step, summary(), config_.output_dir));
+}
+
+std::string Run::summary() const {
+  const int64_t ran = state_.step - first_step_;
+  if (ran == 0) return ", none of them now";
+  const double seconds = clock_.seconds(), waited = model_.scheduler().waited_seconds();
+  std::string text = first_step_ > 0 ? fmt::format(", {} of them now,", ran) : "";
+  text += fmt::format(" in {}", format_duration(seconds));
+  if (waited > 0) {
+    text += fmt::format(", {:.1f} % of it waiting for layers", 100 * waited / seconds);
+  }
+  text += "; loss ";
+  if (ran > 1) text += fmt::format("{:.4f} -> ", *first_loss_);
+  return text + fmt::format("{:.4f}", *last_loss_);
+}
+
+int Run::loop() {
+  const StopSignals signals;
+  if (state_.step == steps_.steps() && folder_.finished(state_.step)) {
+    console_.line(fmt::format(
+        "the run in {0} is finished already (step {1} of {1}): nothing is trained or written. To "
+        "train its adapter further, start another run with lora_model_dir={0} and another "
+        "output_dir",
+        config_.output_dir, state_.step));
+    return kFinished;
+  }
+  begin();
+  clock_ = Stopwatch();
+  for (int64_t step = state_.step; step < steps_.steps(); ++step) {
+    report(run_step(step));
+    const int64_t done = step + 1;
+    const bool last = done == steps_.steps();
+    if (config_.eval_steps && done % *config_.eval_steps == 0 && !last) evaluate(done);
+    if (on_any_rank(StopSignals::received() != 0) && !last) {
+      save(done, true);
+      folder_.end(done, false);
+      console_.line(fmt::format(
+          "stopped after step {} of {}; to go on, add to the same command: "
+          "resume_from_checkpoint=auto{}",
+          done, steps_.steps(), config_.overwrite_output_dir ? " overwrite_output_dir=null" : ""));
+      return kStopped;
+    }
+    if (config_.save_steps && done % *config_.save_steps == 0 && !last) save(done, false);
+  }
+  evaluate(steps_.steps());
+  finish(steps_.steps());
+  return kFinished;
+}
+
+/// Error where there is nothing to start from, before the minutes of a large load.
+void check_start(const Config& config) {
+  if (config.lora_model_dir) lora::read_peft_config(*config.lora_model_dir);
+  const auto& path = config.resume_from_checkpoint;
+  if (path && path != "auto") CheckpointStore::require_folder(*path);
+}
+
+/// Every setting, and the program itself. Threads are a rank's own.
+nlohmann::json what_all_run(const Config& config) {
+  nlohmann::json all = {{"program", io::hash_file("/proc/self/exe")}};
+  for (const FlagGroup& group : flag_groups()) {
+    for (const Flag& flag : group.flags) {
+      if (flag.name != "threads") all[std::string(flag.name)] = flag.write(config);
+    }
+  }
+  return all;
+}
+
+}  // namespace
+
+int train(const Config& config, parallel::Communicator& world) {
+  require_keys(config, kTrainNeeds);
+  ignore_closed_pipes();
+  world.set_phase("start");
+  world.set_watchdog(std::chrono::seconds(config.watchdog_seconds.value_or(kWatchdogSeconds)));
+  if (world.size() > 1) require_agreement(world, what_all_run(config));
+  all_or_none(world, [&] { check_start(config); });
+  Run run(config, world, on_all(world, [&] { return choose_device(config.device, world); }));
+  return run.loop();
+}
+
+}  // namespace tessera::launch

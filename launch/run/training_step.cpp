@@ -1,0 +1,127 @@
+#include "launch/run/training_step.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "launch/machine/agreement.h"
+#include "launch/run/run_folder.h"
+#include "optim/grad_norm.h"
+#include "runtime/ops/transfer.h"
+
+namespace tessera::launch {
+
+TrainingStep::TrainingStep(Parts parts, const Config& config)
+    : parts_(parts), config_(config), tree_(parts.ctx, parts.adapters.size(), parts.world) {
+  // Backward's shapes are those of real gradients, also where memory is only measured.
+  tree_.begin_step({0, 1});
+  parts_.adapters.set_gradient_buffer(tree_.leaf());
+}
+
+StepResult TrainingStep::run(int64_t step, const std::vector<lora::Batch>& batches, double rate,
+                             LossScale& scale) {
+  int64_t supervised = 0;
+  for (const lora::Batch& batch : batches) supervised += batch.supervised();
+  parts_.world.set_phase(fmt::format("step {}, forward and backward", step + 1));
+  const double sum = forward_backward(step, batches, float(scale.factor / double(supervised)));
+  parts_.world.set_phase(fmt::format("step {}, exchange of gradients", step + 1));
+  const Gradients gradients = reduce(int64_t(batches.size()));
+  const double loss = sum / double(supervised);
+  if (!std::isfinite(gradients.norm)) {
+    if (!scale.dynamic || scale.factor <= 1.0) fail_non_finite(step, gradients);
+    scale.step_was_skipped();
+    return {loss, gradients.norm, true};
+  }
+  parts_.world.set_phase(fmt::format("step {}, optimizer", step + 1));
+  update(gradients, rate, scale.factor);
+  const double norm = gradients.norm / scale.factor;
+  scale.step_was_good();
+  return {loss, norm, false};
+}
+
+double TrainingStep::forward_backward(int64_t step, const std::vector<lora::Batch>& batches,
+                                      float scale) {
+  const auto total = int64_t(batches.size());
+  const auto mine = parallel::micro_batches_of(parts_.world.rank(), parts_.world.size(), total);
+  const int64_t most = parallel::micro_batches_of(0, parts_.world.size(), total).count;
+  tree_.begin_step(mine);
+  std::vector<double> losses;
+  for (int64_t i = 0; i < most; ++i) {
+    if (i >= mine.count) {
+      parts_.decoder.idle(true);
+      continue;
+    }
+    const lora::Batch& batch = batches[size_t(mine.first + i)];
+    parts_.adapters.set_gradient_buffer(tree_.leaf());
+    losses.push_back(
+        parts_.decoder.forward(batch, {uint64_t(step), uint64_t(mine.first + i)}, scale));
+    parts_.decoder.backward();
+    tree_.push();
+  }
+  parts_.world.set_phase(fmt::format("step {}, exchange of losses", step + 1));
+  const std::vector<double> all = gather_dealt(parts_.world, losses, total);
+  double sum = 0.0;
+  for (double loss : all) sum += loss;
+  if (!std::isfinite(sum)) fail_non_finite(step, batches, all);
+  return sum;
+}
+
+void TrainingStep::fail_non_finite(int64_t step, const std::vector<lora::Batch>& batches,
+                                   const std::vector<double>& losses) {
+  const auto bad = std::ranges::find_if(losses, [](double x) { return !std::isfinite(x); });
+  const auto index = bad == losses.end() ? 0 : bad - losses.begin();
+  const auto mine =
+      parallel::micro_batches_of(parts_.world.rank(), parts_.world.size(), int64_t(batches.size()));
+  all_or_none(parts_.world, [&] {
+    if (index < mine.first || index >= mine.first + mine.count) return parts_.decoder.idle(false);
+    fail("step {}: the loss is {} ({}); lower learning_rate, or check the data and the base model",
+         step + 1, losses[size_t(index)],
+         parts_.decoder.describe_non_finite(batches[size_t(index)]));
+  });
+  fail("step {}: the loss is not finite; lower learning_rate", step + 1);
+}
+
+TrainingStep::Gradients TrainingStep::reduce(int64_t micro_batches) {
+  const optim::ElementRange range = parts_.optimizer.range();
+  std::span<const float> mine;
+  if (config_.reduction == Reduction::kFast) {
+    mine = tree_.reduce_fast().subspan(range.begin, range.size());
+  } else if (config_.optimizer_sharding) {
+    mine = tree_.reduce_slice(micro_batches).first(range.size());
+  } else {
+    mine = tree_.reduce(micro_batches);
+  }
+  std::vector<float> sums = optim::chunk_sums(parts_.ctx, mine);
+  if (config_.optimizer_sharding) sums = gather_chunk_sums(std::move(sums));
+  const double norm = optim::norm_of(sums);
+  return {mine, norm};
+}
+
+void TrainingStep::fail_non_finite(int64_t step, const Gradients& gradients) {
+  const Tensor on_device =
+      Tensor::of(gradients.mine, {int64_t(gradients.mine.size())}, parts_.ctx.device());
+  all_or_none(parts_.world, [&] {
+    fail("step {}: the gradient is not finite ({}); lower learning_rate", step + 1,
+         first_non_finite(parts_.adapters, parts_.optimizer.range(),
+                          to_host(parts_.ctx, on_device)));
+  });
+  fail("step {}: the gradient is not finite; lower learning_rate", step + 1);
+}
+
+std::vector<float> TrainingStep::gather_chunk_sums(std::vector<float> mine) {
+  const size_t each =
+      parallel::slice_elements(parts_.adapters.size(), parts_.world.size()) / parallel::kSliceUnit;
+  mine.resize(each);
+  return parallel::gather_values(parts_.world, std::span<const float>(mine));
+}
+
+void TrainingStep::update(const Gradients& gradients, double rate, double scale) {
+  const optim::ElementRange range = parts_.optimizer.range();
+  const std::span<float> params =
+      parts_.adapters.device_params().subspan(range.begin, range.size());
+  parts_.optimizer.step(
+      parts_.ctx, params, gradients.mine, rate,
+      optim::clip_factor(gradients.norm / scale, config_.max_grad_norm) / float(scale));
+  if (config_.optimizer_sharding) tree_.gather_slices(params, parts_.adapters.device_params());
+}
+
+}  // namespace tessera::launch

@@ -1,0 +1,347 @@
+#include "launch/text/tokenizer_parts.h"
+
+#include <algorithm>
+#include <map>
+
+#include "launch/text/tokenizer_fields.h"
+#include "runtime/core/error.h"
+#include "runtime/io/printable.h"
+
+namespace tessera::launch {
+namespace {
+
+using nlohmann::json;
+
+Bpe::Vocabulary read_vocabulary(const json& model, const std::string& where) {
+  const json& node = field(model, "vocab", where);
+  if (!node.is_object()) fail("{}: 'vocab' must be an object of tokens and ids", where);
+  Bpe::Vocabulary vocabulary;
+  vocabulary.reserve(node.size());
+  for (const auto& [token, id] : node.items()) vocabulary.emplace(token, token_id_of(id, where));
+  return vocabulary;
+}
+
+std::vector<std::pair<std::string, std::string>> read_merges(const json& model,
+                                                             const std::string& where) {
+  std::vector<std::pair<std::string, std::string>> merges;
+  for (const json& node : array_field(model, "merges", where)) {
+    const auto wrong = [&] {
+      fail("{}: merge {} must be two tokens, as \"a b\" or [\"a\", \"b\"], not {}", where,
+           merges.size(), excerpt(node));
+    };
+    if (node.is_string()) {
+      const std::string both = node.get<std::string>();
+      const size_t space = both.find(' ');
+      if (space == std::string::npos || both.find(' ', space + 1) != std::string::npos) wrong();
+      merges.emplace_back(both.substr(0, space), both.substr(space + 1));
+    } else {
+      if (!node.is_array() || node.size() != 2 || !node[0].is_string() || !node[1].is_string()) {
+        wrong();
+      }
+      merges.emplace_back(node[0].get<std::string>(), node[1].get<std::string>());
+    }
+  }
+  return merges;
+}
+
+Bpe read_model(const json& tokenizer, bool byte_level, const std::string& source) {
+  const std::string where = source + ": model";
+  const json& model = field(tokenizer, "model", source);
+  const std::string type = optional_string(model, "type", where).value_or("BPE");
+  if (type != "BPE") {
+    fail("{}: type '{}' is not supported; supported is BPE, byte-level or with byte fallback",
+         where, io::printable(type));
+  }
+  for (const char* affix : {"continuing_subword_prefix", "end_of_word_suffix"}) {
+    if (!optional_string(model, affix, where).value_or("").empty()) {
+      fail("{}: '{}' is not supported unless empty", where, affix);
+    }
+  }
+  const auto dropout = model.find("dropout");
+  if (dropout != model.end() && !dropout->is_null() && *dropout != 0) {
+    fail("{}: 'dropout' makes ids random; set it to null", where);
+  }
+  BpeOptions options;
+  options.byte_level = byte_level;
+  options.byte_fallback = bool_field(model, "byte_fallback", false, where);
+  options.fuse_unk = bool_field(model, "fuse_unk", false, where);
+  options.ignore_merges = bool_field(model, "ignore_merges", false, where);
+  options.unk_token = optional_string(model, "unk_token", where);
+  if (byte_level && options.byte_fallback) {
+    fail("{}: 'byte_fallback' together with ByteLevel is not supported", where);
+  }
+  return Bpe(read_vocabulary(model, where), read_merges(model, where), options, where);
+}
+
+AddedToken read_added_token(const json& node, int32_t id, const std::string& where) {
+  AddedToken token;
+  token.id = id;
+  token.content = string_field(node, "content", where);
+  token.special = bool_field(node, "special", false, where);
+  token.single_word = bool_field(node, "single_word", false, where);
+  token.lstrip = bool_field(node, "lstrip", false, where);
+  token.rstrip = bool_field(node, "rstrip", false, where);
+  token.normalized = bool_field(node, "normalized", !token.special, where);
+  return token;
+}
+
+/// The added tokens of both files, those of tokenizer.json first, and the ids of all tokens.
+class AddedTokens {
+ public:
+  explicit AddedTokens(const Bpe& bpe) : bpe_(bpe) {}
+
+  const std::vector<AddedToken>& list() const { return list_; }
+  std::unordered_map<std::string, int32_t> take_ids() { return std::move(ids_); }
+
+  std::optional<int32_t> find(const std::string& token) const {
+    const auto found = ids_.find(token);
+    return found != ids_.end() ? std::optional(found->second) : bpe_.find(token);
+  }
+
+  /// Of two with one content the first holds, as in the reference.
+  void add(AddedToken token, const std::string& where) {
+    require_one_id(token, where);
+    if (ids_.emplace(token.content, token.id).second) list_.push_back(std::move(token));
+  }
+
+  void read_list(const json& tokenizer, const std::string& source) {
+    const auto found = tokenizer.find("added_tokens");
+    if (found == tokenizer.end() || found->is_null()) return;
+    const std::string where = source + ": added_tokens";
+    for (const json& node : array_field(tokenizer, "added_tokens", source)) {
+      add(read_added_token(node, token_id_of(field(node, "id", where), where), where), where);
+    }
+  }
+
+  /// transformers adds these to the tokens of tokenizer.json; where both have one, these hold.
+  void read_decoder(const json& config, const std::string& source) {
+    const auto found = config.find("added_tokens_decoder");
+    if (found == config.end() || found->is_null()) return;
+    const std::string where = source + ": added_tokens_decoder";
+    if (!found->is_object()) fail("{} must be an object", where);
+    std::map<int32_t, const json*> by_id;
+    for (const auto& [key, node] : found->items()) {
+      const bool number =
+          !key.empty() && key.size() <= 8 &&
+          std::all_of(key.begin(), key.end(), [](char c) { return '0' <= c && c <= '9'; });
+      by_id[token_id_of(number ? json(uint64_t(std::stoul(key))) : json(key), where)] = &node;
+    }
+    for (const auto& [id, node] : by_id) {
+      AddedToken token = read_added_token(*node, id, where);
+      require_one_id(token, where);
+      const auto known = std::ranges::find(list_, token.content, &AddedToken::content);
+      if (known != list_.end()) {
+        *known = std::move(token);
+      } else {
+        add(std::move(token), where);
+      }
+    }
+  }
+
+ private:
+  void require_one_id(const AddedToken& token, const std::string& where) const {
+    const auto known = find(token.content);
+    if (!known || *known == token.id) return;
+    fail("{}: the added token '{}' has the id {}, but elsewhere {}", where,
+         io::printable(token.content), token.id, *known);
+  }
+
+  const Bpe& bpe_;
+  std::vector<AddedToken> list_;
+  std::unordered_map<std::string, int32_t> ids_;
+};
+
+/// "bos_token" and its like are a string or an added token.
+std::optional<std::string> named_token(const json& config, const char* key,
+                                       const std::string& source) {
+  const auto found = config.find(key);
+  if (found == config.end() || found->is_null()) return std::nullopt;
+  if (found->is_object()) return string_field(*found, "content", source + ": " + key);
+  return string_field(config, key, source);
+}
+
+/// Empty when the config names none, or one that the vocabulary lacks.
+std::optional<int32_t> add_named_token(const std::string& content, const std::string& source,
+                                       AddedTokens& added) {
+  const auto id = added.find(content);
+  if (!id) return std::nullopt;
+  AddedToken token;
+  token.content = content;
+  token.id = *id;
+  token.special = true;
+  added.add(token, source);
+  return id;
+}
+
+std::optional<int32_t> require_named_token(const TokenizerJson& files, const char* key,
+                                           AddedTokens& added) {
+  const auto content = named_token(files.config, key, files.config_source);
+  if (!content) return std::nullopt;
+  const auto id = add_named_token(*content, files.config_source, added);
+  if (!id) {
+    fail("{}: the {} '{}' is not in the vocabulary", files.config_source, key,
+         io::printable(*content));
+  }
+  return id;
+}
+
+/// The token that a TemplateProcessing post-processor puts before a single text.
+std::optional<std::string> leading_token(const json& node, const std::string& where) {
+  if (node.is_null()) return std::nullopt;
+  const std::string type = string_field(node, "type", where);
+  if (type == "Sequence") {
+    for (const json& part : array_field(node, "processors", where)) {
+      if (auto token = leading_token(part, where)) return token;
+    }
+  }
+  if (type != "TemplateProcessing") return std::nullopt;
+  const json& single = array_field(node, "single", where);
+  if (single.empty() || !single[0].is_object() || !single[0].contains("SpecialToken")) {
+    return std::nullopt;
+  }
+  return string_field(single[0]["SpecialToken"], "id", where);
+}
+
+std::string read_chat_template(const json& config, const std::string& source) {
+  const auto found = config.find("chat_template");
+  if (found == config.end() || found->is_null()) return "";
+  if (!found->is_array()) return string_field(config, "chat_template", source);
+  const std::string where = source + ": chat_template";
+  for (const json& node : *found) {
+    if (string_field(node, "name", where) == "default")
+      return string_field(node, "template", where);
+  }
+  fail("{} lists several templates, but none named 'default'", where);
+}
+
+/// Fills tokens and special; refuses ids given twice and vocabularies that are mostly holes.
+void index_tokens(TokenizerParts& parts, const std::vector<AddedToken>& added,
+                  const std::string& source) {
+  const auto& vocabulary = parts.bpe.vocabulary();
+  int32_t largest = -1;
+  for (const auto& [token, id] : vocabulary) largest = std::max(largest, id);
+  for (const AddedToken& token : added) largest = std::max(largest, token.id);
+  const size_t size = size_t(largest) + 1;
+  if (size > 2 * (vocabulary.size() + added.size()) + 1024) {
+    fail("{}: the largest token id is {}, but there are only {} tokens", source, largest,
+         vocabulary.size() + added.size());
+  }
+  parts.tokens.resize(size);
+  parts.special.resize(size);
+  const auto set = [&](const std::string& token, int32_t id) {
+    std::string& place = parts.tokens[size_t(id)];
+    if (!place.empty() && place != token) {
+      fail("{}: the tokens '{}' and '{}' both have the id {}", source, io::printable(place),
+           io::printable(token), id);
+    }
+    place = token;
+  };
+  for (const auto& [token, id] : vocabulary) set(token, id);
+  for (const AddedToken& token : added) {
+    set(token.content, token.id);
+    parts.special[size_t(token.id)] = token.special;
+  }
+}
+
+/// For a tokenizer that names no end of text: that of the model's files, if it is a token.
+void take_eos_of_model(TokenizerParts& parts, const TokenizerJson& files) {
+  const auto id = files.model_eos;
+  if (!id || *id < 0 || size_t(*id) >= parts.tokens.size() || parts.tokens[size_t(*id)].empty()) {
+    return;
+  }
+  parts.eos = id;
+  parts.notes.push_back(fmt::format("{} names no eos_token; answers end with '{}', as {} has it",
+                                    files.config_source, io::printable(parts.tokens[size_t(*id)]),
+                                    files.model_eos_source));
+}
+
+/// transformers 5 makes a LlamaTokenizer of vocabulary and merges alone: no normalizer, and a
+/// Metaspace that splits nothing. A file that says otherwise gives other ids there.
+void note_rebuilt_class(TokenizerParts& parts, const TokenizerJson& files) {
+  const json name = files.config.value("tokenizer_class", json(nullptr));
+  if (name != json("LlamaTokenizer") && name != json("LlamaTokenizerFast")) return;
+  const json pretokenizer = files.tokenizer.value("pre_tokenizer", json(nullptr));
+  const bool same = files.tokenizer.value("normalizer", json(nullptr)).is_null() &&
+                    pretokenizer.is_object() &&
+                    pretokenizer.value("type", json(nullptr)) == json("Metaspace") &&
+                    pretokenizer.value("split", json(true)) == json(false);
+  if (same) return;
+  parts.notes.push_back(fmt::format(
+      "{}: transformers 5 builds class {} without the normalizer and pre_tokenizer of {}, and can "
+      "give other ids beside spaces and special tokens; here that file decides",
+      files.config_source, name.get<std::string>(), files.tokenizer_source));
+}
+
+}  // namespace
+
+TokenizerParts make_tokenizer_parts(const TokenizerJson& files) {
+  const json& tokenizer = files.tokenizer;
+  const std::string& source = files.tokenizer_source;
+  const auto member = [&](const char* key) {
+    const auto found = tokenizer.find(key);
+    return found == tokenizer.end() ? json(nullptr) : *found;
+  };
+  if (!tokenizer.is_object()) fail("{} must be a JSON object", source);
+  if (!files.config.is_object()) fail("{} must be a JSON object", files.config_source);
+  Pretokenizer pretokenizer(member("pre_tokenizer"), source);
+  Bpe bpe = read_model(tokenizer, pretokenizer.byte_level(), source);
+
+  AddedTokens added(bpe);
+  added.read_list(tokenizer, source);
+  added.read_decoder(files.config, files.config_source);
+  std::vector<std::string> notes = files.notes;
+  const auto bos = require_named_token(files, "bos_token", added);
+  const auto eos = require_named_token(files, "eos_token", added);
+  // Nothing is ever padded here, so that a token of that name need not exist.
+  const auto pad_name = named_token(files.config, "pad_token", files.config_source);
+  const auto pad = pad_name ? add_named_token(*pad_name, files.config_source, added) : std::nullopt;
+  if (pad_name && !pad) {
+    notes.push_back(fmt::format("{}: the pad_token '{}' is not in the vocabulary; none is needed",
+                                files.config_source, io::printable(*pad_name)));
+  }
+  const auto leading = leading_token(member("post_processor"), source + ": post_processor");
+
+  Normalizer normalizer(member("normalizer"), source);
+  std::vector<AddedToken> raw, normalized;
+  for (AddedToken token : added.list()) {
+    // Llama 2's files have </s> normalized, that is, only ever found as a word of its own; read so,
+    // no text could end with it. transformers looks for it as it is, and so is done here.
+    if (token.normalized && !(token.special && normalizer.prepends())) {
+      AlignedText content;
+      content.append(token.content, 0);
+      token.content = normalizer.normalize(content.view()).text;
+      normalized.push_back(std::move(token));
+    } else {
+      raw.push_back(std::move(token));
+    }
+  }
+  TokenizerParts parts{.normalizer = std::move(normalizer),
+                       .pretokenizer = std::move(pretokenizer),
+                       .bpe = bpe,
+                       .decoder = TokenDecoder(member("decoder"), source),
+                       .raw_tokens = AddedTokenMatcher(raw, source),
+                       .normalized_tokens = AddedTokenMatcher(normalized, source),
+                       .tokens = {},
+                       .special = {},
+                       .added_ids = {},
+                       .bos = bos,
+                       .eos = eos,
+                       .pad = pad,
+                       .adds_bos = false,
+                       .chat_template = read_chat_template(files.config, files.config_source),
+                       .notes = std::move(notes)};
+  index_tokens(parts, added.list(), source);
+  if (!parts.eos) take_eos_of_model(parts, files);
+  note_rebuilt_class(parts, files);
+  if (leading) {
+    const auto id = added.find(*leading);
+    if (!id)
+      fail("{}: post_processor names the unknown token '{}'", source, io::printable(*leading));
+    if (!parts.bos) parts.bos = id;
+    parts.adds_bos = parts.bos == id;
+  }
+  parts.added_ids = added.take_ids();
+  return parts;
+}
+
+}  // namespace tessera::launch

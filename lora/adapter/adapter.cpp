@@ -1,0 +1,166 @@
+#include "lora/adapter/adapter.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "runtime/core/error.h"
+#include "runtime/core/philox.h"
+#include "runtime/ops/transfer.h"
+
+namespace tessera::lora {
+
+namespace {
+
+// Sets these draws apart from every other use of the same seed.
+constexpr uint32_t kInitTag = 0x4C6F5241;
+
+}  // namespace
+
+float AdapterOptions::scale() const {
+  return float(rslora ? alpha / std::sqrt(double(r)) : alpha / double(r));
+}
+
+void check_adapter_options(const AdapterOptions& options) {
+  if (options.r < 1 || options.r > kMaxRank) {
+    fail_usage("lora_r must be from 1 to {}, not {}", kMaxRank, options.r);
+  }
+  if (!(options.alpha > 0.0 && std::isfinite(options.alpha))) {
+    fail_usage("lora_alpha must be positive, not {}", options.alpha);
+  }
+  if (!(options.dropout >= 0.0 && options.dropout < 1.0)) {
+    fail_usage("lora_dropout must be in [0, 1), not {}", options.dropout);
+  }
+}
+
+std::vector<Segment> adapter_segments(const DecoderConfig& config,
+                                      std::span<const LinearId> linears, int64_t r) {
+  std::vector<Segment> segments;
+  size_t offset = 0;
+  const auto add = [&](std::string name, int64_t rows, int64_t cols) {
+    segments.push_back({std::move(name), offset, rows, cols});
+    offset = flat_size(segments);
+  };
+  for (LinearId linear : linears) {
+    const auto [in, out] = shape_of(config, linear.site);
+    const std::string module = module_path(linear);
+    add(module + ".lora_A.weight", r, in);
+    add(module + ".lora_B.weight", out, r);
+  }
+  return segments;
+}
+
+size_t flat_size(std::span<const Segment> segments) {
+  if (segments.empty()) return 0;
+  constexpr size_t kAlignment = AdapterSet::kAlignment;
+  const size_t end = segments.back().offset + segments.back().elements();
+  return (end + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+AdapterSet::AdapterSet(const DecoderConfig& config, AdapterOptions options, Device device)
+    : AdapterSet(config, std::move(options), device, Memory::kReal) {}
+
+AdapterSet AdapterSet::shapes(const DecoderConfig& config, AdapterOptions options, Device device) {
+  AdapterSet set(config, std::move(options), device, Memory::kNone);
+  for (Adapter& adapter : set.adapters_) {
+    adapter.da = adapter.a;
+    adapter.db = adapter.b;
+  }
+  return set;
+}
+
+AdapterSet::AdapterSet(const DecoderConfig& config, AdapterOptions options, Device device,
+                       Memory memory)
+    : options_(std::move(options)), device_(device) {
+  check_adapter_options(options_);
+  linears_ = select_linears(options_.targets, config);
+  segments_ = adapter_segments(config, linears_, options_.r);
+  size_ = flat_size(segments_);
+  if (memory == Memory::kReal) {
+    const size_t bytes = size_ * sizeof(float);
+    host_ = Buffer::host(bytes);
+    if (device.is_cuda()) gpu_ = Buffer::on(device, bytes);
+    device_params_ = device.is_cuda() ? gpu_.as<float>() : host_.as<float>();
+  }
+  adapters_.resize(size_t(config.layers) * kAllSites.size());
+  const auto view = [&](const Segment& segment) {
+    float* data = device_params_ ? device_params_ + segment.offset : nullptr;
+    return Tensor(data, DType::kF32, {segment.rows, segment.cols}, device);
+  };
+  size_t next = 0;
+  for (LinearId linear : linears_) {
+    Adapter& adapter = adapters_[size_t(linear.layer) * kAllSites.size() + size_t(linear.site)];
+    adapter.a = view(segments_[next++]);
+    adapter.b = view(segments_[next++]);
+    adapter.scale = options_.scale();
+  }
+  TESSERA_CHECK(next == segments_.size());
+}
+
+std::vector<std::string> AdapterSet::target_names() const {
+  return names_of(linears_, int64_t(adapters_.size() / kAllSites.size()));
+}
+
+int64_t AdapterSet::trainable() const {
+  int64_t elements = 0;
+  for (const Segment& segment : segments_) elements += int64_t(segment.elements());
+  return elements;
+}
+
+void AdapterSet::set_gradient_buffer(std::span<float> grads) {
+  TESSERA_CHECK(grads.size() == size_);
+  const auto beside = [&](const Tensor& param) {
+    const std::ptrdiff_t offset = param.data<float>() - device_params_;
+    return Tensor(grads.data() + offset, DType::kF32, {param.dim(0), param.dim(1)}, device_);
+  };
+  for (Adapter& adapter : adapters_) {
+    if (!adapter.a) continue;
+    adapter.da = beside(adapter.a);
+    adapter.db = beside(adapter.b);
+  }
+}
+
+std::span<float> AdapterSet::in_host(const Tensor& param) {
+  return params().subspan(size_t(param.data<float>() - device_params_), size_t(param.numel()));
+}
+
+void AdapterSet::to_device(Context& ctx) {
+  if (!device_.is_cuda()) return;
+  copy_bytes(ctx, gpu_.data(), host_.data(), gpu_.size());
+  ctx.compute_stream().synchronize();
+}
+
+void AdapterSet::to_host(Context& ctx) {
+  if (!device_.is_cuda()) return;
+  copy_bytes(ctx, host_.data(), gpu_.data(), gpu_.size());
+  ctx.compute_stream().synchronize();
+}
+
+const Adapter* AdapterSet::find(int64_t layer, Site site) const {
+  const size_t index = size_t(layer) * kAllSites.size() + size_t(site);
+  if (layer < 0 || index >= adapters_.size() || !adapters_[index].a) return nullptr;
+  return &adapters_[index];
+}
+
+void AdapterSet::init(uint64_t seed) {
+  const PhiloxKey key{{uint32_t(seed), uint32_t(seed >> 32)}};
+  for (size_t i = 0; i < adapters_.size(); ++i) {
+    if (!adapters_[i].a) continue;
+    std::ranges::fill(in_host(adapters_[i].b), 0.0f);
+    const std::span<float> a = in_host(adapters_[i].a);
+    const float bound = float(1.0 / std::sqrt(double(adapters_[i].a.cols())));
+    for (size_t begin = 0; begin < a.size(); begin += 4) {
+      const uint64_t draw = begin / 4;
+      const PhiloxCounter random =
+          philox({{uint32_t(draw), uint32_t(draw >> 32), uint32_t(i), kInitTag}}, key);
+      for (size_t j = begin; j < std::min(begin + 4, a.size()); ++j) {
+        // 24 bits: every value of u is exact.
+        const float u = float(random.word[j - begin] >> 8) * 0x1p-23f - 1.0f;
+        a[j] = u * bound;
+      }
+    }
+  }
+}
+
+}  // namespace tessera::lora

@@ -1,0 +1,173 @@
+#include "lora/model/checkpoint.h"
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <utility>
+
+#include "lora/model/checkpoint_source.h"
+#include "runtime/core/error.h"
+#include "runtime/io/folder.h"
+#include "runtime/io/pickle.h"
+#include "runtime/io/printable.h"
+
+namespace tessera::lora {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kChunkBytes = 1 << 20;
+
+/// The row of the Hugging Face tensor that row `row` of llama.cpp's is: [heads, half, 2] there,
+/// [heads, 2, half] here.
+int64_t deinterleaved(int64_t row, int64_t head_dim) {
+  const int64_t head = row / head_dim;
+  const int64_t within = row % head_dim;
+  return head * head_dim + within % 2 * (head_dim / 2) + within / 2;
+}
+
+/// The only .gguf file of a folder without config.json.
+std::string find_gguf(const std::string& folder) {
+  std::vector<std::string> found;
+  for (const std::string& name : io::names_in(folder)) {
+    const fs::path path = fs::path(folder) / name;
+    if (path.extension() == ".gguf") found.push_back(path.string());
+  }
+  if (found.size() > 1) {
+    fail("{}: holds {} .gguf files and no config.json; name one of them, e.g. {}", folder,
+         found.size(), found.front());
+  }
+  if (found.size() == 1) return found.front();
+  if (io::exists(fs::path(folder) / "adapter_config.json")) {
+    fail(
+        "{}: a LoRA adapter, not a model; give its base as base_model and this folder as "
+        "lora_model_dir",
+        folder);
+  }
+  fail("{}: holds neither config.json nor a .gguf file", folder);
+}
+
+OpenedCheckpoint open_file(const std::string& path) {
+  const io::ReadFile file(path);
+  char magic[4] = {};
+  if (file.size() >= sizeof magic) file.read(0, std::as_writable_bytes(std::span(magic)));
+  const std::string_view first(magic, sizeof magic);
+  if (first == "GGUF") return open_gguf(path);
+  if (io::is_pickle(first) || io::has_pickle_name(path)) io::refuse_pickle(path);
+  fail("{}: not a GGUF file; for safetensors give the folder that holds config.json", path);
+}
+
+}  // namespace
+
+void CheckpointSource::add(std::string_view name, const StoredTensor& stored) {
+  TESSERA_CHECK(stored_.emplace(name, stored).second);
+}
+
+void CheckpointSource::read(const TensorInfo& info, bool as_float, std::span<std::byte> out) const {
+  const StoredTensor& stored = stored_.at(info.name);
+  const io::ReadFile& file = files[stored.file];
+  const io::GgufBlock block = io::block_of(stored.encoding);
+  const int64_t cols = info.shape.back();
+  const int64_t rows = info.numel() / cols;
+  const size_t out_row = size_t(cols) * (as_float ? sizeof(float) : size_of(info.dtype));
+  const size_t file_row = size_t(cols) / block.elements * block.bytes;
+  TESSERA_CHECK(out.size() == size_t(rows) * out_row);
+
+  // Nothing but quantized blocks changes its size on the way, unless it is widened.
+  const bool as_stored = block.elements == 1 && file_row == out_row;
+  const int64_t head_dim = stored.interleaved_heads ? rows / stored.interleaved_heads : 0;
+  if (as_stored && !head_dim) return file.read(stored.offset, out);
+
+  const int64_t step = std::clamp<int64_t>(kChunkBytes / int64_t(file_row), 1, rows);
+  std::vector<std::byte> chunk(size_t(step) * file_row);
+  std::vector<float> values(as_stored ? 0 : size_t(cols));
+  for (int64_t begin = 0; begin < rows; begin += step) {
+    const int64_t end = std::min(rows, begin + step);
+    const auto bytes = std::span(chunk).first(size_t(end - begin) * file_row);
+    file.read(stored.offset + uint64_t(begin) * file_row, bytes);
+    for (int64_t row = begin; row < end; ++row) {
+      std::span<const std::byte> from = bytes.subspan(size_t(row - begin) * file_row, file_row);
+      if (!as_stored) {
+        io::decode(stored.encoding, from, values);
+        from = std::as_bytes(std::span(values));
+      }
+      const int64_t to = head_dim ? deinterleaved(row, head_dim) : row;
+      std::memcpy(out.data() + size_t(to) * out_row, from.data(), out_row);
+    }
+  }
+}
+
+std::vector<ExpectedTensor> expected_tensors(const DecoderConfig& config) {
+  std::vector<ExpectedTensor> tensors;
+  const auto add = [&](std::string name, std::string gguf, std::vector<int64_t> shape,
+                       int64_t interleaved_heads = 0) {
+    TensorInfo info{std::move(name), DType::kF32, std::move(shape)};
+    tensors.push_back({std::move(info), std::move(gguf), interleaved_heads});
+  };
+  const int64_t c = config.hidden, f = config.ffn, q = config.q_size(), kv = config.kv_size();
+  add(std::string(kEmbedding), "token_embd.weight", {config.vocab, c});
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    const auto in_layer = [&](std::string_view name, std::string_view gguf,
+                              std::vector<int64_t> shape, int64_t interleaved_heads = 0) {
+      add(fmt::format("model.layers.{}.{}.weight", layer, name),
+          fmt::format("blk.{}.{}.weight", layer, gguf), std::move(shape), interleaved_heads);
+    };
+    in_layer("input_layernorm", "attn_norm", {c});
+    in_layer("self_attn.q_proj", "attn_q", {q, c}, config.heads);
+    in_layer("self_attn.k_proj", "attn_k", {kv, c}, config.kv_heads);
+    in_layer("self_attn.v_proj", "attn_v", {kv, c});
+    in_layer("self_attn.o_proj", "attn_output", {c, q});
+    in_layer("post_attention_layernorm", "ffn_norm", {c});
+    in_layer("mlp.gate_proj", "ffn_gate", {f, c});
+    in_layer("mlp.up_proj", "ffn_up", {f, c});
+    in_layer("mlp.down_proj", "ffn_down", {c, f});
+  }
+  add("model.norm.weight", "output_norm.weight", {c});
+  if (!config.tied_head) add(std::string(kHead), "output.weight", {config.vocab, c});
+  return tensors;
+}
+
+void check_shape(const TensorInfo& expected, const std::vector<int64_t>& found,
+                 std::string_view file) {
+  if (found == expected.shape) return;
+  fail("{}: tensor '{}' has shape [{}], the config asks for [{}]", file, expected.name,
+       fmt::join(found, ", "), fmt::join(expected.shape, ", "));
+}
+
+Checkpoint Checkpoint::open(const std::string& path) {
+  if (!io::exists(path)) fail("{}: no such file or folder", path);
+  OpenedCheckpoint opened = !io::is_folder(path) ? open_file(path)
+                            : io::exists(fs::path(path) / "config.json")
+                                ? open_folder(path)
+                                : open_gguf(find_gguf(path));
+  Checkpoint checkpoint;
+  checkpoint.path_ = path;
+  checkpoint.config_ = std::move(opened.config);
+  checkpoint.tensors_ = std::move(opened.tensors);
+  checkpoint.source_ = std::make_shared<const CheckpointSource>(std::move(opened.source));
+  for (size_t i = 0; i < checkpoint.tensors_.size(); ++i) {
+    checkpoint.index_.emplace(checkpoint.tensors_[i].name, i);
+  }
+  // The embedding comes first, see expected_tensors(). What the file holds beats what it says.
+  checkpoint.config_.dtype = checkpoint.tensors_.front().dtype;
+  if (checkpoint.config_.tied_head) checkpoint.index_.emplace(kHead, 0);
+  return checkpoint;
+}
+
+bool Checkpoint::has(std::string_view name) const { return index_.contains(std::string(name)); }
+
+const TensorInfo& Checkpoint::info(std::string_view name) const {
+  const auto found = index_.find(std::string(name));
+  if (found == index_.end()) fail("{}: there is no tensor '{}'", path_, io::printable(name));
+  return tensors_[found->second];
+}
+
+void Checkpoint::read(std::string_view name, std::span<std::byte> out) const {
+  source_->read(info(name), false, out);
+}
+
+void Checkpoint::read_f32(std::string_view name, std::span<float> out) const {
+  source_->read(info(name), true, std::as_writable_bytes(out));
+}
+
+}  // namespace tessera::lora

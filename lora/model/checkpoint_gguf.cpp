@@ -1,0 +1,202 @@
+// Opens a GGUF file of the llama architecture: config from its metadata, tensors under the names of
+// Hugging Face.
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <unordered_set>
+#include <utility>
+
+#include "lora/model/checkpoint_source.h"
+#include "runtime/core/error.h"
+#include "runtime/io/gguf.h"
+#include "runtime/io/printable.h"
+
+namespace tessera::lora {
+namespace {
+
+using io::GgufFile;
+using io::GgufTensor;
+using io::GgufType;
+
+constexpr std::string_view kRopeFactors = "rope_freqs.weight";
+
+int64_t integer_or(const GgufFile& file, std::string_view key, int64_t otherwise) {
+  return file.has(key) ? file.integer(key) : otherwise;
+}
+
+void check_architecture(const GgufFile& file) {
+  const std::string architecture = file.string("general.architecture");
+  if (architecture != "llama") {
+    fail("{}: architecture '{}' is not supported; supported: llama", file.path(),
+         io::printable(architecture));
+  }
+  if (integer_or(file, "split.count", 1) > 1) {
+    fail("{}: one part of a split model; join the parts first (llama-gguf-split --merge)",
+         file.path());
+  }
+  for (const char* key : {"llama.expert_count", "llama.attention.sliding_window"}) {
+    if (integer_or(file, key, 0) != 0) {
+      fail("{}: metadata {} is {}, which is not supported", file.path(), key, file.integer(key));
+    }
+  }
+}
+
+void read_rope(const GgufFile& file, DecoderConfig& config) {
+  if (file.has("llama.rope.freq_base")) config.rope_theta = file.real("llama.rope.freq_base");
+  const int64_t rotated = integer_or(file, "llama.rope.dimension_count", config.head_dim);
+  if (rotated != config.head_dim) {
+    fail("{}: rotary positions on {} of {} dimensions of a head are not supported", file.path(),
+         rotated, config.head_dim);
+  }
+  std::string type = "none";
+  if (file.has("llama.rope.scaling.type")) type = file.string("llama.rope.scaling.type");
+  const char* factor = "llama.rope.scaling.factor";
+  if (file.has("llama.rope.scale_linear")) {  // the older spelling
+    type = "linear";
+    factor = "llama.rope.scale_linear";
+  }
+  if (type == "none") return;
+  if (type != "linear") {
+    fail("{}: rope scaling '{}' is not supported; supported: none, linear", file.path(),
+         io::printable(type));
+  }
+  config.rope_scaling.kind = RopeScaling::Kind::kLinear;
+  config.rope_scaling.factor = file.real(factor);
+  if (!(config.rope_scaling.factor > 0.0 && std::isfinite(config.rope_scaling.factor))) {
+    fail("{}: metadata {} is not above zero", file.path(), factor);
+  }
+}
+
+/// Dimension `i` of the embedding as the file has it, for what the metadata leaves out.
+int64_t vocabulary(const GgufFile& file) {
+  const GgufTensor* embedding = file.find("token_embd.weight");
+  if (!embedding || embedding->shape.size() != 2) {
+    fail("{}: tensor 'token_embd.weight' is missing or not a matrix", file.path());
+  }
+  return integer_or(file, "llama.vocab_size", embedding->shape[0]);
+}
+
+int32_t token_id(const GgufFile& file, std::string_view key, int64_t vocab) {
+  const int64_t id = file.integer(key);
+  if (id < 0 || id >= vocab) {
+    fail("{}: metadata {} is {}, the vocabulary has {}", file.path(), key, id, vocab);
+  }
+  return int32_t(id);
+}
+
+DecoderConfig read_config(const GgufFile& file) {
+  check_architecture(file);
+  DecoderConfig config;
+  config.architecture = "LlamaForCausalLM";
+  config.hidden = file.integer("llama.embedding_length");
+  config.ffn = file.integer("llama.feed_forward_length");
+  config.layers = file.integer("llama.block_count");
+  config.heads = file.integer("llama.attention.head_count");
+  config.kv_heads = integer_or(file, "llama.attention.head_count_kv", config.heads);
+  config.max_position = file.integer("llama.context_length");
+  config.rms_eps = float(file.real("llama.attention.layer_norm_rms_epsilon"));
+  config.vocab = vocabulary(file);
+  if (config.heads < 1) fail("{}: {} attention heads", file.path(), config.heads);
+  config.head_dim = integer_or(file, "llama.attention.key_length", config.hidden / config.heads);
+  if (integer_or(file, "llama.attention.value_length", config.head_dim) != config.head_dim) {
+    fail("{}: values and keys of different length are not supported", file.path());
+  }
+  config.tied_head = file.find("output.weight") == nullptr;
+  read_rope(file, config);
+  check_config(config, file.path());
+  if (file.has("tokenizer.ggml.bos_token_id")) {
+    config.bos_id = token_id(file, "tokenizer.ggml.bos_token_id", config.vocab);
+  }
+  for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"}) {
+    if (!file.has(key)) continue;
+    const int32_t id = token_id(file, key, config.vocab);
+    if (std::find(config.eos_ids.begin(), config.eos_ids.end(), id) == config.eos_ids.end()) {
+      config.eos_ids.push_back(id);
+    }
+  }
+  return config;
+}
+
+/// What frequency i is divided by under Llama 3's rule, as transformers defines rope_type llama3.
+double llama3_factor(const DecoderConfig& config, const RopeScaling& scaling, int64_t i) {
+  const double frequency = std::pow(config.rope_theta, -2.0 * double(i) / double(config.head_dim));
+  const double turns = double(scaling.original_max_position) * frequency / (2.0 * std::numbers::pi);
+  if (turns > scaling.high_freq_factor) return 1.0;
+  if (turns < scaling.low_freq_factor) return scaling.factor;
+  const double smooth =
+      (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor);
+  return 1.0 / ((1.0 - smooth) / scaling.factor + smooth);
+}
+
+/// llama.cpp's converter keeps only the outcome of Llama 3's rule, one divisor per frequency. Every
+/// such model has the same parameters but for the factor, which is the last divisor; if the rule
+/// then gives all of them back, the rule it is.
+void recognise_llama3(const GgufFile& file, DecoderConfig& config) {
+  const GgufTensor* stored = file.find(kRopeFactors);
+  if (!stored) return;
+  std::vector<float> factors(size_t(config.head_dim / 2));
+  if (stored->type != GgufType::kF32 || stored->bytes != factors.size() * sizeof(float)) {
+    fail("{}: tensor '{}' does not hold {} float32 values", file.path(), kRopeFactors,
+         factors.size());
+  }
+  file.read(*stored, std::as_writable_bytes(std::span(factors)));
+  RopeScaling scaling{.kind = RopeScaling::Kind::kLlama3,
+                      .factor = factors.back(),
+                      .low_freq_factor = 1.0,
+                      .high_freq_factor = 4.0,
+                      .original_max_position = 8192};
+  bool matches = scaling.factor >= 1.0 && config.rope_scaling.kind == RopeScaling::Kind::kNone;
+  for (size_t i = 0; i < factors.size(); ++i) {
+    const double expected = llama3_factor(config, scaling, int64_t(i));
+    matches = matches && std::abs(factors[i] - expected) <= 1e-4 * expected;
+  }
+  if (!matches) {
+    fail(
+        "{}: the rotary factors in '{}' are not those of Llama 3's rule, which is the only one "
+        "supported; use the model's Hugging Face folder",
+        file.path(), kRopeFactors);
+  }
+  config.rope_scaling = scaling;
+}
+
+DType dtype_of(const GgufTensor& tensor, std::string_view file) {
+  if (!io::is_decodable(tensor.type)) {
+    fail("{}: tensor '{}' is {}; supported: F32, F16, BF16, Q8_0, Q4_0, Q4_1", file, tensor.name,
+         io::name_of(tensor.type));
+  }
+  return tensor.type == GgufType::kF16    ? DType::kF16
+         : tensor.type == GgufType::kBF16 ? DType::kBF16
+                                          : DType::kF32;
+}
+
+}  // namespace
+
+OpenedCheckpoint open_gguf(const std::string& path) {
+  GgufFile file(path);
+  OpenedCheckpoint opened;
+  opened.config = read_config(file);
+  recognise_llama3(file, opened.config);
+  std::unordered_set<std::string> known{std::string(kRopeFactors)};
+  for (ExpectedTensor& expected : expected_tensors(opened.config)) {
+    const GgufTensor* tensor = file.find(expected.gguf_name);
+    if (!tensor) fail("{}: tensor '{}' is missing", path, expected.gguf_name);
+    known.insert(expected.gguf_name);
+    TensorInfo info = std::move(expected.info);
+    check_shape(info, tensor->shape, path);
+    info.dtype = dtype_of(*tensor, path);
+    opened.source.add(info.name, {.file = 0,
+                                  .offset = tensor->offset,
+                                  .encoding = tensor->type,
+                                  .interleaved_heads = expected.interleaved_heads});
+    opened.tensors.push_back(std::move(info));
+  }
+  for (const GgufTensor& tensor : file.tensors()) {
+    if (!known.contains(tensor.name)) {
+      fail("{}: tensor '{}' does not belong to a llama model", path, io::printable(tensor.name));
+    }
+  }
+  opened.source.files.push_back(std::move(file).take_file());
+  return opened;
+}
+
+}  // namespace tessera::lora

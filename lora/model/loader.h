@@ -1,0 +1,28 @@
+// Fills BaseWeights from a checkpoint, one tensor at a time: each is read and quantized by one
+// rank, which sends every rank the bytes of its shard. Peak host memory of a rank is its shard, one
+// tensor in float32 and its blob; the 16-bit model never exists.
+#pragma once
+
+#include "lora/model/base_weights.h"
+#include "lora/model/checkpoint.h"
+#include "runtime/core/function_ref.h"
+
+namespace tessera::lora {
+
+/// Reports tensors done and in all; may throw to stop loading.
+using LoadProgress = FunctionRef<void(int64_t done, int64_t total)>;
+
+/// A format that keeps every weight in the checkpoint's dtype. Error when one kind of tensor (a
+/// linear, a norm) has different dtypes in different layers.
+BaseFormat checkpoint_format(const Checkpoint& checkpoint);
+
+/// Reads, checks (finite values only, else Error naming the tensor) and stores every tensor.
+/// Collective over the world that `base` was made for. Returns a hash of all frozen bytes, which
+/// does not depend on the ranks.
+uint64_t load_base(Context& ctx, const Checkpoint& checkpoint, BaseWeights& base,
+                   parallel::Communicator& world, LoadProgress progress);
+
+/// "model.layers.3.self_attn.q_proj.weight"
+std::string weight_name(int64_t layer, Site site);
+
+}  // namespace tessera::lora
