@@ -69,8 +69,8 @@ Evaluation evaluate(const Config& config, const std::optional<std::string>& adap
   Context ctx(device, thread_count(config.threads), uint64_t(config.seed));
   ctx.set_compute_dtype(compute);
   LoadedModel model(ctx, config.base_model, BaseChoice::of(config), {alone, {}}, console);
-  const auto adapters = load_adapter(ctx, folder, model.config());
-  const RunData data(config, model.config().vocab, 1, console);
+  const auto adapters = load_adapter(ctx, folder, model.spec());
+  const RunData data(config, model.spec().vocab, 1, console);
   const bool split = !data.validation.empty();
   const auto batches = evaluation_batches(split ? data.validation : data.training, data.options);
   console.line(

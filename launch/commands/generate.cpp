@@ -123,7 +123,7 @@ std::optional<int32_t> end_of_turn(const Tokenizer& tokenizer, const ChatTemplat
 
 }  // namespace
 
-std::vector<int32_t> stop_ids(const lora::DecoderConfig& model, const std::string& base_model,
+std::vector<int32_t> stop_ids(const lora::ModelSpec& model, const std::string& base_model,
                               const Tokenizer& tokenizer, const ChatTemplate* chat) {
   std::vector<int32_t> ids = model.eos_ids;
   if (const auto eos = tokenizer.eos_id()) ids.push_back(*eos);
@@ -155,13 +155,13 @@ void generate(const GenerateOptions& options) {
   Context ctx(device, thread_count(options.threads), options.sampler.seed);
   ctx.set_compute_dtype(compute);
   LoadedModel model(ctx, options.base_model, BaseChoice::of(base), {alone, {}}, console);
-  const auto adapters = load_adapter(ctx, options.adapter, model.config());
+  const auto adapters = load_adapter(ctx, options.adapter, model.spec());
   lora::Decoder decoder(ctx, model.base(), model.scheduler(), adapters ? &*adapters : nullptr);
 
   GeneratorOptions how;
   how.max_new_tokens = options.max_new_tokens;
   how.sampler = options.sampler;
-  how.stop_ids = stop_ids(model.config(), options.base_model, tokenizer,
+  how.stop_ids = stop_ids(model.spec(), options.base_model, tokenizer,
                           prompts.chat ? &*prompts.chat : nullptr);
   AnswerPrinter printer(tokenizer, prompts.ids.size(), prompts.lines);
   const bool all =
@@ -171,7 +171,7 @@ void generate(const GenerateOptions& options) {
                           printer.finish(prompt);
                           if (finish == Finish::kContext) {
                             console.line(fmt::format("answer {} ends at the model's {} positions",
-                                                     prompt + 1, model.config().max_position));
+                                                     prompt + 1, model.spec().max_position));
                           }
                         }});
   if (all) return;

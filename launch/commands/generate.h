@@ -29,7 +29,7 @@ void generate(const GenerateOptions& options);
 
 /// The tokens that end an answer: the model's and the tokenizer's end of text, those of
 /// generation_config.json, and what the template closes an assistant's turn with.
-std::vector<int32_t> stop_ids(const lora::DecoderConfig& model, const std::string& base_model,
+std::vector<int32_t> stop_ids(const lora::ModelSpec& model, const std::string& base_model,
                               const Tokenizer& tokenizer, const ChatTemplate* chat);
 
 }  // namespace tessera::launch

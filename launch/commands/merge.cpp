@@ -25,13 +25,9 @@ namespace {
 namespace fs = std::filesystem;
 
 /// The linears that may change, by the names of their weights.
-std::unordered_map<std::string, lora::LinearId> linears_of(const lora::DecoderConfig& model) {
+std::unordered_map<std::string, lora::LinearId> linear_ids(const lora::ModelSpec& model) {
   std::unordered_map<std::string, lora::LinearId> linears;
-  for (int64_t layer = 0; layer < model.layers; ++layer) {
-    for (lora::Site site : lora::kAllSites) {
-      linears[lora::weight_name(layer, site)] = {layer, site};
-    }
-  }
+  for (const lora::TensorRow& row : lora::linears_of(model)) linears[row.name()] = row.id();
   return linears;
 }
 
@@ -45,7 +41,7 @@ class Merger {
         adapters_(adapters),
         base_(base),
         report_(report),
-        linears_(linears_of(checkpoint.config())) {
+        linears_(linear_ids(checkpoint.spec())) {
     size_t largest = 0;
     for (const auto& info : checkpoint.tensors()) {
       largest = std::max(largest, size_t(info.numel()));
@@ -178,10 +174,10 @@ MergeReport merge(const MergeOptions& options, Console& console) {
   const BaseChoice choice = base_of(options, run);
   announce_adapter(options.adapter, console);
   const lora::Checkpoint checkpoint = lora::Checkpoint::open(options.base_model);
-  const lora::AdapterSet adapters = lora::load_peft(options.adapter, checkpoint.config());
+  const lora::AdapterSet adapters = lora::load_peft(options.adapter, checkpoint.spec());
   MergeReport report;
   report.into = choice.quantize ? MergeInto::kDequantized : MergeInto::kOriginal;
-  report.dtype = options.dtype.value_or(checkpoint.config().dtype);
+  report.dtype = options.dtype.value_or(checkpoint.spec().dtype);
 
   const StopSignals signals;
   Context ctx(Device::cpu(), thread_count(options.threads), 0);

@@ -61,16 +61,17 @@ json rope_scaling_json(const RopeScaling& scaling) {
 
 }  // namespace
 
-std::string config_json(const lora::DecoderConfig& c) {
+std::string config_json(const lora::ModelSpec& c) {
+  const lora::AttentionSpec& attention = c.layers.front().attention;
   json config = {{"architectures", {c.architecture}},
                  {"model_type", "llama"},
                  {"hidden_act", "silu"},
                  {"hidden_size", c.hidden},
-                 {"intermediate_size", c.ffn},
-                 {"num_hidden_layers", c.layers},
-                 {"num_attention_heads", c.heads},
-                 {"num_key_value_heads", c.kv_heads},
-                 {"head_dim", c.head_dim},
+                 {"intermediate_size", c.layers.front().mlp.width},
+                 {"num_hidden_layers", c.layer_count()},
+                 {"num_attention_heads", attention.heads},
+                 {"num_key_value_heads", attention.kv_heads},
+                 {"head_dim", attention.head_dim},
                  {"vocab_size", c.vocab},
                  {"max_position_embeddings", c.max_position},
                  {"rms_norm_eps", double(c.rms_eps)},
@@ -157,7 +158,7 @@ void MergedFolder::write_index() const {
 void MergedFolder::write_config() const {
   const fs::path folder = base_.path();
   const fs::path original = folder / "config.json";
-  lora::DecoderConfig shape = base_.config();
+  lora::ModelSpec shape = base_.spec();
   shape.dtype = dtype_;
   if (!io::exists(original)) return io::write_file(file("config.json"), config_json(shape));
   json config = io::read_json_file(original.string(), kMaxConfig);

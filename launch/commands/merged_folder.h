@@ -50,6 +50,6 @@ class MergedFolder {
 };
 
 /// The text of config.json for a model of this shape, as transformers writes it for a Llama.
-std::string config_json(const lora::DecoderConfig& config);
+std::string config_json(const lora::ModelSpec& config);
 
 }  // namespace tessera::launch

@@ -14,6 +14,7 @@
 #include "launch/run/loaded_model.h"
 #include "launch/run/run_plan.h"
 #include "lora/model/checkpoint.h"
+#include "lora/model/families.h"
 #include "lora/model/loader.h"
 #include "parallel/self_communicator.h"
 #include "runtime/core/error.h"
@@ -27,7 +28,7 @@ using nlohmann::ordered_json;
 
 /// A model as its config tells it, without its weights.
 struct ModelShape {
-  lora::DecoderConfig config;
+  lora::ModelSpec spec;
   lora::BaseFormat stored;
 };
 
@@ -36,11 +37,11 @@ ModelShape read_shape(const std::string& path) {
   const fs::path file = fs::path(path) / "config.json";
   if (!fs::exists(file, error)) {  // GGUF: its header has all
     const lora::Checkpoint checkpoint = lora::Checkpoint::open(path);
-    return {checkpoint.config(), lora::checkpoint_format(checkpoint)};
+    return {checkpoint.spec(), lora::checkpoint_format(checkpoint)};
   }
   ModelShape shape;
-  shape.config = lora::parse_config(io::read_file(file.string(), 1 << 20), file.string());
-  const DType dtype = shape.config.dtype;
+  shape.spec = lora::parse_config(io::read_file(file.string(), 1 << 20), file.string());
+  const DType dtype = shape.spec.dtype;
   shape.stored = {
       .linear = lora::format_of(dtype), .norm = dtype, .embedding = dtype, .head = dtype};
   return shape;
@@ -80,7 +81,7 @@ Planned make_plan(const PlanOptions& options) {
   planned.config = read_config(options, gpu);
   const Config& config = planned.config;
   const ModelShape shape = read_shape(config.base_model);
-  planned.input = plan_input(config, shape.config, shape.stored, nodes_of(options, gpu), gpu);
+  planned.input = plan_input(config, shape.spec, shape.stored, nodes_of(options, gpu), gpu);
   const DeviceProfile device = planned.profile.value_or(nominal_cpu());
   // A budget is of whatever machine the run is meant for; else a CPU's is this one.
   const bool here = !config.memory_budget && !gpu;
@@ -128,7 +129,7 @@ std::string as_text(const Planned& p) {
   std::string text = fmt::format(
       "model    {}: {} layers, hidden {}, vocab {}; {}\n"
       "ranks    {}, base {}; {} micro-batches of at most {} tokens a step\n",
-      p.config.base_model, in.model.layers, in.model.hidden, format_count(in.model.vocab),
+      p.config.base_model, in.model.layer_count(), in.model.hidden, format_count(in.model.vocab),
       BaseChoice::of(p.config).describe(), in.ranks(), describe_sharding(p.plan.sharding),
       in.micro_batches, format_count(in.tokens));
   for (const std::string& line : plan_table(p.plan, in)) text += line + "\n";

@@ -107,17 +107,20 @@ RankMemory MemoryModel::rank(int rank, parallel::Sharding sharding,
   const Group group = group_of(rank, sharding);
   const parallel::Sharding outer = lora::outer_sharding(sharding, ctx_.device());
   const Group outer_group = group_of(rank, outer);
-  const size_t blob = base_.layout().bytes;
+  const lora::BaseLayout& layout = base_.layout();
 
   RankMemory m;
-  m.base = size_t(input_.model.layers) *
-           parallel::shard_range(sharding.mode, group.member, group.members, blob).bytes();
-  if (!parallel::reads_in_place(sharding.mode, group.members, ctx_.device())) {
-    m.slots = parallel::LayerScheduler::kSlots * parallel::padded_layer_bytes(blob, group.members);
+  const bool gathers = !parallel::reads_in_place(sharding.mode, group.members, ctx_.device());
+  for (const lora::BlobLayout& layer : layout.layers) {
+    m.base +=
+        parallel::shard_range(sharding.mode, group.member, group.members, layer.bytes).bytes();
+    if (!gathers) continue;
+    const size_t slot = parallel::padded_layer_bytes(layer.bytes, group.members);
+    m.slots = std::max(m.slots, parallel::LayerScheduler::kSlots * slot);
   }
-  m.outer = parallel::shard_range(outer.mode, outer_group.member, outer_group.members,
-                                  base_.outer_layout().bytes)
-                .bytes();
+  m.outer =
+      parallel::shard_range(outer.mode, outer_group.member, outer_group.members, layout.outer.bytes)
+          .bytes();
   m.adapters = elements_ * sizeof(float);
   m.gradients =
       parallel::GradientTree::buffer_bytes(elements_, rank, input_.ranks(), input_.micro_batches);
@@ -143,12 +146,14 @@ size_t MemoryModel::loading_bytes() const {
     const size_t scales = spec.is_4bit() && spec.double_quant ? size_t(spec.blocks()) : 0;
     return size_t(spec.numel()) * sizeof(float) + scales * sizeof(float) + spec.bytes();
   };
-  size_t largest =
-      size_t(input_.model.vocab * input_.model.hidden) *
-      std::max(size_of(input_.format.embedding),
-               input_.model.tied_head ? size_t{0} : size_t(size_of(input_.format.head)));
-  for (const quant::FrozenSpec& spec : base_.layout().spec) {
-    largest = std::max(largest, matrix(spec));
+  size_t largest = 0;
+  for (const lora::PlacedTensor& tensor : base_.layout().outer.tensors) {
+    largest = std::max(largest, tensor.bytes);
+  }
+  for (const lora::BlobLayout& layer : base_.layout().layers) {
+    for (const lora::PlacedTensor& tensor : layer.tensors) {
+      if (tensor.is_matrix()) largest = std::max(largest, matrix(tensor.matrix));
+    }
   }
   return largest;
 }

@@ -26,7 +26,7 @@ struct OptimizerSetting {
 };
 
 struct PlanInput {
-  lora::DecoderConfig model;
+  lora::ModelSpec model;
   lora::BaseFormat format;
   lora::AdapterOptions adapter;
   std::vector<int> nodes = {0};  // by rank: where it runs, as Communicator::node()
@@ -86,9 +86,9 @@ class MemoryModel {
   explicit MemoryModel(PlanInput input);
 
   const PlanInput& input() const { return input_; }
-  const lora::BlockLayout& layout() const { return base_.layout(); }
+  const lora::BaseLayout& layout() const { return base_.layout(); }
   /// The linears that have an adapter.
-  const std::vector<lora::LinearId>& adapted() const { return adapters_.linears(); }
+  const std::vector<lora::TensorRow>& adapted() const { return adapters_.linears(); }
   /// Elements of the flat parameter buffer.
   size_t adapter_elements() const { return elements_; }
 

@@ -165,7 +165,7 @@ bool Search::is_better(const Plan& plan, const Plan& best) const {
 
 std::optional<Plan> Search::run() {
   const PlanInput& input = model_.input();
-  const int64_t layers = input.model.layers;
+  const int64_t layers = input.model.layer_count();
   const std::vector<parallel::Sharding> shardings =
       allowed_shardings(config_, input, limit_.rank.has_value());
   std::vector<Fullest> fullest;
@@ -311,7 +311,7 @@ std::string Plan::describe_policies() const {
   return fmt::format("of {} layers {}, of {} kept", layers - kept, text, kept);
 }
 
-PlanInput plan_input(const Config& config, const lora::DecoderConfig& model,
+PlanInput plan_input(const Config& config, const lora::ModelSpec& model,
                      const lora::BaseFormat& stored, std::vector<int> nodes, bool gpu) {
   PlanInput input;
   input.model = model;

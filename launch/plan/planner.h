@@ -56,7 +56,7 @@ Plan choose_plan(const Config& config, const PlanInput& input, const DeviceProfi
 
 /// What a plan starts from, for a model and ranks; `tokens` and `sequence` are of the largest
 /// micro-batch.
-PlanInput plan_input(const Config& config, const lora::DecoderConfig& model,
+PlanInput plan_input(const Config& config, const lora::ModelSpec& model,
                      const lora::BaseFormat& stored, std::vector<int> nodes, bool gpu);
 
 }  // namespace tessera::launch

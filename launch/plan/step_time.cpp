@@ -68,41 +68,48 @@ struct Rates {
   }
 };
 
-/// Seconds of the average layer's kernels over all tokens, and of the head.
+/// Seconds of a product of all tokens with a matrix.
+double multiply(const PlanInput& input, const Rates& rates, double columns, double rows) {
+  return 2.0 * columns * rows * double(input.tokens) / rates.flops;
+}
+
+/// How many linears of each site have an adapter.
+using Adapted = std::array<int64_t, lora::kSiteCount>;
+
+/// Seconds of a layer's kernels over all tokens, with the average layer's share of the adapters.
 class LayerTime {
  public:
-  LayerTime(const MemoryModel& model, const Rates& rates);
+  LayerTime(const MemoryModel& model, const Rates& rates, int64_t layer, const Adapted& adapted);
 
   /// `dequantized`: its weights are there from the visit before.
   Parts of(Work work, bool dequantized) const;
-  double head() const { return head_; }
 
  private:
-  double linear_ = 0, down_ = 0, attention_ = 0, head_ = 0, dequantize_ = 0;
+  double linear_ = 0, last_ = 0, attention_ = 0, dequantize_ = 0;
   double backward_products_ = 5;  // of attention; forward has two
   // In forward, and in backward.
   double adapters_[2] = {0, 0}, elementwise_[2] = {0, 0};
 };
 
-LayerTime::LayerTime(const MemoryModel& model, const Rates& rates) {
+LayerTime::LayerTime(const MemoryModel& model, const Rates& rates, int64_t layer,
+                     const Adapted& adapted) {
   const PlanInput& input = model.input();
-  const lora::DecoderConfig& c = input.model;
-  const auto tokens = double(input.tokens);
-  const auto multiply = [&](double columns, double rows) {
-    return 2.0 * columns * rows * tokens / rates.flops;
-  };
+  const lora::LayerSpec& spec = input.model.layers[size_t(layer)];
+  const lora::BlobLayout& layout = model.layout().layers[size_t(layer)];
+  const auto tokens = double(input.tokens), layers = double(input.model.layer_count());
   double weights = 0;
-  for (lora::Site site : lora::kAllSites) {
-    const auto [in, out] = lora::shape_of(c, site);
-    weights += double(in) * double(out);
-    linear_ += multiply(double(in), double(out));
+  for (const lora::PlacedTensor& tensor : layout.tensors) {
+    if (!tensor.is_matrix()) continue;
+    const auto in = double(tensor.row.in()), out = double(tensor.row.out());
+    weights += in * out;
+    last_ = multiply(input, rates, in, out);
+    linear_ += last_;
   }
-  down_ = multiply(double(c.ffn), double(c.hidden));
-  head_ = 2.0 * multiply(double(c.vocab), double(c.hidden));
   // Half of the pairs, each in two products.
-  attention_ = multiply(double(std::min(input.sequence, input.tokens)), double(c.q_size())) /
+  attention_ = multiply(input, rates, double(std::min(input.sequence, input.tokens)),
+                        double(spec.attention.q_size())) /
                rates.attention;
-  const double adapters = multiply(double(model.adapter_elements()) / double(c.layers), 1.0);
+  const double adapters = multiply(input, rates, double(model.adapter_elements()) / layers, 1.0);
   adapters_[0] = adapters;
   adapters_[1] = 2.0 * adapters;
   if (!input.gpu) return;
@@ -113,22 +120,23 @@ LayerTime::LayerTime(const MemoryModel& model, const Rates& rates) {
   // What is not a large product takes as long as it moves bytes: x, y are the columns of
   // 16 bits that a kernel reads and writes.
   const auto move = [&](double columns) { return 2.0 * columns * tokens / rates.memory; };
-  const auto h = double(c.hidden), f = double(c.ffn), q = double(c.q_size());
-  const double rotated = 2.0 * (q + double(c.kv_size()));
-  dequantize_ = (double(model.layout().bytes) + 2.0 * weights) / rates.memory;
+  const auto h = double(input.model.hidden), f = double(spec.mlp.width);
+  const auto q = double(spec.attention.q_size());
+  const double rotated = 2.0 * (q + double(spec.attention.kv_size()));
+  dequantize_ = (double(layout.bytes) + 2.0 * weights) / rates.memory;
   // Two norms and two additions; swiglu.
   elementwise_[0] = move(2 * 2 * h + 2 * 3 * h + rotated + 3 * f);
   // The norms once more, their gradients, three sums into one; swiglu once more, its gradient.
   elementwise_[1] = move(2 * 2 * h + 2 * 4 * h + 3 * h + rotated + 3 * f + 5 * f);
   const double masked = input.adapter.dropout > 0 ? 2.0 : 0.0;
   double moved[2] = {0, 0};
-  for (lora::Site site : lora::kAllSites) {
-    const auto [in, out] = lora::shape_of(c, site);
-    const auto adapted = std::ranges::count(model.adapted(), site, &lora::LinearId::site);
-    const double share = double(adapted) / double(c.layers);  // of the layers
+  for (const lora::PlacedTensor& tensor : layout.tensors) {
+    if (!tensor.is_matrix()) continue;
+    const auto in = double(tensor.row.in()), out = double(tensor.row.out());
+    const double share = double(adapted[size_t(tensor.row.site)]) / layers;
     // u = x A^T, y += u B^T; dB = dy^T u, du = dy B, dA = du^T x, dx += du A.
-    moved[0] += share * move((1 + masked) * double(in) + 2 * double(out));
-    moved[1] += share * move((3 + 2 * masked) * double(in) + 2 * double(out));
+    moved[0] += share * move((1 + masked) * in + 2 * out);
+    moved[1] += share * move((3 + 2 * masked) * in + 2 * out);
   }
   for (int i : {0, 1}) adapters_[i] = std::max(adapters_[i], moved[i]);
 }
@@ -136,7 +144,7 @@ LayerTime::LayerTime(const MemoryModel& model, const Rates& rates) {
 Parts LayerTime::of(Work work, bool dequantized) const {
   const bool backward = work == Work::kBackward;  // no gradients of frozen weights
   Parts parts{};
-  parts[size_t(Part::kProducts)] = linear_ - (work == Work::kRecomputeLast ? down_ : 0.0);
+  parts[size_t(Part::kProducts)] = linear_ - (work == Work::kRecomputeLast ? last_ : 0.0);
   parts[size_t(Part::kAttention)] = (backward ? backward_products_ / 2 : 1.0) * attention_;
   parts[size_t(Part::kAdapters)] = adapters_[backward ? 1 : 0];
   parts[size_t(Part::kElementwise)] = elementwise_[backward ? 1 : 0];
@@ -147,27 +155,37 @@ Parts LayerTime::of(Work work, bool dequantized) const {
 double total(const Parts& parts) { return std::accumulate(parts.begin(), parts.end(), 0.0); }
 
 /// What comes to rank 0 from other ranks when a layer is gathered.
-struct GatherBytes {
-  double in_node = 0, between = 0;
-};
-GatherBytes gather_bytes(const MemoryModel& model, parallel::Sharding sharding) {
-  using Mode = parallel::Sharding::Mode;
-  const MemoryModel::Group group = model.group_of(0, sharding);
-  if (sharding.mode == Mode::kHost || group.members == 1) return {};
-  const int on_node = std::min(model.group_of(0, {Mode::kHost, 0}).members, group.members);
-  const auto padded = double(parallel::padded_layer_bytes(model.layout().bytes, group.members));
-  const double shard = padded / group.members;
-  return {shard * (on_node - 1), shard * (group.members - on_node)};
-}
+class Gathers {
+ public:
+  Gathers(const MemoryModel& model, const Rates& rates, parallel::Sharding sharding)
+      : model_(model), rates_(rates), from_host_(sharding.mode == Mode::kHost) {
+    members_ = model.group_of(0, sharding).members;
+    on_node_ = std::min(model.group_of(0, {Mode::kHost, 0}).members, members_);
+  }
 
-/// Seconds to bring one layer to rank 0.
-double gather_seconds(const MemoryModel& model, const Rates& rates, parallel::Sharding sharding) {
-  const PlanInput& input = model.input();
-  const auto bytes = double(model.layout().bytes);
-  if (sharding.mode == parallel::Sharding::Mode::kHost) return input.gpu ? bytes / rates.host : 0.0;
-  const GatherBytes from = gather_bytes(model, sharding);
-  return std::max(from.in_node / rates.link, from.between / rates.network);
-}
+  /// Seconds to bring one layer here.
+  double seconds(int64_t layer) const {
+    if (from_host_) return model_.input().gpu ? double(bytes_of(layer)) / rates_.host : 0.0;
+    return std::max(shard(layer) * (on_node_ - 1) / rates_.link, between(layer) / rates_.network);
+  }
+  /// Bytes of it from other nodes.
+  double between(int64_t layer) const {
+    return from_host_ ? 0.0 : shard(layer) * (members_ - on_node_);
+  }
+
+ private:
+  using Mode = parallel::Sharding::Mode;
+
+  size_t bytes_of(int64_t layer) const { return model_.layout().layers[size_t(layer)].bytes; }
+  double shard(int64_t layer) const {
+    return double(parallel::padded_layer_bytes(bytes_of(layer), members_)) / members_;
+  }
+
+  const MemoryModel& model_;
+  const Rates& rates_;
+  bool from_host_;
+  int members_, on_node_;
+};
 
 }  // namespace
 
@@ -180,20 +198,26 @@ StepTime step_time(const MemoryModel& model, const DeviceProfile& device,
                    const StepChoice& choice) {
   const PlanInput& input = model.input();
   const Rates rates(input, device, choice.compute);
-  const LayerTime layer(model, rates);
-  const double gather = gather_seconds(model, rates, choice.sharding);
+  const Gathers gathers(model, rates, choice.sharding);
+  Adapted adapted = {};
+  for (const lora::TensorRow& row : model.adapted()) ++adapted[size_t(row.site)];
+  std::vector<LayerTime> layers;
+  for (int64_t l = 0; l < input.model.layer_count(); ++l) {
+    layers.emplace_back(model, rates, l, adapted);
+  }
   const double copy =
       double(input.tokens * input.model.hidden) * (input.gpu ? 2.0 : 4.0) / rates.host;
   const bool one_link = input.gpu && choice.sharding.mode == parallel::Sharding::Mode::kHost;
   StepTime pass;
-  int64_t gathers = 0;
+  double between = 0;  // bytes of layers from other nodes
   const std::vector<Visit> visits = visits_of(choice.groups);
   std::array<int64_t, 2> slots = {0, 1};  // where the backward before this one ended
   for (size_t i = 0; i < visits.size(); ++i) {
     const Visit& visit = visits[i];
     // The second forward and the backward after it share the dequantized weights.
     const bool again = i > 0 && visits[i - 1].layer == visit.layer;
-    const Parts parts = layer.of(visit.work, again && visits[i - 1].work == Work::kRecomputeLast);
+    const bool dequantized = again && visits[i - 1].work == Work::kRecomputeLast;
+    const Parts parts = layers[size_t(visit.layer)].of(visit.work, dequantized);
     const double compute = total(parts);
     for (size_t p = 0; p < parts.size(); ++p) pass.parts[p] += parts[p];
     const auto ahead = std::find_if(visits.begin() + ptrdiff_t(i) + 1, visits.end(),
@@ -201,15 +225,17 @@ StepTime step_time(const MemoryModel& model, const DeviceProfile& device,
     double moved = 0.0;
     if (ahead != visits.end() && std::ranges::count(slots, ahead->layer) == 0) {
       (slots[0] == visit.layer ? slots[1] : slots[0]) = ahead->layer;
-      moved = gather;
-      ++gathers;
+      moved = gathers.seconds(ahead->layer);
+      between += gathers.between(ahead->layer);
     }
     const double copied = visit.copies ? copy : 0.0;
     pass.gather += moved;
     pass.host_copy += copied;
     pass.seconds += std::max({compute, moved, copied, one_link ? moved + copied : 0.0});
   }
-  pass.parts[size_t(Part::kHead)] = layer.head();
+  const double head =
+      2.0 * multiply(input, rates, double(input.model.vocab), double(input.model.hidden));
+  pass.parts[size_t(Part::kHead)] = head;
 
   const auto batches =
       double(parallel::micro_batches_of(0, input.ranks(), input.micro_batches).count);
@@ -234,11 +260,10 @@ StepTime step_time(const MemoryModel& model, const DeviceProfile& device,
     }
   }
   const int of_node = model.group_of(0, {parallel::Sharding::Mode::kHost, 0}).members;
-  step.between_nodes +=
-      gather_bytes(model, choice.sharding).between * double(gathers) * batches * of_node;
+  step.between_nodes += between * batches * of_node;
   // Parameters and both moments are read and written, gradients read.
   step.optimizer = 7.0 * parameters / rates.memory + double(choice.optimizer_pages) / rates.host;
-  step.seconds = (pass.seconds + layer.head()) * batches + step.exchange + step.optimizer;
+  step.seconds = (pass.seconds + head) * batches + step.exchange + step.optimizer;
   step.tokens_per_second = double(input.micro_batches * input.tokens) / step.seconds;
   return step;
 }

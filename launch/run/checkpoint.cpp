@@ -85,14 +85,14 @@ std::string targets_of(const lora::AdapterSet& adapters) {
 
 void require_same_linears(const lora::AdapterSet& from, const lora::AdapterSet& to,
                           const std::string& folder) {
-  std::vector<lora::LinearId> one_sided;
-  std::ranges::set_symmetric_difference(from.linears(), to.linears(),
-                                        std::back_inserter(one_sided));
+  std::vector<lora::TensorRow> one_sided;
+  std::ranges::set_symmetric_difference(from.linears(), to.linears(), std::back_inserter(one_sided),
+                                        {}, &lora::TensorRow::number, &lora::TensorRow::number);
   if (one_sided.empty()) return;
   fail_usage(
       "the adapter in {} has lora_target_modules {}, but the config says {} (they differ in {}); "
       "make them equal",
-      folder, targets_of(from), targets_of(to), lora::module_path(one_sided.front()));
+      folder, targets_of(from), targets_of(to), one_sided.front().module);
 }
 
 json to_json(const LossScale& scale) {
@@ -333,7 +333,7 @@ LossScale loss_scale_of(const json& stored, const std::string& path) {
 }  // namespace
 
 RunState CheckpointStore::load(const std::string& path, const json& expected,
-                               const lora::DecoderConfig& model, const TrainedState& trained) {
+                               const lora::ModelSpec& model, const TrainedState& trained) {
   verify(path);
   const json stored = read_state(path);
   check_identity(path, stored["identity"], expected);

@@ -62,7 +62,7 @@ class CheckpointStore {
   /// Restores all from `path` after verifying it. Error when a file is damaged, or when the stored
   /// identity differs from `expected`: the key and both values.
   static RunState load(const std::string& path, const nlohmann::json& expected,
-                       const lora::DecoderConfig& model, const TrainedState& trained);
+                       const lora::ModelSpec& model, const TrainedState& trained);
 
   /// Error (usage) where `path` is no folder, or that of a whole run. Reads nothing.
   static void require_folder(const std::string& path);

@@ -12,7 +12,7 @@ namespace {
 
 using Prompts = std::span<const std::vector<int32_t>>;
 
-void check_prompts(Prompts prompts, const lora::DecoderConfig& model) {
+void check_prompts(Prompts prompts, const lora::ModelSpec& model) {
   for (size_t i = 0; i < prompts.size(); ++i) {
     const std::vector<int32_t>& ids = prompts[i];
     const std::string name = prompts.size() == 1 ? "the prompt" : fmt::format("prompt {}", i + 1);
@@ -30,7 +30,7 @@ void check_prompts(Prompts prompts, const lora::DecoderConfig& model) {
 }
 
 /// Tokens that a sequence may hold: all but an answer's last are fed to the model.
-int64_t cache_capacity(Prompts prompts, const lora::DecoderConfig& model, int64_t new_tokens) {
+int64_t cache_capacity(Prompts prompts, const lora::ModelSpec& model, int64_t new_tokens) {
   int64_t longest = 0;
   for (const auto& ids : prompts) longest = std::max(longest, int64_t(ids.size()));
   return std::min(longest + new_tokens - 1, model.max_position);
@@ -60,7 +60,7 @@ class Run {
         prompts_(prompts),
         options_(options),
         events_(events),
-        capacity_(cache_capacity(prompts, decoder.config(), options.max_new_tokens)),
+        capacity_(cache_capacity(prompts, decoder.spec(), options.max_new_tokens)),
         slots_(size_t(slots_for(prompts, decoder, capacity_, options.most_together))),
         prefill_(std::min(options.prefill_tokens, capacity_)),
         cache_(decoder.make_cache(int64_t(slots_.size()), capacity_)),
@@ -120,7 +120,7 @@ class Run {
     }
     events_.token(prompt, slot.last);
     if (++slot.made == options_.max_new_tokens) return end(index, Finish::kLength);
-    if (cache_.length(index) == decoder_.config().max_position) end(index, Finish::kContext);
+    if (cache_.length(index) == decoder_.spec().max_position) end(index, Finish::kContext);
   }
 
   void end(int64_t index, Finish finish) {
@@ -151,7 +151,7 @@ bool generate_answers(lora::Decoder& decoder, Prompts prompts, const GeneratorOp
   if (options.max_new_tokens < 1) {
     fail_usage("--max_new_tokens is {}, expected 1 or more", options.max_new_tokens);
   }
-  check_prompts(prompts, decoder.config());
+  check_prompts(prompts, decoder.spec());
   if (prompts.empty()) return true;
   return Run(decoder, prompts, options, events).loop();
 }

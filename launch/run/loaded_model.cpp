@@ -10,7 +10,7 @@ LoadedModel::LoadedModel(Context& ctx, const std::string& path, const BaseChoice
                          lora::Placement placement, Console& console)
     : checkpoint_(lora::Checkpoint::open(path)) {
   base_ = std::make_unique<lora::BaseWeights>(
-      ctx, config(), choice.apply(lora::checkpoint_format(checkpoint_)), placement);
+      ctx, spec(), choice.apply(lora::checkpoint_format(checkpoint_)), placement);
   fingerprint_ =
       lora::load_base(ctx, checkpoint_, *base_, placement.world, [&](int64_t done, int64_t total) {
         console.live(fmt::format("loading {}: tensor {}/{}", path, done, total));
@@ -36,7 +36,7 @@ void announce_adapter(const std::string& folder, Console& console) {
 }
 
 std::optional<lora::AdapterSet> load_adapter(Context& ctx, const std::optional<std::string>& folder,
-                                             const lora::DecoderConfig& model) {
+                                             const lora::ModelSpec& model) {
   if (!folder) return std::nullopt;
   lora::AdapterSet adapters = lora::load_peft(*folder, model, ctx.device());
   adapters.to_device(ctx);

@@ -22,7 +22,7 @@ class LoadedModel {
   LoadedModel(Context& ctx, const std::string& path, const BaseChoice& choice,
               lora::Placement placement, Console& console);
 
-  const lora::DecoderConfig& config() const { return checkpoint_.config(); }
+  const lora::ModelSpec& spec() const { return checkpoint_.spec(); }
   const lora::Checkpoint& checkpoint() const { return checkpoint_; }
   lora::BaseWeights& base() const { return *base_; }
   parallel::LayerScheduler& scheduler() const { return *scheduler_; }
@@ -43,6 +43,6 @@ void announce_adapter(const std::string& folder, Console& console);
 /// The adapter of a folder, where the context computes; none without a folder. Error as
 /// load_peft().
 std::optional<lora::AdapterSet> load_adapter(Context& ctx, const std::optional<std::string>& folder,
-                                             const lora::DecoderConfig& model);
+                                             const lora::ModelSpec& model);
 
 }  // namespace tessera::launch

@@ -72,7 +72,7 @@ RunPlan plan_run(const Config& config, const RunData& data, const StepPlan& step
                  parallel::Communicator& world, const Context& ctx) {
   const auto checkpoint = lora::Checkpoint::open(config.base_model);
   PlanInput input =
-      plan_input(config, checkpoint.config(), lora::checkpoint_format(checkpoint),
+      plan_input(config, checkpoint.spec(), lora::checkpoint_format(checkpoint),
                  parallel::gather_values(world, world.node()), ctx.device().is_cuda());
   // Where ranks have read different data they will be told so; until then they must agree.
   const auto most = [&](int64_t mine) {
@@ -98,13 +98,12 @@ Plan plan_on(const Config& config, const PlanInput& input, parallel::Communicato
 
 void print_banner(Console& console, const Config& config, const RunPlan& plan, const RunData& data,
                   const StepPlan& steps, const Context& ctx) {
-  const lora::DecoderConfig& c = plan.input.model;
-  const lora::BaseFormat& format = plan.input.format;
-  const size_t base =
-      size_t(c.layers) * lora::BlockLayout(c, format).bytes + lora::OuterLayout(c, format).bytes;
+  const lora::ModelSpec& c = plan.input.model;
+  const lora::AttentionSpec& attention = c.layers.front().attention;
+  const size_t base = lora::BaseLayout(c, plan.input.format).bytes();
   console.line(fmt::format("model    {} ({} layers, hidden {}, {} heads / {} kv, vocab {})",
-                           config.base_model, c.layers, c.hidden, c.heads, c.kv_heads,
-                           format_count(c.vocab)));
+                           config.base_model, c.layer_count(), c.hidden, attention.heads,
+                           attention.kv_heads, format_count(c.vocab)));
   console.line(fmt::format("base     {}: {}", BaseChoice::of(config).describe(),
                            format_bytes(int64_t(base))));
   console.line(fmt::format("compute  {}; {}", describe_compute(ctx.compute_dtype(), ctx.device()),

@@ -94,15 +94,15 @@ Run::Run(const Config& config, parallel::Communicator& world, Device device)
                    [&] {
                      const auto checkpoint = lora::Checkpoint::open(config.base_model);
                      // What is cheap to find wrong comes before the data.
-                     lora::select_linears(adapter_options(config).targets, checkpoint.config());
+                     lora::select_linears(adapter_options(config).targets, checkpoint.spec());
                      if (config.lora_model_dir) announce_adapter(*config.lora_model_dir, console_);
-                     return RunData(config, checkpoint.config().vocab, world.size(), console_);
+                     return RunData(config, checkpoint.spec().vocab, world.size(), console_);
                    })),
       steps_(data_.training, data_.options, config.num_epochs, config.max_steps.value_or(0)),
       memory_(plan_memory()),
       model_(ctx_, config.base_model, BaseChoice::of(config), {world, memory_.plan.sharding},
              console_),
-      adapters_(model_.config(), adapter_options(config), device),
+      adapters_(model_.spec(), adapter_options(config), device),
       decoder_(ctx_, model_.base(), model_.scheduler(), &adapters_),
       segments_(state_segments(adapters_, is_8bit(config.optimizer))),
       optimizer_(
@@ -116,7 +116,7 @@ Run::Run(const Config& config, parallel::Communicator& world, Device device)
   adapters_.init(uint64_t(config.seed));
   if (config.lora_model_dir) {
     const std::string& folder = *config.lora_model_dir;
-    copy_adapter(lora::load_peft(folder, model_.config()), adapters_, folder);
+    copy_adapter(lora::load_peft(folder, model_.spec()), adapters_, folder);
   }
   state_.identity = run_identity(config, {.base_hash = model_.fingerprint(),
                                           .data_hash = data_.fingerprint(),
@@ -151,7 +151,7 @@ void Run::resume() {
   const std::optional<std::string> path = find_checkpoint();
   if (!path) return;
   state_ = on_all(world_, [&] {
-    return CheckpointStore::load(*path, state_.identity, model_.config(), trained());
+    return CheckpointStore::load(*path, state_.identity, model_.spec(), trained());
   });
   first_step_ = state_.step;
   console_.line(fmt::format("resumed  {} (step {})", *path, state_.step));

@@ -11,7 +11,7 @@ constexpr std::string_view kSpace = " \t\r\n\f\v";
 bool is_name(char c) { return std::isalnum(uint8_t(c)) || c == '_' || uint8_t(c) >= 0x80; }
 
 /// Texts among tokens; the quotes tell them from names.
-std::string quoted(const std::string& text) { return '"' + text + '"'; }
+std::string in_quotes(const std::string& text) { return '"' + text + '"'; }
 
 std::optional<std::string> unquoted(const std::string& token) {
   if (token.front() != '"') return std::nullopt;
@@ -45,7 +45,7 @@ std::optional<std::vector<std::string>> tokens_of(std::string_view code) {
       }
       if (at == code.size()) return std::nullopt;
       ++at;
-      tokens.push_back(quoted(text));
+      tokens.push_back(in_quotes(text));
     } else {
       size_t end = at + 1;
       if (is_name(c)) {

@@ -34,19 +34,16 @@ void check_adapter_options(const AdapterOptions& options) {
   }
 }
 
-std::vector<Segment> adapter_segments(const DecoderConfig& config,
-                                      std::span<const LinearId> linears, int64_t r) {
+std::vector<Segment> adapter_segments(std::span<const TensorRow> linears, int64_t r) {
   std::vector<Segment> segments;
   size_t offset = 0;
   const auto add = [&](std::string name, int64_t rows, int64_t cols) {
     segments.push_back({std::move(name), offset, rows, cols});
     offset = flat_size(segments);
   };
-  for (LinearId linear : linears) {
-    const auto [in, out] = shape_of(config, linear.site);
-    const std::string module = module_path(linear);
-    add(module + ".lora_A.weight", r, in);
-    add(module + ".lora_B.weight", out, r);
+  for (const TensorRow& linear : linears) {
+    add(linear.module + ".lora_A.weight", r, linear.in());
+    add(linear.module + ".lora_B.weight", linear.out(), r);
   }
   return segments;
 }
@@ -58,11 +55,11 @@ size_t flat_size(std::span<const Segment> segments) {
   return (end + kAlignment - 1) / kAlignment * kAlignment;
 }
 
-AdapterSet::AdapterSet(const DecoderConfig& config, AdapterOptions options, Device device)
-    : AdapterSet(config, std::move(options), device, Memory::kReal) {}
+AdapterSet::AdapterSet(const ModelSpec& spec, AdapterOptions options, Device device)
+    : AdapterSet(spec, std::move(options), device, Memory::kReal) {}
 
-AdapterSet AdapterSet::shapes(const DecoderConfig& config, AdapterOptions options, Device device) {
-  AdapterSet set(config, std::move(options), device, Memory::kNone);
+AdapterSet AdapterSet::shapes(const ModelSpec& spec, AdapterOptions options, Device device) {
+  AdapterSet set(spec, std::move(options), device, Memory::kNone);
   for (Adapter& adapter : set.adapters_) {
     adapter.da = adapter.a;
     adapter.db = adapter.b;
@@ -70,12 +67,11 @@ AdapterSet AdapterSet::shapes(const DecoderConfig& config, AdapterOptions option
   return set;
 }
 
-AdapterSet::AdapterSet(const DecoderConfig& config, AdapterOptions options, Device device,
-                       Memory memory)
-    : options_(std::move(options)), device_(device) {
+AdapterSet::AdapterSet(const ModelSpec& spec, AdapterOptions options, Device device, Memory memory)
+    : options_(std::move(options)), layers_(spec.layer_count()), device_(device) {
   check_adapter_options(options_);
-  linears_ = select_linears(options_.targets, config);
-  segments_ = adapter_segments(config, linears_, options_.r);
+  linears_ = select_linears(options_.targets, spec);
+  segments_ = adapter_segments(linears_, options_.r);
   size_ = flat_size(segments_);
   if (memory == Memory::kReal) {
     const size_t bytes = size_ * sizeof(float);
@@ -83,24 +79,23 @@ AdapterSet::AdapterSet(const DecoderConfig& config, AdapterOptions options, Devi
     if (device.is_cuda()) gpu_ = Buffer::on(device, bytes);
     device_params_ = device.is_cuda() ? gpu_.as<float>() : host_.as<float>();
   }
-  adapters_.resize(size_t(config.layers) * kAllSites.size());
   const auto view = [&](const Segment& segment) {
     float* data = device_params_ ? device_params_ + segment.offset : nullptr;
     return Tensor(data, DType::kF32, {segment.rows, segment.cols}, device);
   };
-  size_t next = 0;
-  for (LinearId linear : linears_) {
-    Adapter& adapter = adapters_[size_t(linear.layer) * kAllSites.size() + size_t(linear.site)];
-    adapter.a = view(segments_[next++]);
-    adapter.b = view(segments_[next++]);
-    adapter.scale = options_.scale();
+  index_.resize(size_t(layers_));
+  for (auto& sites : index_) sites.fill(-1);
+  for (size_t i = 0; i < linears_.size(); ++i) {
+    index_[size_t(linears_[i].layer)][size_t(linears_[i].site)] = int32_t(i);
+    adapters_.push_back({.a = view(segments_[2 * i]),
+                         .b = view(segments_[2 * i + 1]),
+                         .da = {},
+                         .db = {},
+                         .scale = options_.scale()});
   }
-  TESSERA_CHECK(next == segments_.size());
 }
 
-std::vector<std::string> AdapterSet::target_names() const {
-  return names_of(linears_, int64_t(adapters_.size() / kAllSites.size()));
-}
+std::vector<std::string> AdapterSet::target_names() const { return names_of(linears_, layers_); }
 
 int64_t AdapterSet::trainable() const {
   int64_t elements = 0;
@@ -115,7 +110,6 @@ void AdapterSet::set_gradient_buffer(std::span<float> grads) {
     return Tensor(grads.data() + offset, DType::kF32, {param.dim(0), param.dim(1)}, device_);
   };
   for (Adapter& adapter : adapters_) {
-    if (!adapter.a) continue;
     adapter.da = beside(adapter.a);
     adapter.db = beside(adapter.b);
   }
@@ -138,22 +132,22 @@ void AdapterSet::to_host(Context& ctx) {
 }
 
 const Adapter* AdapterSet::find(int64_t layer, Site site) const {
-  const size_t index = size_t(layer) * kAllSites.size() + size_t(site);
-  if (layer < 0 || index >= adapters_.size() || !adapters_[index].a) return nullptr;
-  return &adapters_[index];
+  if (layer < 0 || layer >= layers_) return nullptr;
+  const int32_t index = index_[size_t(layer)][size_t(site)];
+  return index < 0 ? nullptr : &adapters_[size_t(index)];
 }
 
 void AdapterSet::init(uint64_t seed) {
   const PhiloxKey key{{uint32_t(seed), uint32_t(seed >> 32)}};
   for (size_t i = 0; i < adapters_.size(); ++i) {
-    if (!adapters_[i].a) continue;
+    const auto number = uint32_t(linears_[i].number);
     std::ranges::fill(in_host(adapters_[i].b), 0.0f);
     const std::span<float> a = in_host(adapters_[i].a);
     const float bound = float(1.0 / std::sqrt(double(adapters_[i].a.cols())));
     for (size_t begin = 0; begin < a.size(); begin += 4) {
       const uint64_t draw = begin / 4;
       const PhiloxCounter random =
-          philox({{uint32_t(draw), uint32_t(draw >> 32), uint32_t(i), kInitTag}}, key);
+          philox({{uint32_t(draw), uint32_t(draw >> 32), number, kInitTag}}, key);
       for (size_t j = begin; j < std::min(begin + 4, a.size()); ++j) {
         // 24 bits: every value of u is exact.
         const float u = float(random.word[j - begin] >> 8) * 0x1p-23f - 1.0f;

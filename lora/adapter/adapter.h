@@ -4,6 +4,7 @@
 // caller owns and may exchange between micro-batches.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -51,8 +52,7 @@ struct Segment {
 };
 
 /// The table of the flat buffer, in its order, known without allocating it.
-std::vector<Segment> adapter_segments(const DecoderConfig& config,
-                                      std::span<const LinearId> linears, int64_t r);
+std::vector<Segment> adapter_segments(std::span<const TensorRow> linears, int64_t r);
 /// Elements of the flat buffer, padding included.
 size_t flat_size(std::span<const Segment> segments);
 
@@ -62,13 +62,13 @@ class AdapterSet {
 
   /// All parameters zero, which is no adapter; see init(). Error as check_adapter_options() and
   /// select_linears().
-  AdapterSet(const DecoderConfig& config, AdapterOptions options, Device device = Device::cpu());
+  AdapterSet(const ModelSpec& spec, AdapterOptions options, Device device = Device::cpu());
   /// Shapes only, gradients included, without memory: for planning.
-  static AdapterSet shapes(const DecoderConfig& config, AdapterOptions options, Device device);
+  static AdapterSet shapes(const ModelSpec& spec, AdapterOptions options, Device device);
 
   const AdapterOptions& options() const { return options_; }
-  /// The linears that have an adapter, sorted.
-  const std::vector<LinearId>& linears() const { return linears_; }
+  /// The linears that have an adapter, in the order of the tensor table.
+  const std::vector<TensorRow>& linears() const { return linears_; }
   /// Names that select them, as names_of().
   std::vector<std::string> target_names() const;
   const std::vector<Segment>& segments() const { return segments_; }
@@ -94,21 +94,23 @@ class AdapterSet {
   const Adapter* find(int64_t layer, Site site) const;
 
   /// PEFT's initial values (torch's kaiming_uniform_ with a = sqrt(5)): A uniform in
-  /// [-1/sqrt(in), 1/sqrt(in)), B zero. A pure function of the seed, the layer, the site and the
-  /// index in A, so neither other targets nor the number of layers change it. Sets params().
+  /// [-1/sqrt(in), 1/sqrt(in)), B zero. A pure function of the seed, the number of the linear in
+  /// the tensor table and the index in A, so neither other targets nor the number of layers change
+  /// it. Sets params().
   void init(uint64_t seed);
 
  private:
   std::span<float> in_host(const Tensor& param);
 
   enum class Memory { kReal, kNone };
-  AdapterSet(const DecoderConfig& config, AdapterOptions options, Device device, Memory memory);
+  AdapterSet(const ModelSpec& spec, AdapterOptions options, Device device, Memory memory);
 
   AdapterOptions options_;
-  std::vector<LinearId> linears_;
+  int64_t layers_;
+  std::vector<TensorRow> linears_;
   std::vector<Segment> segments_;
-  std::vector<Adapter>
-      adapters_;  // layer * kAllSites.size() + site; empty tensors where untargeted
+  std::vector<Adapter> adapters_;                       // of each of linears_
+  std::vector<std::array<int32_t, kSiteCount>> index_;  // by layer and site: in adapters_, or -1
   Device device_;
   size_t size_;
   Buffer host_;

@@ -22,7 +22,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::string_view kPrefix = "base_model.model.";
-constexpr std::string_view kLayers = "base_model.model.model.layers.";
 
 std::string stored_name(const Segment& segment) { return std::string(kPrefix) + segment.name; }
 
@@ -44,8 +43,10 @@ std::string shape_text(std::span<const int64_t> shape) {
 /// The layer in a stored name; -1 where there is none.
 int64_t layer_of(std::string_view name) {
   int64_t layer = -1;
-  if (!name.starts_with(kLayers)) return -1;
-  name.remove_prefix(kLayers.size());
+  for (std::string_view prefix : {kPrefix, kLayersPath}) {
+    if (!name.starts_with(prefix)) return -1;
+    name.remove_prefix(prefix.size());
+  }
   const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), layer);
   return error == std::errc() ? layer : -1;
 }
@@ -150,7 +151,7 @@ bool holds(const fs::path& path, std::string_view text) {
 }
 
 /// A wrong adapter is not a wrong command line.
-std::vector<LinearId> select_in(const TargetModules& targets, const DecoderConfig& model) {
+std::vector<TensorRow> select_in(const TargetModules& targets, const ModelSpec& model) {
   try {
     return select_linears(targets, model);
   } catch (const Error& error) {
@@ -160,7 +161,7 @@ std::vector<LinearId> select_in(const TargetModules& targets, const DecoderConfi
 
 }  // namespace
 
-AdapterSet load_peft(const std::string& folder, const DecoderConfig& model, Device device) {
+AdapterSet load_peft(const std::string& folder, const ModelSpec& model, Device device) {
   const PeftConfig config = read_peft_config(folder);
   const fs::path weights = fs::path(folder) / kPeftWeightsFile;
   if (!io::exists(weights)) {
@@ -170,8 +171,8 @@ AdapterSet load_peft(const std::string& folder, const DecoderConfig& model, Devi
   }
   const io::SafetensorsFile file(weights.string());
   // Before memory is taken, whose size the config alone decides.
-  const std::vector<LinearId> linears = select_in(config.options.targets, model);
-  check_tensors(file, adapter_segments(model, linears, config.options.r), model.layers);
+  const std::vector<TensorRow> linears = select_in(config.options.targets, model);
+  check_tensors(file, adapter_segments(linears, config.options.r), model.layer_count());
 
   AdapterSet adapters(model, config.options, device);
   for (const Segment& segment : adapters.segments()) {

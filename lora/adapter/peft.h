@@ -37,7 +37,7 @@ std::string peft_config_text(const PeftConfig& config);
 /// non-finite values; for target_modules as select_linears(); and for a folder whose weights are a
 /// pickle.
 /// On a device the caller has still to call to_device().
-AdapterSet load_peft(const std::string& folder, const DecoderConfig& model,
+AdapterSet load_peft(const std::string& folder, const ModelSpec& model,
                      Device device = Device::cpu());
 
 /// Writes the adapter, making the folder where needed; then reads it back and compares. Throws

@@ -15,27 +15,6 @@ namespace tessera::lora {
 
 namespace {
 
-/// A module with weights of its own.
-struct Module {
-  std::string path;
-  std::optional<LinearId> linear;  // nothing where no adapter can sit
-};
-
-std::vector<Module> modules_of(const DecoderConfig& model) {
-  std::vector<Module> modules = {{"model.embed_tokens", {}}};
-  for (int64_t layer = 0; layer < model.layers; ++layer) {
-    for (Site site : kAllSites) {
-      modules.push_back({module_path({layer, site}), LinearId{layer, site}});
-    }
-    for (const char* norm : {"input_layernorm", "post_attention_layernorm"}) {
-      modules.push_back({fmt::format("model.layers.{}.{}", layer, norm), {}});
-    }
-  }
-  modules.push_back({"model.norm", {}});
-  modules.push_back({"lm_head", {}});
-  return modules;
-}
-
 /// Python's {,3}, which PCRE2 took for letters until 10.43.
 bool has_open_repeat(std::string_view text) {
   for (size_t at = text.find("{,"); at != text.npos; at = text.find("{,", at + 1)) {
@@ -151,77 +130,100 @@ class Matcher {
   bool any_ = false;
 };
 
+/// The own names of the modules that adapters can sit on, each once.
+std::vector<std::string_view> own_names(std::span<const TensorRow> table) {
+  std::vector<std::string_view> names;
+  for (const TensorRow& row : table) {
+    if (!row.is_adaptable() || std::ranges::count(names, row.own_name()) > 0) continue;
+    names.push_back(row.own_name());
+  }
+  return names;
+}
+
 /// "adapters can sit on q_proj, ..., or all-linear".
-std::string places() {
-  std::string text = "adapters can sit on ";
-  for (Site site : kAllSites) text.append(module_name(site)).append(", ");
-  return text + "or all-linear for all of them";
+std::string places(std::span<const TensorRow> table) {
+  return fmt::format("adapters can sit on {}, or all-linear for all of them",
+                     fmt::join(own_names(table), ", "));
+}
+
+/// "self_attn.q_proj" of "model.layers.0.self_attn.q_proj".
+std::string_view path_in_layer(const TensorRow& row) {
+  const std::string_view path = row.module;
+  return path.substr(path.find('.', kLayersPath.size()) + 1);
 }
 
 [[noreturn]] void fail_idle(const TargetModules& targets, const std::string& text,
-                            std::span<const Module> modules) {
+                            std::span<const TensorRow> table) {
   const std::string shown = io::printable(text);
+  std::vector<std::string_view> known = own_names(table);
+  for (const TensorRow& row : table) {
+    if (row.is_adaptable()) known.push_back(path_in_layer(row));
+  }
+  const size_t in_layers = known.size();
+  for (const TensorRow& row : table) {
+    if (row.is_adaptable()) known.push_back(row.module);
+  }
   if (!targets.modules.pattern.empty()) {
     fail_usage(
         "{}: the regular expression '{}' matches no module; it has to match a whole path such as "
         "{}, and several names are a list, as in [q_proj, v_proj]; {}",
-        targets.said_in, shown, module_path(LinearId{0, Site::kQ}), places());
-  }
-  std::vector<std::string_view> known;
-  for (Site site : kAllSites) {
-    known.push_back(module_name(site));
-    known.push_back(module_path(site));
-  }
-  for (const Module& module : modules) {
-    if (module.linear) known.push_back(module.path);
+        targets.said_in, shown, known[in_layers], places(table));
   }
   const std::string_view near = nearest_of(text, known);
   fail_usage("{}: '{}' names no module of the model{}; {}", targets.said_in, shown,
-             near.empty() ? "" : fmt::format(" (did you mean '{}'?)", near), places());
+             near.empty() ? "" : fmt::format(" (did you mean '{}'?)", near), places(table));
 }
 
 }  // namespace
 
-std::vector<LinearId> select_linears(const TargetModules& targets, const DecoderConfig& model) {
+std::vector<TensorRow> select_linears(const TargetModules& targets, const ModelSpec& model) {
   for (int64_t layer : targets.layers) {
-    if (layer < 0 || layer >= model.layers) {
+    if (layer < 0 || layer >= model.layer_count()) {
       fail_usage("{}: there is no layer {}; the model has {} layers", targets.said_in, layer,
-                 model.layers);
+                 model.layer_count());
     }
   }
-  const std::vector<Module> modules = modules_of(model);
+  std::vector<TensorRow> table = tensors_of(model);
+  std::erase_if(table, [](const TensorRow& row) { return row.role == Role::kBias; });
+  if (model.tied_head) {  // a module all the same, with the embedding's weight
+    table.push_back(
+        {.module = std::string(kHeadModule), .gguf = "", .shape = {}, .role = Role::kHead});
+  }
   Matcher wanted(targets.modules, targets.said_in), excluded(targets.excluded, targets.said_in);
-  std::vector<LinearId> selected;
-  for (const Module& module : modules) {
+  std::vector<TensorRow> selected;
+  for (const TensorRow& row : table) {
     if (targets.modules.empty()) {
-      if (module.linear && !excluded.find(module.path)) selected.push_back(*module.linear);
+      if (row.is_adaptable() && !excluded.find(row.module)) selected.push_back(row);
       continue;
     }
-    const auto match = wanted.find(module.path);
-    if (!match || excluded.find(module.path)) continue;
-    if (!module.linear) {
+    const auto match = wanted.find(row.module);
+    if (!match || excluded.find(row.module)) continue;
+    if (!row.is_adaptable()) {
       fail_usage("{}: '{}' selects {}, which this version cannot adapt; {}", targets.said_in,
-                 io::printable(match->text), module.path, places());
+                 io::printable(match->text), row.module, places(table));
     }
-    const bool in_layers = targets.layers.empty() || match->whole ||
-                           std::ranges::count(targets.layers, module.linear->layer) > 0;
-    if (in_layers) selected.push_back(*module.linear);
+    const bool in_layers =
+        targets.layers.empty() || match->whole || std::ranges::count(targets.layers, row.layer) > 0;
+    if (in_layers) selected.push_back(row);
   }
-  if (const std::string* text = wanted.idle()) fail_idle(targets, *text, modules);
-  if (selected.empty()) fail_usage("{}: nothing is left to adapt; {}", targets.said_in, places());
+  if (const std::string* text = wanted.idle()) fail_idle(targets, *text, table);
+  if (selected.empty()) {
+    fail_usage("{}: nothing is left to adapt; {}", targets.said_in, places(table));
+  }
   return selected;
 }
 
-std::vector<std::string> names_of(std::span<const LinearId> linears, int64_t layers) {
-  const auto in_all = [&](Site site) {
-    return std::ranges::count(linears, site, &LinearId::site) == layers;
+std::vector<std::string> names_of(std::span<const TensorRow> linears, int64_t layers) {
+  const auto in_all = [&](const TensorRow& row) {
+    return std::ranges::count(linears, row.site, &TensorRow::site) == layers;
   };
   std::vector<std::string> names;
-  for (Site site : kAllSites) {
-    if (in_all(site)) names.emplace_back(module_name(site));
+  for (std::string_view name : own_names(linears)) {
+    const auto row = std::ranges::find(linears, name, &TensorRow::own_name);
+    if (in_all(*row)) names.emplace_back(name);
   }
-  for (LinearId linear : linears) {
-    if (!in_all(linear.site)) names.push_back(module_path(linear));
+  for (const TensorRow& row : linears) {
+    if (!in_all(row)) names.push_back(row.module);
   }
   return names;
 }

@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "lora/model/sites.h"
+#include "lora/model/tensors.h"
 
 namespace tessera::lora {
 
@@ -29,14 +29,14 @@ struct TargetModules {
   std::string said_in = "lora_target_modules";  // where `modules` stands, for messages
 };
 
-/// The linears selected, sorted. Error (usage), naming what adapters can sit on, for a name or a
-/// pattern that selects no module, for one that selects a module without a place for an adapter,
-/// for a layer that the model lacks, and where nothing is left.
-std::vector<LinearId> select_linears(const TargetModules& targets, const DecoderConfig& model);
+/// The linears selected, in the order of the tensor table. Error (usage), naming what adapters can
+/// sit on, for a name or a pattern that selects no module, for one that selects a module without a
+/// place for an adapter, for a layer that the model lacks, and where nothing is left.
+std::vector<TensorRow> select_linears(const TargetModules& targets, const ModelSpec& model);
 
-/// Names that select exactly `linears`, which are sorted: a module's own name where all layers have
-/// it, else whole paths.
-std::vector<std::string> names_of(std::span<const LinearId> linears, int64_t layers);
+/// Names that select exactly `linears`, which are in the table's order: a module's own name where
+/// all layers have it, else whole paths.
+std::vector<std::string> names_of(std::span<const TensorRow> linears, int64_t layers);
 
 /// The word for every linear, in any case.
 bool is_all_linear(std::string text);

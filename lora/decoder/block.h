@@ -6,48 +6,50 @@
 
 #include <array>
 
-#include "lora/adapter/adapter.h"
 #include "lora/adapter/linear.h"
-#include "lora/model/config.h"
+#include "lora/model/tensors.h"
 #include "runtime/core/function_ref.h"
 #include "runtime/ops/attention.h"
 
 namespace tessera::lora {
 
-inline constexpr int kSites = 7;
-
 struct Block {
-  Tensor attention_norm;  // [C]
-  Tensor mlp_norm;        // [C]
-  std::array<Linear, kSites> linear;
+  const LayerSpec& spec;
+  std::array<Tensor, kNormSiteCount> norm = {};  // empty where the layer has none
+  std::array<Linear, kSiteCount> linear = {};
 
   const Linear& at(Site site) const { return linear[size_t(site)]; }
+  const Tensor& at(NormSite site) const { return norm[size_t(site)]; }
 };
+
+/// Error unless block_forward() and block_backward() compute such layers: norms before attention
+/// and before the MLP, and no biases or norms of queries and keys.
+void check_computable(const ModelSpec& model);
 
 /// Which tokens the block works on, and how each sees the others.
 struct BlockInput {
-  const DecoderConfig& config;
+  const ModelSpec& model;
   Tensor positions;           // [N] i32, inside the sample
   Tensor cos, sin;            // [max position, D/2]
   AttentionSamples& samples;  // of the batch
 };
 
-AttentionShape attention_shape(const DecoderConfig& config);
+AttentionShape attention_shape(const AttentionSpec& spec);
 
 struct BlockSaved {
-  Tensor x;                      // [N, C] the block's input
-  Tensor attention_rstd;         // [N]
-  Tensor q, k, v;                // [N, H*D], [N, K*D], [N, K*D]; q and k rotated
-  Tensor attended;               // [N, H*D]
-  Tensor lse;                    // [H, N]
-  Tensor mid;                    // [N, C] after attention
-  Tensor mlp_rstd;               // [N]
-  Tensor gate, up;               // [N, F]
-  std::array<Tensor, kSites> u;  // [N, R] of each adapted linear
+  Tensor x;                          // [N, C] the block's input
+  Tensor attention_rstd;             // [N]
+  Tensor q, k, v;                    // [N, H*D], [N, K*D], [N, K*D]; q and k rotated
+  Tensor attended;                   // [N, H*D]
+  Tensor lse;                        // [H, N]
+  Tensor mid;                        // [N, C] after attention
+  Tensor mlp_rstd;                   // [N]
+  Tensor gate, up;                   // [N, F]
+  std::array<Tensor, kSiteCount> u;  // [N, R] of each adapted linear
 };
 
 /// Everything of BlockSaved but x.
-BlockSaved allocate_saved(Arena& arena, const DecoderConfig& config, const Block& block, Tensor x);
+BlockSaved allocate_saved(Arena& arena, const Block& block, Tensor x);
 
 /// out[N,H*D] and lse from s.q, s.k, s.v: attention inside each sample, or against a cache.
 using Attend = FunctionRef<void(const BlockSaved& s)>;
@@ -57,7 +59,8 @@ void block_forward(Context& ctx, Tensor y, const BlockSaved& s, const Block& blo
                    const BlockInput& input, Attend attend);
 
 /// The attend of training: causal attention inside each sample.
-void attend_within_samples(Context& ctx, const BlockSaved& s, const BlockInput& input);
+void attend_within_samples(Context& ctx, const BlockSaved& s, const Block& block,
+                           const BlockInput& input);
 
 /// d[N,C]: on entry the gradient of the block's output, on return of its input (unless !need_dx,
 /// when it is unspecified). Accumulates adapter gradients. Overwrites s.gate and s.up.

@@ -19,7 +19,9 @@ using parallel::Policy;
 
 Decoder::Decoder(Context& ctx, BaseWeights& base, parallel::LayerScheduler& scheduler,
                  const AdapterSet* adapters)
-    : ctx_(ctx), base_(base), scheduler_(scheduler), adapters_(adapters) {}
+    : ctx_(ctx), base_(base), scheduler_(scheduler), adapters_(adapters) {
+  check_computable(base.spec());
+}
 
 Decoder::Memory Decoder::plan(int64_t max_tokens, bool training) {
   if (max_tokens > std::numeric_limits<int32_t>::max()) {
@@ -79,7 +81,8 @@ void Decoder::allocate() {
 }
 
 void Decoder::shape_rope(int64_t positions) {
-  cos_ = sin_ = Tensor(nullptr, DType::kF32, {positions, config().head_dim / 2}, ctx_.device());
+  const int64_t half = spec().layers.front().attention.head_dim / 2;
+  cos_ = sin_ = Tensor(nullptr, DType::kF32, {positions, half}, ctx_.device());
 }
 
 void Decoder::fill_rope() {
@@ -88,7 +91,7 @@ void Decoder::fill_rope() {
     return Tensor(memory.data() + offset, DType::kF32, {cos_.rows(), cos_.cols()}, device);
   };
   const Buffer made = Buffer::host(2 * half);
-  rope_table(table(made, 0, {}), table(made, half, {}), config().rope_theta, config().rope_scaling);
+  rope_table(table(made, 0, {}), table(made, half, {}), spec().rope_theta, spec().rope_scaling);
   rope_memory_ = Buffer::on(ctx_.device(), 2 * half);
   copy_bytes(ctx_, rope_memory_.data(), made.data(), 2 * half);
   ctx_.compute_stream().synchronize();
@@ -102,13 +105,7 @@ void Decoder::begin_batch(const BatchView& batch, int tables) {
 }
 
 BlockInput Decoder::block_input() {
-  return {
-      .config = config(), .positions = positions_, .cos = cos_, .sin = sin_, .samples = samples_};
-}
-
-quant::FrozenMatrix Decoder::matrix_of(const LayerLease& lease, Site site) const {
-  const BlockLayout& layout = base_.layout();
-  return {layout.spec[size_t(site)], lease.data() + layout.offset[size_t(site)]};
+  return {.model = spec(), .positions = positions_, .cos = cos_, .sin = sin_, .samples = samples_};
 }
 
 /// So that a GPU dequantizes a layer once for its second forward and the backward right after it.
@@ -117,9 +114,10 @@ void Decoder::unpack(const LayerLease& lease, int64_t layer) {
   if (!ctx_.device().is_cuda()) return;
   const DType dtype = ctx_.activation_dtype();
   unpacked_.layer = layer;
-  for (Site site : kAllSites) {
-    quant::FrozenMatrix& matrix = unpacked_.matrix[size_t(site)];
-    matrix = matrix_of(lease, site);
+  for (const PlacedTensor& tensor : base_.layout().layers[size_t(layer)].tensors) {
+    if (!tensor.is_matrix()) continue;
+    quant::FrozenMatrix& matrix = unpacked_.matrix[size_t(tensor.row.site)];
+    matrix = tensor.matrix_in(lease.data());
     if (matrix.is_dense(dtype)) continue;
     const quant::FrozenSpec spec{format_of(dtype), matrix.rows(), matrix.cols()};
     const Tensor copy = ctx_.scratch().tensor(dtype, {spec.rows, spec.cols});
@@ -129,35 +127,35 @@ void Decoder::unpack(const LayerLease& lease, int64_t layer) {
 }
 
 Block Decoder::bind(const LayerLease& lease, int64_t layer) const {
-  const BlockLayout& layout = base_.layout();
-  const BaseFormat& format = base_.format();
-  const auto norm = [&](size_t offset) {
-    return Tensor(const_cast<std::byte*>(lease.data()) + offset, format.norm, {config().hidden},
-                  ctx_.device());
-  };
-  const auto linear = [&](Site site) {
-    Linear l(layer == unpacked_.layer ? unpacked_.matrix[size_t(site)] : matrix_of(lease, site),
-             adapters_ ? adapters_->find(layer, site) : nullptr);
+  Block block{spec().layers[size_t(layer)]};
+  for (const PlacedTensor& tensor : base_.layout().layers[size_t(layer)].tensors) {
+    const TensorRow& row = tensor.row;
+    if (row.role == Role::kNorm) {
+      block.norm[size_t(row.norm)] = tensor.tensor_in(lease.data(), ctx_.device());
+      continue;
+    }
+    TESSERA_CHECK(tensor.is_matrix());  // see check_computable()
+    const size_t site = size_t(row.site);
+    Linear& linear = block.linear[site];
+    linear =
+        Linear(layer == unpacked_.layer ? unpacked_.matrix[site] : tensor.matrix_in(lease.data()),
+               adapters_ ? adapters_->find(layer, row.site) : nullptr);
     if (pass_.training && adapters_) {
-      l.set_dropout(
+      linear.set_dropout(
           {ctx_.seed(), pass_.key.step, pass_.key.micro_batch, uint64_t(layer), uint64_t(site)},
           adapters_->options().dropout);
     }
-    return l;
-  };
-  return {norm(layout.attention_norm),
-          norm(layout.mlp_norm),
-          {linear(Site::kQ), linear(Site::kK), linear(Site::kV), linear(Site::kO),
-           linear(Site::kGate), linear(Site::kUp), linear(Site::kDown)}};
+  }
+  return block;
 }
 
 double Decoder::forward(const BatchView& batch, RunKey key, float scale) {
-  const int64_t n = batch.tokens(), c = config().hidden;
+  const int64_t n = batch.tokens(), c = spec().hidden;
   const std::span<const LayerGroup> groups = scheduler_.groups();
   pass_ = {key, true};
   scheduler_.begin_pass(scheduler_.visits(true));
   activations_.release(0);
-  saved_.assign(size_t(config().layers), {});
+  saved_.assign(size_t(spec().layer_count()), {});
   inputs_.assign(groups.size() + 1, {});
   marks_.assign(groups.size(), 0);
   const auto activation = [&] { return activations_.tensor(ctx_.activation_dtype(), {n, c}); };
@@ -199,9 +197,9 @@ void Decoder::run_group(const LayerGroup& group, Tensor x, Tensor y, const Block
     const Tensor out =
         i + 1 == group.count ? y : activations_.tensor(x.dtype(), {x.rows(), x.cols()});
     BlockSaved& saved = saved_[size_t(layer)];
-    saved = allocate_saved(activations_, config(), block, x);
+    saved = allocate_saved(activations_, block, x);
     block_forward(ctx_, out, saved, block, input,
-                  [&](const BlockSaved& s) { attend_within_samples(ctx_, s, input); });
+                  [&](const BlockSaved& s) { attend_within_samples(ctx_, s, block, input); });
     x = out;
   }
 }
@@ -228,7 +226,7 @@ void Decoder::backward() {
 }
 
 Tensor Decoder::run_layers(const BatchView& batch, AttendAt attend, Visit visit) {
-  const int64_t n = batch.tokens(), c = config().hidden;
+  const int64_t n = batch.tokens(), c = spec().hidden;
   pass_ = {};
   scheduler_.begin_pass(scheduler_.visits(false));
   activations_.release(0);
@@ -238,12 +236,12 @@ Tensor Decoder::run_layers(const BatchView& batch, AttendAt attend, Visit visit)
   Tensor x = activations_.tensor(dtype, {n, c}), y = activations_.tensor(dtype, {n, c});
   embedding(ctx_, x, base_.embedding(), batch.ids);
   visit(-1, x);
-  for (int64_t layer = 0; layer < config().layers; ++layer) {
+  for (int64_t layer = 0; layer < spec().layer_count(); ++layer) {
     const LayerLease lease = scheduler_.acquire(layer);
     const Block block = bind(lease, layer);
     ArenaScope scope(activations_);
-    block_forward(ctx_, y, allocate_saved(activations_, config(), block, x), block, input,
-                  [&](const BlockSaved& s) { attend(layer, s); });
+    block_forward(ctx_, y, allocate_saved(activations_, block, x), block, input,
+                  [&](const BlockSaved& s) { attend(layer, block, s); });
     std::swap(x, y);
     visit(layer, x);
   }
@@ -252,7 +250,10 @@ Tensor Decoder::run_layers(const BatchView& batch, AttendAt attend, Visit visit)
 
 Tensor Decoder::run_layers_on_samples(const BatchView& batch, Visit visit) {
   return run_layers(
-      batch, [&](int64_t, const BlockSaved& s) { attend_within_samples(ctx_, s, block_input()); },
+      batch,
+      [&](int64_t, const Block& block, const BlockSaved& s) {
+        attend_within_samples(ctx_, s, block, block_input());
+      },
       visit);
 }
 
@@ -296,11 +297,14 @@ Tensor Decoder::run_steps(const KvCache& cache, std::span<const Feed> feeds) {
   }
   batch.starts.push_back(int32_t(batch.ids.size()));
   const Tensor x = run_layers(
-      batch, [&](int64_t layer, const BlockSaved& s) { attend_to_cache(s, layer, cache, feeds); },
+      batch,
+      [&](int64_t layer, const Block&, const BlockSaved& s) {
+        attend_to_cache(s, layer, cache, feeds);
+      },
       [](int64_t, Tensor) {});
   const auto rows = int64_t(feeds.size());
-  Tensor ends = activations_.tensor(x.dtype(), {rows, config().hidden});
-  Tensor logits = activations_.tensor(x.dtype(), {rows, config().vocab});
+  Tensor ends = activations_.tensor(x.dtype(), {rows, spec().hidden});
+  Tensor logits = activations_.tensor(x.dtype(), {rows, spec().vocab});
   gather_rows(ctx_, ends, x, last);
   head_logits(ctx_, logits, ends, head());
   return logits;
@@ -308,6 +312,7 @@ Tensor Decoder::run_steps(const KvCache& cache, std::span<const Feed> feeds) {
 
 void Decoder::attend_to_cache(const BlockSaved& s, int64_t layer, const KvCache& cache,
                               std::span<const Feed> feeds) {
+  const AttentionShape shape = attention_shape(spec().layers[size_t(layer)].attention);
   int64_t row = 0;
   for (const Feed& feed : feeds) {
     const int64_t count = int64_t(feed.ids.size()), first = cache.length(feed.sequence);
@@ -318,11 +323,11 @@ void Decoder::attend_to_cache(const BlockSaved& s, int64_t layer, const KvCache&
     scatter_rows(ctx_, keys, s.k.slice(row, row + count), places);
     scatter_rows(ctx_, values, s.v.slice(row, row + count), places);
     attention_decode(ctx_, s.attended.slice(row, row + count),
-                     {s.q.slice(row, row + count), keys, values, first, attention_shape(config())});
+                     {s.q.slice(row, row + count), keys, values, first, shape});
     row += count;
   }
 }
 
-Head Decoder::head() const { return {base_.final_norm(), base_.head(), config().rms_eps}; }
+Head Decoder::head() const { return {base_.final_norm(), base_.head(), spec().rms_eps}; }
 
 }  // namespace tessera::lora

@@ -68,16 +68,16 @@ class Decoder {
   Memory plan_steps(int64_t max_tokens, const KvCache& cache);
   /// Where the decoder runs, and in its dtype.
   KvCache make_cache(int64_t sequences, int64_t capacity) const {
-    return KvCache(ctx_, config(), sequences, capacity);
+    return KvCache(ctx_, spec(), sequences, capacity);
   }
   size_t cache_bytes(int64_t sequences, int64_t capacity) const {
-    return KvCache::bytes(ctx_, config(), sequences, capacity);
+    return KvCache::bytes(ctx_, spec(), sequences, capacity);
   }
   /// Appends each feed's tokens to its sequence in the cache; returns the logits [feeds, V] that
   /// follow each feed's last token.
   std::vector<float> step(KvCache& cache, std::span<const Feed> feeds);
 
-  const DecoderConfig& config() const { return base_.config(); }
+  const ModelSpec& spec() const { return base_.spec(); }
   Device device() const { return ctx_.device(); }
 
  private:
@@ -88,8 +88,8 @@ class Decoder {
 
   /// Sees every block's output [N, C] (layer -1: the embedding) of a forward.
   using Visit = FunctionRef<void(int64_t layer, Tensor x)>;
-  /// How each layer's attention is done: AttendAt(layer, s).
-  using AttendAt = FunctionRef<void(int64_t layer, const BlockSaved& s)>;
+  /// How each layer's attention is done.
+  using AttendAt = FunctionRef<void(int64_t layer, const Block& block, const BlockSaved& s)>;
 
   /// The last block's output, without anything left for a backward.
   Tensor run_layers(const BatchView& batch, AttendAt attend, Visit visit);
@@ -108,7 +108,6 @@ class Decoder {
   /// AttentionSamples.
   void begin_batch(const BatchView& batch, int tables);
   BlockInput block_input();
-  quant::FrozenMatrix matrix_of(const parallel::LayerLease& lease, Site site) const;
   Block bind(const parallel::LayerLease& lease, int64_t layer) const;
   void unpack(const parallel::LayerLease& lease, int64_t layer);
   Head head() const;
@@ -130,7 +129,7 @@ class Decoder {
   /// Matrices of the activations' dtype that bind() takes for one layer instead of its blob's.
   struct Unpacked {
     int64_t layer = -1;
-    std::array<quant::FrozenMatrix, kSites> matrix;
+    std::array<quant::FrozenMatrix, kSiteCount> matrix;
   } unpacked_;
   std::vector<BlockSaved> saved_;  // of each layer that is kept, or being recomputed
   std::vector<Tensor> inputs_;     // [N, C] of each group, and the last one's output

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "lora/model/config.h"
+#include "lora/model/spec.h"
 #include "runtime/core/buffer.h"
 #include "runtime/core/context.h"
 #include "runtime/core/tensor.h"
@@ -13,10 +13,10 @@ namespace tessera::lora {
 class KvCache {
  public:
   /// What a cache takes of the context's device.
-  static size_t bytes(const Context& ctx, const DecoderConfig& config, int64_t sequences,
+  static size_t bytes(const Context& ctx, const ModelSpec& model, int64_t sequences,
                       int64_t capacity);
   /// Room for `capacity` tokens in each of `sequences` sequences.
-  KvCache(const Context& ctx, const DecoderConfig& config, int64_t sequences, int64_t capacity);
+  KvCache(const Context& ctx, const ModelSpec& model, int64_t sequences, int64_t capacity);
 
   int64_t capacity() const { return capacity_; }
   int64_t sequences() const { return int64_t(lengths_.size()); }
@@ -34,9 +34,10 @@ class KvCache {
   Device device_;
   DType dtype_;
   int64_t capacity_;
-  int64_t kv_size_;
   std::vector<int64_t> lengths_;
-  Buffer memory_;  // [layers, sequences, 2, capacity, K*D]
+  std::vector<int64_t> kv_sizes_;  // K*D of each layer
+  std::vector<size_t> offsets_;    // of each layer in memory_
+  Buffer memory_;                  // layer by layer, [sequences, 2, capacity, K*D]
 };
 
 /// The newest tokens of one sequence.

@@ -97,35 +97,7 @@ void CheckpointSource::read(const TensorInfo& info, bool as_float, std::span<std
   }
 }
 
-std::vector<ExpectedTensor> expected_tensors(const DecoderConfig& config) {
-  std::vector<ExpectedTensor> tensors;
-  const auto add = [&](std::string name, std::string gguf, std::vector<int64_t> shape,
-                       int64_t interleaved_heads = 0) {
-    TensorInfo info{std::move(name), DType::kF32, std::move(shape)};
-    tensors.push_back({std::move(info), std::move(gguf), interleaved_heads});
-  };
-  const int64_t c = config.hidden, f = config.ffn, q = config.q_size(), kv = config.kv_size();
-  add(std::string(kEmbedding), "token_embd.weight", {config.vocab, c});
-  for (int64_t layer = 0; layer < config.layers; ++layer) {
-    const auto in_layer = [&](std::string_view name, std::string_view gguf,
-                              std::vector<int64_t> shape, int64_t interleaved_heads = 0) {
-      add(fmt::format("model.layers.{}.{}.weight", layer, name),
-          fmt::format("blk.{}.{}.weight", layer, gguf), std::move(shape), interleaved_heads);
-    };
-    in_layer("input_layernorm", "attn_norm", {c});
-    in_layer("self_attn.q_proj", "attn_q", {q, c}, config.heads);
-    in_layer("self_attn.k_proj", "attn_k", {kv, c}, config.kv_heads);
-    in_layer("self_attn.v_proj", "attn_v", {kv, c});
-    in_layer("self_attn.o_proj", "attn_output", {c, q});
-    in_layer("post_attention_layernorm", "ffn_norm", {c});
-    in_layer("mlp.gate_proj", "ffn_gate", {f, c});
-    in_layer("mlp.up_proj", "ffn_up", {f, c});
-    in_layer("mlp.down_proj", "ffn_down", {c, f});
-  }
-  add("model.norm.weight", "output_norm.weight", {c});
-  if (!config.tied_head) add(std::string(kHead), "output.weight", {config.vocab, c});
-  return tensors;
-}
+TensorInfo info_of(const TensorRow& row) { return {row.name(), DType::kF32, row.shape}; }
 
 void check_shape(const TensorInfo& expected, const std::vector<int64_t>& found,
                  std::string_view file) {
@@ -142,15 +114,15 @@ Checkpoint Checkpoint::open(const std::string& path) {
                                 : open_gguf(find_gguf(path));
   Checkpoint checkpoint;
   checkpoint.path_ = path;
-  checkpoint.config_ = std::move(opened.config);
+  checkpoint.spec_ = std::move(opened.spec);
   checkpoint.tensors_ = std::move(opened.tensors);
   checkpoint.source_ = std::make_shared<const CheckpointSource>(std::move(opened.source));
   for (size_t i = 0; i < checkpoint.tensors_.size(); ++i) {
     checkpoint.index_.emplace(checkpoint.tensors_[i].name, i);
   }
-  // The embedding comes first, see expected_tensors(). What the file holds beats what it says.
-  checkpoint.config_.dtype = checkpoint.tensors_.front().dtype;
-  if (checkpoint.config_.tied_head) checkpoint.index_.emplace(kHead, 0);
+  // The embedding comes first, see tensors_of(). What the file holds beats what it says.
+  checkpoint.spec_.dtype = checkpoint.tensors_.front().dtype;
+  if (checkpoint.spec_.tied_head) checkpoint.index_.emplace(kHead, 0);
   return checkpoint;
 }
 

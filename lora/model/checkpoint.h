@@ -1,5 +1,5 @@
 // A pretrained model on disk, Hugging Face folder or GGUF file, under one set of tensor names:
-// those of Hugging Face's LlamaForCausalLM. After open() every tensor that the config asks for is
+// those of Hugging Face's LlamaForCausalLM. After open() every tensor of the spec is
 // there, with the right shape. Nothing is kept in memory: each read goes to the file, in chunks.
 // Reads are safe from several threads at once.
 #pragma once
@@ -13,7 +13,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "lora/model/config.h"
+#include "lora/model/tensors.h"
 #include "runtime/core/dtype.h"
 
 namespace tessera::lora {
@@ -41,7 +41,7 @@ class Checkpoint {
   static Checkpoint open(const std::string& path);
 
   const std::string& path() const { return path_; }
-  const DecoderConfig& config() const { return config_; }
+  const ModelSpec& spec() const { return spec_; }
   /// Every tensor of the model, once, embedding first, then layer by layer. A tied head is listed
   /// as model.embed_tokens.weight only, whichever of the two names the file uses.
   const std::vector<TensorInfo>& tensors() const { return tensors_; }
@@ -58,7 +58,7 @@ class Checkpoint {
   Checkpoint() = default;
 
   std::string path_;
-  DecoderConfig config_;
+  ModelSpec spec_;
   std::vector<TensorInfo> tensors_;
   std::unordered_map<std::string, size_t> index_;
   std::shared_ptr<const CheckpointSource> source_;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "lora/model/checkpoint_source.h"
+#include "lora/model/families.h"
 #include "runtime/core/error.h"
 #include "runtime/io/folder.h"
 #include "runtime/io/json.h"
@@ -164,10 +165,10 @@ void check_no_others(const Shards& shards, const OpenedCheckpoint& opened) {
   for (const io::SafetensorsFile& shard : shards) {
     for (const io::SafetensorsEntry& entry : shard.entries()) {
       const bool known = opened.source.has(entry.name) || entry.name.ends_with(".inv_freq") ||
-                         (opened.config.tied_head && entry.name == kHead);
+                         (opened.spec.tied_head && entry.name == kHead);
       if (!known) {
         fail("{}: tensor '{}' does not belong to a {}", shard.path(), io::printable(entry.name),
-             opened.config.architecture);
+             opened.spec.architecture);
       }
     }
   }
@@ -178,11 +179,11 @@ void check_no_others(const Shards& shards, const OpenedCheckpoint& opened) {
 OpenedCheckpoint open_folder(const std::string& path) {
   const std::string config_file = (fs::path(path) / "config.json").string();
   OpenedCheckpoint opened;
-  opened.config = parse_config(io::read_file(config_file, kMaxConfig), config_file);
+  opened.spec = parse_config(io::read_file(config_file, kMaxConfig), config_file);
   Shards shards = open_files(path);
-  for (ExpectedTensor& expected : expected_tensors(opened.config)) {
-    TensorInfo& info = expected.info;
-    const bool tied = opened.config.tied_head && info.name == kEmbedding;
+  for (const TensorRow& row : tensors_of(opened.spec)) {
+    TensorInfo info = info_of(row);
+    const bool tied = opened.spec.tied_head && info.name == kEmbedding;
     const std::optional<Found> found = tied ? find_tied(shards, path) : find(shards, info.name);
     if (!found) {
       fail("{}: tensor '{}' is missing{}", path, info.name,

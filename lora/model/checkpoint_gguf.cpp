@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "lora/model/checkpoint_source.h"
+#include "lora/model/families.h"
 #include "runtime/core/error.h"
 #include "runtime/io/gguf.h"
 #include "runtime/io/printable.h"
@@ -41,12 +42,12 @@ void check_architecture(const GgufFile& file) {
   }
 }
 
-void read_rope(const GgufFile& file, DecoderConfig& config) {
-  if (file.has("llama.rope.freq_base")) config.rope_theta = file.real("llama.rope.freq_base");
-  const int64_t rotated = integer_or(file, "llama.rope.dimension_count", config.head_dim);
-  if (rotated != config.head_dim) {
+void read_rope(const GgufFile& file, int64_t head_dim, ModelSpec& spec) {
+  if (file.has("llama.rope.freq_base")) spec.rope_theta = file.real("llama.rope.freq_base");
+  const int64_t rotated = integer_or(file, "llama.rope.dimension_count", head_dim);
+  if (rotated != head_dim) {
     fail("{}: rotary positions on {} of {} dimensions of a head are not supported", file.path(),
-         rotated, config.head_dim);
+         rotated, head_dim);
   }
   std::string type = "none";
   if (file.has("llama.rope.scaling.type")) type = file.string("llama.rope.scaling.type");
@@ -60,9 +61,9 @@ void read_rope(const GgufFile& file, DecoderConfig& config) {
     fail("{}: rope scaling '{}' is not supported; supported: none, linear", file.path(),
          io::printable(type));
   }
-  config.rope_scaling.kind = RopeScaling::Kind::kLinear;
-  config.rope_scaling.factor = file.real(factor);
-  if (!(config.rope_scaling.factor > 0.0 && std::isfinite(config.rope_scaling.factor))) {
+  spec.rope_scaling.kind = RopeScaling::Kind::kLinear;
+  spec.rope_scaling.factor = file.real(factor);
+  if (!(spec.rope_scaling.factor > 0.0 && std::isfinite(spec.rope_scaling.factor))) {
     fail("{}: metadata {} is not above zero", file.path(), factor);
   }
 }
@@ -84,42 +85,47 @@ int32_t token_id(const GgufFile& file, std::string_view key, int64_t vocab) {
   return int32_t(id);
 }
 
-DecoderConfig read_config(const GgufFile& file) {
+ModelSpec read_spec(const GgufFile& file) {
   check_architecture(file);
-  DecoderConfig config;
-  config.architecture = "LlamaForCausalLM";
-  config.hidden = file.integer("llama.embedding_length");
-  config.ffn = file.integer("llama.feed_forward_length");
-  config.layers = file.integer("llama.block_count");
-  config.heads = file.integer("llama.attention.head_count");
-  config.kv_heads = integer_or(file, "llama.attention.head_count_kv", config.heads);
-  config.max_position = file.integer("llama.context_length");
-  config.rms_eps = float(file.real("llama.attention.layer_norm_rms_epsilon"));
-  config.vocab = vocabulary(file);
-  if (config.heads < 1) fail("{}: {} attention heads", file.path(), config.heads);
-  config.head_dim = integer_or(file, "llama.attention.key_length", config.hidden / config.heads);
-  if (integer_or(file, "llama.attention.value_length", config.head_dim) != config.head_dim) {
+  ModelSpec spec;
+  LayerSizes sizes;
+  spec.architecture = "LlamaForCausalLM";
+  spec.hidden = file.integer("llama.embedding_length");
+  sizes.ffn = file.integer("llama.feed_forward_length");
+  sizes.layers = file.integer("llama.block_count");
+  sizes.heads = file.integer("llama.attention.head_count");
+  sizes.kv_heads = integer_or(file, "llama.attention.head_count_kv", sizes.heads);
+  spec.max_position = file.integer("llama.context_length");
+  spec.rms_eps = float(file.real("llama.attention.layer_norm_rms_epsilon"));
+  spec.vocab = vocabulary(file);
+  if (sizes.heads < 1) fail("{}: {} attention heads", file.path(), sizes.heads);
+  sizes.head_dim = integer_or(file, "llama.attention.key_length", spec.hidden / sizes.heads);
+  if (integer_or(file, "llama.attention.value_length", sizes.head_dim) != sizes.head_dim) {
     fail("{}: values and keys of different length are not supported", file.path());
   }
-  config.tied_head = file.find("output.weight") == nullptr;
-  read_rope(file, config);
-  check_config(config, file.path());
+  spec.tied_head = file.find("output.weight") == nullptr;
+  spec.layers = llama_layers(sizes, file.path());
+  read_rope(file, sizes.head_dim, spec);
+  check_spec(spec, file.path());
   if (file.has("tokenizer.ggml.bos_token_id")) {
-    config.bos_id = token_id(file, "tokenizer.ggml.bos_token_id", config.vocab);
+    spec.bos_id = token_id(file, "tokenizer.ggml.bos_token_id", spec.vocab);
   }
   for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"}) {
     if (!file.has(key)) continue;
-    const int32_t id = token_id(file, key, config.vocab);
-    if (std::find(config.eos_ids.begin(), config.eos_ids.end(), id) == config.eos_ids.end()) {
-      config.eos_ids.push_back(id);
+    const int32_t id = token_id(file, key, spec.vocab);
+    if (std::find(spec.eos_ids.begin(), spec.eos_ids.end(), id) == spec.eos_ids.end()) {
+      spec.eos_ids.push_back(id);
     }
   }
-  return config;
+  return spec;
 }
 
+/// Of the layers, which are all alike in this architecture.
+int64_t head_dim_of(const ModelSpec& spec) { return spec.layers.front().attention.head_dim; }
+
 /// What frequency i is divided by under Llama 3's rule, as transformers defines rope_type llama3.
-double llama3_factor(const DecoderConfig& config, const RopeScaling& scaling, int64_t i) {
-  const double frequency = std::pow(config.rope_theta, -2.0 * double(i) / double(config.head_dim));
+double llama3_factor(const ModelSpec& spec, const RopeScaling& scaling, int64_t i) {
+  const double frequency = std::pow(spec.rope_theta, -2.0 * double(i) / double(head_dim_of(spec)));
   const double turns = double(scaling.original_max_position) * frequency / (2.0 * std::numbers::pi);
   if (turns > scaling.high_freq_factor) return 1.0;
   if (turns < scaling.low_freq_factor) return scaling.factor;
@@ -131,10 +137,10 @@ double llama3_factor(const DecoderConfig& config, const RopeScaling& scaling, in
 /// llama.cpp's converter keeps only the outcome of Llama 3's rule, one divisor per frequency. Every
 /// such model has the same parameters but for the factor, which is the last divisor; if the rule
 /// then gives all of them back, the rule it is.
-void recognise_llama3(const GgufFile& file, DecoderConfig& config) {
+void recognise_llama3(const GgufFile& file, ModelSpec& spec) {
   const GgufTensor* stored = file.find(kRopeFactors);
   if (!stored) return;
-  std::vector<float> factors(size_t(config.head_dim / 2));
+  std::vector<float> factors(size_t(head_dim_of(spec) / 2));
   if (stored->type != GgufType::kF32 || stored->bytes != factors.size() * sizeof(float)) {
     fail("{}: tensor '{}' does not hold {} float32 values", file.path(), kRopeFactors,
          factors.size());
@@ -145,9 +151,9 @@ void recognise_llama3(const GgufFile& file, DecoderConfig& config) {
                       .low_freq_factor = 1.0,
                       .high_freq_factor = 4.0,
                       .original_max_position = 8192};
-  bool matches = scaling.factor >= 1.0 && config.rope_scaling.kind == RopeScaling::Kind::kNone;
+  bool matches = scaling.factor >= 1.0 && spec.rope_scaling.kind == RopeScaling::Kind::kNone;
   for (size_t i = 0; i < factors.size(); ++i) {
-    const double expected = llama3_factor(config, scaling, int64_t(i));
+    const double expected = llama3_factor(spec, scaling, int64_t(i));
     matches = matches && std::abs(factors[i] - expected) <= 1e-4 * expected;
   }
   if (!matches) {
@@ -156,7 +162,7 @@ void recognise_llama3(const GgufFile& file, DecoderConfig& config) {
         "supported; use the model's Hugging Face folder",
         file.path(), kRopeFactors);
   }
-  config.rope_scaling = scaling;
+  spec.rope_scaling = scaling;
 }
 
 DType dtype_of(const GgufTensor& tensor, std::string_view file) {
@@ -174,20 +180,20 @@ DType dtype_of(const GgufTensor& tensor, std::string_view file) {
 OpenedCheckpoint open_gguf(const std::string& path) {
   GgufFile file(path);
   OpenedCheckpoint opened;
-  opened.config = read_config(file);
-  recognise_llama3(file, opened.config);
+  opened.spec = read_spec(file);
+  recognise_llama3(file, opened.spec);
   std::unordered_set<std::string> known{std::string(kRopeFactors)};
-  for (ExpectedTensor& expected : expected_tensors(opened.config)) {
-    const GgufTensor* tensor = file.find(expected.gguf_name);
-    if (!tensor) fail("{}: tensor '{}' is missing", path, expected.gguf_name);
-    known.insert(expected.gguf_name);
-    TensorInfo info = std::move(expected.info);
+  for (const TensorRow& row : tensors_of(opened.spec)) {
+    const GgufTensor* tensor = file.find(row.gguf);
+    if (!tensor) fail("{}: tensor '{}' is missing", path, row.gguf);
+    known.insert(row.gguf);
+    TensorInfo info = info_of(row);
     check_shape(info, tensor->shape, path);
     info.dtype = dtype_of(*tensor, path);
     opened.source.add(info.name, {.file = 0,
                                   .offset = tensor->offset,
                                   .encoding = tensor->type,
-                                  .interleaved_heads = expected.interleaved_heads});
+                                  .interleaved_heads = row.interleaved_heads});
     opened.tensors.push_back(std::move(info));
   }
   for (const GgufTensor& tensor : file.tensors()) {

@@ -24,9 +24,7 @@ struct StoredTensor {
   size_t file = 0;  // of CheckpointSource::files
   uint64_t offset = 0;
   io::GgufType encoding = io::GgufType::kF32;
-  /// llama.cpp stores the rows of q and k, head by head, as pairs (i, i + head_dim / 2); this is
-  /// the number of heads to undo it for, 0 where rows are in order.
-  int64_t interleaved_heads = 0;
+  int64_t interleaved_heads = 0;  // as in TensorRow
 };
 
 class CheckpointSource {
@@ -43,23 +41,17 @@ class CheckpointSource {
   std::unordered_map<std::string, StoredTensor> stored_;
 };
 
-/// What open() of one format gives: the config, the tensors in the model's order, and their places.
+/// What open() of one format gives: the spec, the tensors in the table's order, and their places.
 struct OpenedCheckpoint {
-  DecoderConfig config;
+  ModelSpec spec;
   std::vector<TensorInfo> tensors;
   CheckpointSource source;
 };
 OpenedCheckpoint open_folder(const std::string& path);
 OpenedCheckpoint open_gguf(const std::string& path);
 
-/// One tensor that a model of this config has. Its dtype is left at the default.
-struct ExpectedTensor {
-  TensorInfo info;
-  std::string gguf_name;
-  int64_t interleaved_heads = 0;  // as GGUF stores it
-};
-/// All of them, in order; the head only if it is not tied.
-std::vector<ExpectedTensor> expected_tensors(const DecoderConfig& config);
+/// What a row's tensor is before its file has been looked at.
+TensorInfo info_of(const TensorRow& row);
 
 /// Throws Error naming the tensor and both shapes when they differ.
 void check_shape(const TensorInfo& expected, const std::vector<int64_t>& found,

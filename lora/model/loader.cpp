@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <optional>
 #include <vector>
 
 #include "runtime/io/hash.h"
@@ -40,52 +41,17 @@ void require_finite(Tensor t, std::string_view name) {
   }
 }
 
-/// One tensor of the checkpoint and its place.
+/// One tensor of the checkpoint, and which bytes of a store are its own.
 struct Item {
+  const PlacedTensor* tensor;
   std::string name;
   parallel::BlobPart place;
-  const quant::FrozenSpec* spec;  // null: stored as it is, in `dtype`
-  DType dtype;
 };
 
-std::vector<Item> outer_items(const BaseWeights& base) {
-  const DecoderConfig& c = base.config();
-  const BaseFormat& format = base.format();
-  const OuterLayout& layout = base.outer_layout();
-  const size_t elements = size_t(c.vocab * c.hidden);
-  const auto raw = [&](const char* name, size_t offset, size_t n, DType dtype) {
-    return Item{name, {0, offset, n * size_of(dtype)}, nullptr, dtype};
-  };
-  std::vector<Item> items = {
-      raw("model.embed_tokens.weight", 0, elements, format.embedding),
-      raw("model.norm.weight", layout.norm, size_t(c.hidden), format.norm),
-  };
-  if (!c.tied_head) items.push_back(raw("lm_head.weight", layout.head, elements, format.head));
-  return items;
-}
-
-std::vector<Item> layer_items(const BaseWeights& base) {
-  const BlockLayout& layout = base.layout();
-  const DType norm = base.format().norm;
-  const size_t norm_bytes = size_t(base.config().hidden) * size_of(norm);
-  std::vector<Item> items;
-  for (int64_t layer = 0; layer < base.config().layers; ++layer) {
-    for (size_t i = 0; i < kAllSites.size(); ++i) {
-      const quant::FrozenSpec& spec = layout.spec[i];
-      items.push_back({weight_name(layer, Site(i)),
-                       {layer, layout.offset[i], spec.bytes()},
-                       &spec,
-                       DType::kF32});
-    }
-    for (const auto& [suffix, offset] : {std::pair("input_layernorm", layout.attention_norm),
-                                         std::pair("post_attention_layernorm", layout.mlp_norm)}) {
-      items.push_back({fmt::format("model.layers.{}.{}.weight", layer, suffix),
-                       {layer, offset, norm_bytes},
-                       nullptr,
-                       norm});
-    }
+void add_items(std::vector<Item>& items, const BlobLayout& blob, int64_t layer) {
+  for (const PlacedTensor& tensor : blob.tensors) {
+    items.push_back({&tensor, tensor.row.name(), {layer, tensor.offset, tensor.bytes}});
   }
-  return items;
 }
 
 /// Reads tensors and makes the bytes that the base holds of them.
@@ -97,18 +63,19 @@ class Maker {
   std::span<const std::byte> make(const Item& item) {
     grow(blob_, item.place.bytes);
     const std::span<std::byte> blob(blob_.data(), item.place.bytes);
-    if (item.spec) {
-      const size_t n = size_t(item.spec->rows * item.spec->cols);
+    if (item.tensor->is_matrix()) {
+      const quant::FrozenSpec& spec = item.tensor->matrix;
+      const size_t n = size_t(spec.numel());
       grow(values_, n * sizeof(float));
       const std::span<float> w(values_.as<float>(), n);
       checkpoint_.read_f32(item.name, w);
-      quant::FrozenMatrix::quantize(ctx_, *item.spec, w, blob.data(), item.name);
+      quant::FrozenMatrix::quantize(ctx_, spec, w, blob.data(), item.name);
       return blob;
     }
     const DType dtype = checkpoint_.info(item.name).dtype;
-    if (dtype != item.dtype) {
+    if (dtype != item.tensor->dtype) {
       fail("{}: tensor {} is {}, but others of its kind are {}", checkpoint_.path(), item.name,
-           name_of(dtype), name_of(item.dtype));
+           name_of(dtype), name_of(item.tensor->dtype));
     }
     checkpoint_.read(item.name, blob);
     require_finite(Tensor(blob.data(), dtype, {int64_t(blob.size() / size_of(dtype))}), item.name);
@@ -161,34 +128,39 @@ std::vector<uint64_t> load_items(Context& ctx, const Checkpoint& checkpoint,
 
 }  // namespace
 
-std::string weight_name(int64_t layer, Site site) {
-  return fmt::format("model.layers.{}.{}.weight", layer, module_path(site));
-}
-
 BaseFormat checkpoint_format(const Checkpoint& checkpoint) {
-  const DecoderConfig& c = checkpoint.config();
   BaseFormat format;
-  const DType linear = checkpoint.info(weight_name(0, Site::kQ)).dtype;
-  for (int64_t layer = 0; layer < c.layers; ++layer) {
-    for (size_t site = 0; site < kAllSites.size(); ++site) {
-      const std::string name = weight_name(layer, Site(site));
-      const DType dtype = checkpoint.info(name).dtype;
-      if (dtype != linear) {
+  std::optional<DType> linear;
+  std::string first;
+  for (const TensorRow& row : tensors_of(checkpoint.spec())) {
+    const std::string name = row.name();
+    const DType dtype = checkpoint.info(name).dtype;
+    if (row.role == Role::kLinear) {
+      if (!linear) {
+        linear = dtype;
+        first = name;
+      }
+      if (dtype != *linear) {
         fail("{}: tensor {} is {}, but {} is {}; one dtype for all linears is needed",
-             checkpoint.path(), name, name_of(dtype), weight_name(0, Site::kQ), name_of(linear));
+             checkpoint.path(), name, name_of(dtype), first, name_of(*linear));
       }
     }
+    if (row.role == Role::kEmbedding) format.embedding = dtype;
+    if (row.role == Role::kHead) format.head = dtype;
+    if (row.role == Role::kNorm && row.layer == TensorRow::kNoLayer) format.norm = dtype;
   }
-  format.linear = format_of(linear);
-  format.norm = checkpoint.info("model.norm.weight").dtype;
-  format.embedding = checkpoint.info("model.embed_tokens.weight").dtype;
-  if (!c.tied_head) format.head = checkpoint.info("lm_head.weight").dtype;
+  format.linear = format_of(linear.value());
   return format;
 }
 
 uint64_t load_base(Context& ctx, const Checkpoint& checkpoint, BaseWeights& base,
                    parallel::Communicator& world, LoadProgress progress) {
-  const std::vector<Item> outer = outer_items(base), layers = layer_items(base);
+  const BaseLayout& layout = base.layout();
+  std::vector<Item> outer, layers;
+  add_items(outer, layout.outer, 0);
+  for (size_t l = 0; l < layout.layers.size(); ++l) {
+    add_items(layers, layout.layers[l], int64_t(l));
+  }
   const int64_t total = int64_t(outer.size() + layers.size());
   int64_t done = 0;
   const auto advance = [&](int64_t count) { progress(done += count, total); };

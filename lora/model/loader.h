@@ -22,7 +22,4 @@ BaseFormat checkpoint_format(const Checkpoint& checkpoint);
 uint64_t load_base(Context& ctx, const Checkpoint& checkpoint, BaseWeights& base,
                    parallel::Communicator& world, LoadProgress progress);
 
-/// "model.layers.3.self_attn.q_proj.weight"
-std::string weight_name(int64_t layer, Site site);
-
 }  // namespace tessera::lora

@@ -26,6 +26,7 @@
 #include "launch/run/run_plan.h"
 #include "launch/run/training_step.h"
 #include "tests/scratch_folder.h"
+#include "tests/spec.h"
 
 namespace tessera::launch {
 namespace {
@@ -41,16 +42,14 @@ const std::map<std::string, Shape> kShapes = {
     {"70B", {8192, 28672, 80, 64, 8, 128, 128256}},
 };
 
-lora::DecoderConfig config_of(const Shape& shape, int64_t layers) {
-  lora::DecoderConfig c;
-  c.hidden = shape.hidden;
-  c.ffn = shape.ffn;
-  c.layers = layers > 0 ? layers : shape.layers;
-  c.heads = shape.heads;
-  c.kv_heads = shape.kv_heads;
-  c.head_dim = shape.head_dim;
-  c.vocab = shape.vocab;
-  return c;
+lora::ModelSpec spec_of(const Shape& shape, int64_t layers) {
+  return testing::llama_spec({.hidden = shape.hidden,
+                              .of_layers = {.layers = layers > 0 ? layers : shape.layers,
+                                            .ffn = shape.ffn,
+                                            .heads = shape.heads,
+                                            .kv_heads = shape.kv_heads,
+                                            .head_dim = shape.head_dim},
+                              .vocab = shape.vocab});
 }
 
 /// Normal with a deviation of 0.02, from 1,000 drawn values.
@@ -72,37 +71,36 @@ std::vector<std::byte> as_bf16(const std::vector<float>& values) {
   return bytes;
 }
 
-/// Rank 0's bytes go to all layers.
-void give(parallel::ShardedStore& store, parallel::Communicator& world, size_t offset,
-          const std::vector<std::byte>& bytes) {
-  std::vector<parallel::BlobPart> parts(size_t(world.size()), {0, 0, 0});
-  for (int64_t layer = 0; layer < store.layers(); ++layer) {
-    parts[0] = {layer, offset, bytes.size()};
-    store.distribute(parts, world.rank() == 0 ? std::span(bytes) : std::span<const std::byte>());
+/// Random values; of norms ones.
+std::vector<std::byte> bytes_of(Context& ctx, const lora::PlacedTensor& tensor) {
+  if (tensor.row.role == lora::Role::kNorm) {
+    return as_bf16(std::vector<float>(size_t(tensor.row.shape[0]), 1.0f));
   }
+  const std::vector<float> values = random_values(size_t(tensor.row.in() * tensor.row.out()));
+  if (!tensor.is_matrix()) return as_bf16(values);
+  std::vector<std::byte> blob(tensor.bytes);
+  quant::FrozenMatrix::quantize(ctx, tensor.matrix, values, blob.data(), "");
+  return blob;
+}
+
+/// Rank 0's bytes go to all layers, which are alike.
+void fill(Context& ctx, const lora::BlobLayout& layout, parallel::ShardedStore& store,
+          parallel::Communicator& world) {
+  for (const lora::PlacedTensor& tensor : layout.tensors) {
+    const std::vector<std::byte> bytes =
+        world.rank() == 0 ? bytes_of(ctx, tensor) : std::vector<std::byte>();
+    std::vector<parallel::BlobPart> parts(size_t(world.size()), {0, 0, 0});
+    for (int64_t layer = 0; layer < store.layers(); ++layer) {
+      parts[0] = {layer, tensor.offset, tensor.bytes};
+      store.distribute(parts, bytes);
+    }
+  }
+  store.finish_loading();
 }
 
 void fill(Context& ctx, lora::BaseWeights& base, parallel::Communicator& world) {
-  const lora::DecoderConfig& c = base.config();
-  const lora::BlockLayout& layout = base.layout();
-  const std::vector<std::byte> norm = as_bf16(std::vector<float>(size_t(c.hidden), 1.0f));
-  for (size_t site = 0; site < lora::kSites; ++site) {
-    const quant::FrozenSpec& spec = layout.spec[site];
-    std::vector<std::byte> blob(spec.bytes());
-    if (world.rank() == 0) {
-      quant::FrozenMatrix::quantize(ctx, spec, random_values(size_t(spec.numel())), blob.data(),
-                                    "");
-    }
-    give(base.store(), world, layout.offset[site], blob);
-  }
-  give(base.store(), world, layout.attention_norm, norm);
-  give(base.store(), world, layout.mlp_norm, norm);
-  base.store().finish_loading();
-  const std::vector<std::byte> rows = as_bf16(random_values(size_t(c.vocab * c.hidden)));
-  give(base.outer(), world, 0, rows);
-  give(base.outer(), world, base.outer_layout().norm, norm);
-  give(base.outer(), world, base.outer_layout().head, rows);
-  base.outer().finish_loading();
+  fill(ctx, base.layout().layers.front(), base.store(), world);
+  fill(ctx, base.layout().outer, base.outer(), world);
 }
 
 std::vector<lora::Batch> random_batches(const PlanInput& input) {
@@ -122,7 +120,7 @@ int measure(const std::string& name, int64_t layers, std::vector<std::string> ov
             parallel::Communicator& world) {
   testing::ScratchFolder folder;
   Config config = load_config(folder.write("bench.yml", "base_model: random\n"), overrides);
-  const lora::DecoderConfig shape = config_of(kShapes.at(name), layers);
+  const lora::ModelSpec spec = spec_of(kShapes.at(name), layers);
   const Device device = choose_device(config.device, world);
   Context ctx(device, thread_count(config.threads, world), 7);
   ctx.set_compute_dtype(compute_dtype(config, device));
@@ -132,15 +130,15 @@ int measure(const std::string& name, int64_t layers, std::vector<std::string> ov
                                 .embedding = DType::kBF16,
                                 .head = DType::kBF16};
   const PlanInput input = plan_input(
-      config, shape, stored, parallel::gather_values(world, world.node()), device.is_cuda());
+      config, spec, stored, parallel::gather_values(world, world.node()), device.is_cuda());
   const Plan plan = plan_on(config, input, world, ctx);
   config = plan.applied(config);
 
-  lora::BaseWeights base(ctx, shape, input.format, {world, plan.sharding});
+  lora::BaseWeights base(ctx, spec, input.format, {world, plan.sharding});
   fill(ctx, base, world);
   parallel::LayerScheduler scheduler(ctx, base.store());
   scheduler.set_groups(plan.groups);
-  lora::AdapterSet adapters(shape, adapter_options(config), device);
+  lora::AdapterSet adapters(spec, adapter_options(config), device);
   adapters.init(7);
   lora::Decoder decoder(ctx, base, scheduler, &adapters);
   optim::AdamW optimizer(
@@ -167,11 +165,11 @@ int measure(const std::string& name, int64_t layers, std::vector<std::string> ov
     fmt::print(
         "| tessera | {}, {} layers | {} x {} | {} | {} x {} | {} | {} | {} | {:.3f} | {:.0f} | "
         "{:.0f} |\n",
-        name, shape.layers, world.size(), describe_device(device), name_of(ctx.compute_dtype()),
-        config.micro_batch_size.value_or(1), config.sequence_len, plan.describe_policies(),
-        format_bytes(used_memory(device)), format_bytes(int64_t(plan.memory.device())),
-        seconds[kSteps / 2], tokens / seconds[kSteps / 2] / world.size(),
-        plan.time.tokens_per_second / world.size());
+        name, spec.layer_count(), world.size(), describe_device(device),
+        name_of(ctx.compute_dtype()), config.micro_batch_size.value_or(1), config.sequence_len,
+        plan.describe_policies(), format_bytes(used_memory(device)),
+        format_bytes(int64_t(plan.memory.device())), seconds[kSteps / 2],
+        tokens / seconds[kSteps / 2] / world.size(), plan.time.tokens_per_second / world.size());
   }
   return 0;
 }

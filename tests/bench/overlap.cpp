@@ -37,11 +37,11 @@ Times train(const std::string& model, int64_t tokens, double bytes_per_second) {
     const lora::Checkpoint checkpoint = lora::Checkpoint::open(model);
     lora::BaseFormat format = lora::checkpoint_format(checkpoint);
     format.linear = quant::Format::kNf4;
-    lora::BaseWeights base(ctx, checkpoint.config(), format,
+    lora::BaseWeights base(ctx, checkpoint.spec(), format,
                            {link, {parallel::Sharding::Mode::kFull, 0}});
     lora::load_base(ctx, checkpoint, base, link, [](int64_t, int64_t) {});
     parallel::LayerScheduler scheduler(ctx, base.store());
-    lora::AdapterSet adapters(checkpoint.config(), {});
+    lora::AdapterSet adapters(checkpoint.spec(), {});
     adapters.init(1);
     std::vector<float> gradients(adapters.size());
     adapters.set_gradient_buffer(gradients);

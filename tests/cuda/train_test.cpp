@@ -177,7 +177,7 @@ TEST_F(TrainOnGpu, AStepThatOverflowsIsSkippedAndTheScaleHalved) {
   ctx.set_compute_dtype(DType::kF16);
   Console console(false);
   LoadedModel model(ctx, config.base_model, BaseChoice::of(config), {alone, {}}, console);
-  lora::AdapterSet adapters(model.config(), adapter_options(config), ctx.device());
+  lora::AdapterSet adapters(model.spec(), adapter_options(config), ctx.device());
   adapters.init(7);
   adapters.to_device(ctx);
   lora::Decoder decoder(ctx, model.base(), model.scheduler(), &adapters);

@@ -48,8 +48,7 @@ output_dir: )" + folder_->file("out"));
     config_ = std::make_unique<Config>(load_config(folder_->file("config.yml"), {}));
     parallel::run_ranks(2, [](parallel::Communicator& world) { train(*config_, world); });
     expected_ = std::make_unique<json>(json::parse(testing::bytes_of_file(file("state.json"))));
-    model_ =
-        std::make_unique<lora::DecoderConfig>(lora::Checkpoint::open(folder_->path()).config());
+    model_ = std::make_unique<lora::ModelSpec>(lora::Checkpoint::open(folder_->path()).spec());
     whole_ = std::make_unique<Loaded>(load());
     ASSERT_EQ(whole_->step, 2);
   }
@@ -129,14 +128,14 @@ output_dir: )" + folder_->file("out"));
 
   static std::unique_ptr<testing::ScratchFolder> folder_;
   static std::unique_ptr<Config> config_;
-  static std::unique_ptr<lora::DecoderConfig> model_;
+  static std::unique_ptr<lora::ModelSpec> model_;
   static std::unique_ptr<json> expected_;
   static std::unique_ptr<Loaded> whole_;
   int refused_ = 0, irrelevant_ = 0;
 };
 std::unique_ptr<testing::ScratchFolder> CheckpointDamage::folder_;
 std::unique_ptr<Config> CheckpointDamage::config_;
-std::unique_ptr<lora::DecoderConfig> CheckpointDamage::model_;
+std::unique_ptr<lora::ModelSpec> CheckpointDamage::model_;
 std::unique_ptr<json> CheckpointDamage::expected_;
 std::unique_ptr<CheckpointDamage::Loaded> CheckpointDamage::whole_;
 

@@ -120,7 +120,7 @@ TEST(Generate, StopTokensEndAnAnswerAndAreNotPartOfIt) {
 TEST(Generate, EndsWhereTheModelsPositionsEnd) {
   TestModel model(kTiny);
   GeneratorOptions options;
-  const int64_t positions = model.config().max_position;
+  const int64_t positions = model.spec().max_position;
   const Ids prompt(size_t(positions - 3), 9), full(size_t(positions), 9);
   const Answers a = answer(model, {prompt, full}, options);
   // The last position still gives a token; it is not fed any more.

@@ -41,7 +41,7 @@ std::vector<lora::Segment> sorted_segments(const lora::AdapterSet& adapters) {
 }
 
 /// The golden's initial adapter (rule in tests/golden/referee.py).
-lora::AdapterSet initial_adapter(const lora::DecoderConfig& model) {
+lora::AdapterSet initial_adapter(const lora::ModelSpec& model) {
   lora::AdapterSet adapters(model, {});
   uint64_t t = 0;
   for (const lora::Segment& segment : sorted_segments(adapters)) {
@@ -180,7 +180,7 @@ warmup_steps: 2
   /// The whole comparison for a model whose initial adapter follows the rule.
   void expect_golden(const std::string& model, const std::string& name,
                      const Exactness& exactness) {
-    const lora::DecoderConfig config = lora::Checkpoint::open(model).config();
+    const lora::ModelSpec config = lora::Checkpoint::open(model).spec();
     const lora::AdapterSet before = initial_adapter(config);
     const std::string adapter = (dir_ / "initial").string();
     lora::save_peft(adapter, before, "");
@@ -205,7 +205,7 @@ const std::string kTiny = std::string(TESSERA_GOLDEN_DIR) + "/tiny_llama";
 TEST_F(GoldenTraining, TinyLlama) {
   const std::string out = run(kTiny, "tiny_llama", kTiny + "/adapter_in");
   expect_steps(golden("tiny_llama"), out);
-  const lora::DecoderConfig config = lora::Checkpoint::open(kTiny).config();
+  const lora::ModelSpec config = lora::Checkpoint::open(kTiny).spec();
   const lora::AdapterSet before = lora::load_peft(kTiny + "/adapter_in", config);
   const lora::AdapterSet theirs = lora::load_peft(kTiny + "/adapter_out", config);
   const lora::AdapterSet ours = lora::load_peft(out, config);
@@ -241,15 +241,15 @@ TEST_F(GoldenTraining, SmolLM2FromGguf) {
 
 /// The model in Hugging Face layout, float32: what transformers saves after reading the GGUF.
 void write_hugging_face_copy(const lora::Checkpoint& model, const fs::path& folder) {
-  const lora::DecoderConfig& c = model.config();
+  const lora::ModelSpec& c = model.spec();
   fs::create_directories(folder);
   const json config = {{"architectures", {"LlamaForCausalLM"}},
                        {"hidden_act", "silu"},
                        {"hidden_size", c.hidden},
-                       {"intermediate_size", c.ffn},
-                       {"num_hidden_layers", c.layers},
-                       {"num_attention_heads", c.heads},
-                       {"num_key_value_heads", c.kv_heads},
+                       {"intermediate_size", c.layers.front().mlp.width},
+                       {"num_hidden_layers", c.layer_count()},
+                       {"num_attention_heads", c.layers.front().attention.heads},
+                       {"num_key_value_heads", c.layers.front().attention.kv_heads},
                        {"vocab_size", c.vocab},
                        {"max_position_embeddings", c.max_position},
                        {"rms_norm_eps", c.rms_eps},
@@ -278,7 +278,7 @@ TEST_F(GoldenTraining, SmolLM2FromAHuggingFaceCopyHasTheSameBits) {
   const lora::Checkpoint model = lora::Checkpoint::open(gguf);
   write_hugging_face_copy(model, copy);
   const std::string adapter = (dir_ / "initial").string();
-  lora::save_peft(adapter, initial_adapter(model.config()), "");
+  lora::save_peft(adapter, initial_adapter(model.spec()), "");
   const std::string a = run(gguf, "smollm2", adapter, {"max_steps=3"});
   const std::string b = run(copy, "smollm2", adapter, {"max_steps=3"});
   EXPECT_EQ(bytes_of(a), bytes_of(b));
@@ -315,7 +315,7 @@ TEST_F(GoldenTrainingBf16, TinyLlama) {
   const json expected = io::read_json_file(kTiny + "/golden_bf16.json", 1 << 24);
   const std::string out = run_tiny({});
   expect_steps(expected, out, {.loss = 1e-3, .norm = 5e-4});
-  const lora::DecoderConfig config = lora::Checkpoint::open(kTiny).config();
+  const lora::ModelSpec config = lora::Checkpoint::open(kTiny).spec();
   const lora::AdapterSet before = lora::load_peft(kTiny + "/adapter_in", config);
   const json ours = summary(out, before, lora::load_peft(out, config));
   const double error = distances(expected, ours).update;

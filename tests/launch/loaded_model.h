@@ -23,13 +23,13 @@ class TestModel {
   explicit TestModel(const std::string& path, const BaseChoice& choice = as_stored(),
                      const std::optional<std::string>& adapter = std::nullopt)
       : ctx_(Device::cpu(), 2, 1), model_(ctx_, path, choice, {alone_, {}}, console_) {
-    if (adapter) adapters_ = lora::load_peft(*adapter, model_.config());
+    if (adapter) adapters_ = lora::load_peft(*adapter, model_.spec());
     decoder_ = std::make_unique<lora::Decoder>(ctx_, model_.base(), model_.scheduler(),
                                                adapters_ ? &*adapters_ : nullptr);
   }
 
   lora::Decoder& decoder() { return *decoder_; }
-  const lora::DecoderConfig& config() const { return model_.config(); }
+  const lora::ModelSpec& spec() const { return model_.spec(); }
 
  private:
   Console console_;

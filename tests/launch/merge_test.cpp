@@ -12,6 +12,7 @@
 #include "launch/run/adapter_run.h"
 #include "lora/adapter/peft.h"
 #include "lora/model/checkpoint.h"
+#include "lora/model/families.h"
 #include "runtime/cpu/gemm_bf16.h"
 #include "runtime/io/json.h"
 #include "runtime/io/safetensors.h"
@@ -256,7 +257,7 @@ TEST_F(Merging, TakesOnlyTheBaseFromTheRun) {
 
 TEST_F(Merging, AnAdapterOnSomeLayersChangesThemOnly) {
   lora::AdapterOptions of = {.targets = {.modules = {.pattern = R"(.*\.1\..*up_proj)"}}};
-  lora::AdapterSet adapters(lora::Checkpoint::open(kTiny).config(), of);
+  lora::AdapterSet adapters(lora::Checkpoint::open(kTiny).spec(), of);
   std::ranges::fill(adapters.params(), 0.125f);
   lora::save_peft(folder_.file("some"), adapters, kTiny);
   const MergeReport report = merge(options(folder_.file("some")));
@@ -299,7 +300,7 @@ TEST_F(Merging, RefusesWhatItCannotDo) {
 }
 
 TEST(MergedConfig, ReadsBackAsTheSameModel) {
-  lora::DecoderConfig config = lora::Checkpoint::open(kTiny).config();
+  lora::ModelSpec config = lora::Checkpoint::open(kTiny).spec();
   config.dtype = DType::kBF16;
   config.tied_head = true;
   config.rms_eps = 9.999999747378752e-06f;
@@ -308,7 +309,7 @@ TEST(MergedConfig, ReadsBackAsTheSameModel) {
        {RopeScaling{}, RopeScaling{.kind = RopeScaling::Kind::kLinear, .factor = 4.0},
         RopeScaling{RopeScaling::Kind::kLlama3, 8.0, 1.0, 4.0, 8192}}) {
     config.rope_scaling = scaling;
-    const lora::DecoderConfig read = lora::parse_config(config_json(config), "config.json");
+    const lora::ModelSpec read = lora::parse_config(config_json(config), "config.json");
     EXPECT_EQ(config_json(read), config_json(config));
     EXPECT_EQ(read.rms_eps, config.rms_eps);
     EXPECT_EQ(read.eos_ids, config.eos_ids);

@@ -19,6 +19,7 @@
 #include "launch/plan/planner.h"
 #include "launch/run/loaded_model.h"
 #include "launch/run/optimizer_parts.h"
+#include "lora/model/families.h"
 #include "lora/model/loader.h"
 #include "parallel/gradient_tree.h"
 #include "parallel/thread_communicator.h"
@@ -99,7 +100,7 @@ RankMemory PlanTest::held(const Config& config, Communicator& world, const Case&
   Console console(false);
   LoadedModel model(ctx, config.base_model, BaseChoice::of(config), {world, plan.sharding},
                     console);
-  lora::AdapterSet adapters(model.config(), adapter_options(config));
+  lora::AdapterSet adapters(model.spec(), adapter_options(config));
   adapters.init(7);
   lora::Decoder decoder(ctx, model.base(), model.scheduler(), &adapters);
   const auto segments = state_segments(adapters, is_8bit(config.optimizer));
@@ -162,7 +163,7 @@ void PlanTest::compare(const Case& c) {
   for (int r = 0; r < c.ranks; ++r) nodes.push_back(r / c.per_node * c.per_node);
   const lora::Checkpoint checkpoint = lora::Checkpoint::open(config.base_model);
   PlanInput input =
-      plan_input(config, checkpoint.config(), lora::checkpoint_format(checkpoint), nodes, false);
+      plan_input(config, checkpoint.spec(), lora::checkpoint_format(checkpoint), nodes, false);
   input.tokens = std::accumulate(c.lengths.begin(), c.lengths.end(), int64_t{0});
   input.micro_batches = c.micro_batches;
   const Plan plan = choose_plan(config, input, nominal_cpu(), {});
@@ -408,7 +409,7 @@ TEST_F(PlanCommand, SaysWhatWouldFit) {
 TEST_F(PlanCommand, TheHostOfAGpuIsLimitedToo) {
   const Config config =
       load_config(config_, std::vector<std::string>{"sharding=replicate", "sequence_len=8192"});
-  const lora::DecoderConfig model =
+  const lora::ModelSpec model =
       lora::parse_config(testing::bytes_of_file(folder_.file("8b/config.json")), "config.json");
   const lora::BaseFormat stored{.linear = lora::format_of(model.dtype),
                                 .norm = model.dtype,

@@ -9,39 +9,33 @@
 #include <vector>
 
 #include "runtime/core/error.h"
+#include "tests/spec.h"
 
 namespace tessera::lora {
 namespace {
 
-DecoderConfig small_config() {
-  DecoderConfig config;
-  config.hidden = 48;
-  config.ffn = 100;
-  config.layers = 2;
-  config.heads = 4;
-  config.kv_heads = 2;
-  config.head_dim = 16;
-  return config;
+ModelSpec small_spec() { return testing::llama_spec({}); }
+
+constexpr Site kSites[] = {Site::kQ,    Site::kK,  Site::kV,   Site::kO,
+                           Site::kGate, Site::kUp, Site::kDown};
+
+std::vector<LinearId> ids_of(const std::vector<TensorRow>& linears) {
+  std::vector<LinearId> ids;
+  for (const TensorRow& linear : linears) ids.push_back(linear.id());
+  return ids;
 }
 
 std::vector<float> to_vector(std::span<const float> values) {
   return {values.begin(), values.end()};
 }
 
-TEST(Site, NamesAreThoseOfTheModel) {
-  EXPECT_EQ(module_path(Site::kQ), "self_attn.q_proj");
-  EXPECT_EQ(module_path(Site::kDown), "mlp.down_proj");
-  EXPECT_EQ(module_name(Site::kDown), "down_proj");
-  EXPECT_EQ(module_path(LinearId{3, Site::kUp}), "model.layers.3.mlp.up_proj");
-}
-
 /// Adapters on modules of these names.
 TargetModules on(std::vector<std::string> names) { return {.modules = {.names = names}}; }
 
 TEST(AdapterSet, LiesInOneAlignedBufferInOrder) {
-  const AdapterSet adapters(small_config(), {.r = 8, .targets = on({"down_proj", "q_proj"})});
+  const AdapterSet adapters(small_spec(), {.r = 8, .targets = on({"down_proj", "q_proj"})});
   EXPECT_EQ(
-      adapters.linears(),
+      ids_of(adapters.linears()),
       (std::vector<LinearId>{{0, Site::kQ}, {0, Site::kDown}, {1, Site::kQ}, {1, Site::kDown}}));
   const auto& segments = adapters.segments();
   ASSERT_EQ(segments.size(), 8u);
@@ -73,12 +67,12 @@ TEST(AdapterSet, LiesInOneAlignedBufferInOrder) {
 }
 
 TEST(AdapterSet, HasTheShapesOfTheModel) {
-  const DecoderConfig config = small_config();
-  const AdapterSet adapters(config, {.r = 4});
+  const ModelSpec spec = small_spec();
+  const AdapterSet adapters(spec, {.r = 4});
   const int64_t in[] = {48, 48, 48, 64, 48, 48, 100};
   const int64_t out[] = {64, 32, 32, 48, 100, 100, 48};
-  for (int64_t layer = 0; layer < config.layers; ++layer) {
-    for (Site site : kAllSites) {
+  for (int64_t layer = 0; layer < spec.layer_count(); ++layer) {
+    for (Site site : kSites) {
       const Adapter* adapter = adapters.find(layer, site);
       ASSERT_NE(adapter, nullptr);
       EXPECT_EQ(adapter->a.dim(0), 4);
@@ -90,7 +84,7 @@ TEST(AdapterSet, HasTheShapesOfTheModel) {
 }
 
 TEST(AdapterSet, FindsOnlyWhatIsThere) {
-  const AdapterSet adapters(small_config(), {.targets = on({"q_proj"})});
+  const AdapterSet adapters(small_spec(), {.targets = on({"q_proj"})});
   EXPECT_NE(adapters.find(1, Site::kQ), nullptr);
   EXPECT_EQ(adapters.find(1, Site::kK), nullptr);
   EXPECT_EQ(adapters.find(2, Site::kQ), nullptr);
@@ -98,7 +92,7 @@ TEST(AdapterSet, FindsOnlyWhatIsThere) {
 }
 
 TEST(AdapterSet, BindsGradientsBesideParameters) {
-  AdapterSet adapters(small_config(), {.r = 8});
+  AdapterSet adapters(small_spec(), {.r = 8});
   const Adapter* up = adapters.find(1, Site::kUp);
   EXPECT_FALSE(up->da);
   for (int round = 0; round < 2; ++round) {
@@ -115,7 +109,7 @@ TEST(AdapterSet, BindsGradientsBesideParameters) {
 }
 
 TEST(AdapterSet, StaysValidWhenMoved) {
-  AdapterSet adapters(small_config(), {});
+  AdapterSet adapters(small_spec(), {});
   adapters.init(3);
   const Adapter* q = adapters.find(0, Site::kQ);
   const float* a = q->a.data<float>();
@@ -125,9 +119,8 @@ TEST(AdapterSet, StaysValidWhenMoved) {
 }
 
 TEST(AdapterSet, StartsByPeftsLaw) {
-  DecoderConfig config = small_config();
-  config.hidden = 1024;
-  AdapterSet adapters(config, {.r = 64, .targets = on({"q_proj", "o_proj"})});
+  AdapterSet adapters(testing::llama_spec({.hidden = 1024}),
+                      {.r = 64, .targets = on({"q_proj", "o_proj"})});
   std::ranges::fill(adapters.find(0, Site::kQ)->b.span<float>(), 5.0f);
   adapters.init(42);
   const double bound = 1.0 / std::sqrt(1024.0);
@@ -152,7 +145,7 @@ TEST(AdapterSet, StartsByPeftsLaw) {
 
 TEST(AdapterSet, InitIsAPureFunctionOfItsKey) {
   const auto values = [](AdapterOptions options, uint64_t seed, int64_t layer, Site site) {
-    AdapterSet adapters(small_config(), std::move(options));
+    AdapterSet adapters(small_spec(), std::move(options));
     adapters.init(seed);
     return to_vector(adapters.find(layer, site)->a.span<float>());
   };
@@ -166,9 +159,9 @@ TEST(AdapterSet, InitIsAPureFunctionOfItsKey) {
 }
 
 TEST(AdapterSet, MaySitOnSomeLayersOnly) {
-  const AdapterSet adapters(small_config(),
+  const AdapterSet adapters(small_spec(),
                             {.r = 8, .targets = on({"model.layers.1.mlp.up_proj", "o_proj"})});
-  EXPECT_EQ(adapters.linears(),
+  EXPECT_EQ(ids_of(adapters.linears()),
             (std::vector<LinearId>{{0, Site::kO}, {1, Site::kO}, {1, Site::kUp}}));
   ASSERT_EQ(adapters.segments().size(), 6u);
   EXPECT_EQ(adapters.segments()[4].name, "model.layers.1.mlp.up_proj.lora_A.weight");
@@ -180,7 +173,7 @@ TEST(AdapterSet, MaySitOnSomeLayersOnly) {
 }
 
 TEST(AdapterSet, PaddingIsZero) {
-  AdapterSet adapters(small_config(), {.r = 3});
+  AdapterSet adapters(small_spec(), {.r = 3});
   adapters.init(1);
   std::vector<bool> inside(adapters.size());
   for (const Segment& s : adapters.segments()) {
@@ -204,7 +197,7 @@ TEST(AdapterOptions, ScaleIsPefts) {
 TEST(AdapterOptions, ImpossibleOnesAreRefused) {
   const auto refused = [](AdapterOptions options, std::string_view key) {
     try {
-      AdapterSet adapters(small_config(), std::move(options));
+      AdapterSet adapters(small_spec(), std::move(options));
       ADD_FAILURE() << key << " was accepted";
     } catch (const Error& e) {
       EXPECT_EQ(e.fault(), Fault::kUsage);

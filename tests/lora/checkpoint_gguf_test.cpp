@@ -92,11 +92,11 @@ TEST_F(GgufModel, AgreesWithTransformersToTheBit) {
   EXPECT_EQ(checkpoint.info("model.layers.0.self_attn.k_proj.weight").dtype, DType::kF16);
   EXPECT_EQ(checkpoint.info("model.layers.0.self_attn.o_proj.weight").dtype, DType::kBF16);
   EXPECT_EQ(checkpoint.info("model.layers.0.self_attn.q_proj.weight").dtype, DType::kF32);
-  EXPECT_EQ(checkpoint.config().rope_theta, 5000.0);
-  EXPECT_EQ(checkpoint.config().rms_eps, 1e-6f);
-  EXPECT_EQ(checkpoint.config().head_dim, 8);
-  EXPECT_EQ(checkpoint.config().bos_id, 1);
-  EXPECT_EQ(checkpoint.config().eos_ids, std::vector<int32_t>{2});
+  EXPECT_EQ(checkpoint.spec().rope_theta, 5000.0);
+  EXPECT_EQ(checkpoint.spec().rms_eps, 1e-6f);
+  EXPECT_EQ(checkpoint.spec().layers.front().attention.head_dim, 8);
+  EXPECT_EQ(checkpoint.spec().bos_id, 1);
+  EXPECT_EQ(checkpoint.spec().eos_ids, std::vector<int32_t>{2});
 }
 
 TEST_F(GgufModel, ReadsSixteenBitsAsStoredInHuggingFaceOrder) {
@@ -112,11 +112,11 @@ TEST_F(GgufModel, ReadsSixteenBitsAsStoredInHuggingFaceOrder) {
 TEST_F(GgufModel, TakesAMissingHeadForATiedOne) {
   GgufBuilder builder = gguf_metadata();
   const Checkpoint checkpoint = open_model(add_tensors(builder, false));
-  EXPECT_TRUE(checkpoint.config().tied_head);
-  EXPECT_EQ(checkpoint.config().vocab, kVocab);
+  EXPECT_TRUE(checkpoint.spec().tied_head);
+  EXPECT_EQ(checkpoint.spec().vocab, kVocab);
   EXPECT_TRUE(checkpoint.has("lm_head.weight"));
   builder = gguf_metadata();
-  EXPECT_FALSE(open_model(add_tensors(builder)).config().tied_head);
+  EXPECT_FALSE(open_model(add_tensors(builder)).spec().tied_head);
 }
 
 TEST_F(GgufModel, IsFoundInAFolder) {
@@ -137,7 +137,7 @@ TEST_F(GgufModel, RecognisesLlama3sRule) {
   add_tensors(builder, true, 64);
   GgufBuilder good = builder;
   good.tensor("rope_freqs.weight", {32}, kF32, factors);
-  const DecoderConfig read = open_model(good).config();
+  const ModelSpec read = open_model(good).spec();
   EXPECT_EQ(read.rope_scaling.kind, RopeScaling::Kind::kLlama3);
   EXPECT_EQ(read.rope_scaling.factor, 32.0);
   EXPECT_EQ(read.rope_scaling.low_freq_factor, 1.0);
@@ -162,11 +162,11 @@ TEST_F(GgufModel, RecognisesLlama3sRule) {
 TEST_F(GgufModel, ReadsRopeScaling) {
   GgufBuilder builder = gguf_metadata();
   builder.text("llama.rope.scaling.type", "linear").f32("llama.rope.scaling.factor", 4.0f);
-  DecoderConfig read = open_model(add_tensors(builder)).config();
+  ModelSpec read = open_model(add_tensors(builder)).spec();
   EXPECT_EQ(read.rope_scaling.kind, RopeScaling::Kind::kLinear);
   EXPECT_EQ(read.rope_scaling.factor, 4.0);
   builder = gguf_metadata().f32("llama.rope.scale_linear", 2.0f);
-  read = open_model(add_tensors(builder)).config();
+  read = open_model(add_tensors(builder)).spec();
   EXPECT_EQ(read.rope_scaling.factor, 2.0);
   builder = gguf_metadata().text("llama.rope.scaling.type", "yarn");
   refuse_model(add_tensors(builder), "'yarn'");
@@ -242,9 +242,9 @@ TEST(RealGguf, SmolLm2IsTheSameFromGgufAndFolder) {
     ASSERT_EQ(a.size(), b.size());
     EXPECT_EQ(std::memcmp(a.data(), b.data(), a.size() * sizeof(float)), 0) << info.name;
   }
-  EXPECT_EQ(gguf.config().rms_eps, hf.config().rms_eps);
-  EXPECT_EQ(gguf.config().rope_theta, hf.config().rope_theta);
-  EXPECT_EQ(gguf.config().eos_ids, hf.config().eos_ids);
+  EXPECT_EQ(gguf.spec().rms_eps, hf.spec().rms_eps);
+  EXPECT_EQ(gguf.spec().rope_theta, hf.spec().rope_theta);
+  EXPECT_EQ(gguf.spec().eos_ids, hf.spec().eos_ids);
 }
 
 }  // namespace

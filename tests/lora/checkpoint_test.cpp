@@ -149,7 +149,7 @@ TEST_F(Folder, WidensSixteenBitsExactly) {
   for (const std::string dtype : {"BF16", "F16"}) {
     write_single(layout(dtype));
     const Checkpoint checkpoint = open();
-    EXPECT_EQ(checkpoint.config().dtype, dtype == "F16" ? DType::kF16 : DType::kBF16);
+    EXPECT_EQ(checkpoint.spec().dtype, dtype == "F16" ? DType::kF16 : DType::kBF16);
     const std::string name = "model.layers.0.mlp.down_proj.weight";
     std::vector<uint16_t> stored(size_t(kHidden * kFfn));
     checkpoint.read(name, std::as_writable_bytes(std::span(stored)));
@@ -188,7 +188,7 @@ TEST_F(Folder, ResolvesATiedHeadFromEitherName) {
     entries.erase(keep_head ? entries.begin() : entries.end() - 1);
     write_single(entries);
     const Checkpoint checkpoint = open();
-    EXPECT_TRUE(checkpoint.config().tied_head);
+    EXPECT_TRUE(checkpoint.spec().tied_head);
     EXPECT_EQ(checkpoint.tensors().size(), 11u);
     EXPECT_EQ(checkpoint.tensors().front().name, "model.embed_tokens.weight");
     EXPECT_TRUE(checkpoint.has("model.embed_tokens.weight"));
@@ -376,10 +376,10 @@ TEST(RealModels, OpenFromTheirFolders) {
   if (!fs::exists(folder)) GTEST_SKIP() << folder << " is not there";
   const Checkpoint tiny = Checkpoint::open(folder + "TinyStories-656K");
   EXPECT_EQ(tiny.tensors().size(), 20u);  // only lm_head is stored, and tied
-  EXPECT_TRUE(tiny.config().tied_head);
+  EXPECT_TRUE(tiny.spec().tied_head);
   EXPECT_EQ(tiny.info("model.embed_tokens.weight").shape, (std::vector<int64_t>{2048, 128}));
   const Checkpoint stories = Checkpoint::open(folder + "stories260K-hf");
-  EXPECT_EQ(stories.config().ffn, 172);
+  EXPECT_EQ(stories.spec().layers.front().mlp.width, 172);
   for (const Checkpoint* model : {&tiny, &stories}) {
     for (const TensorInfo& info : model->tensors()) {
       for (const float value : values(*model, info.name)) ASSERT_TRUE(std::isfinite(value));

@@ -1,5 +1,5 @@
 // config.json: both spellings that transformers writes, and everything that has to be refused.
-#include "lora/model/config.h"
+#include "lora/model/families.h"
 
 #include <gtest/gtest.h>
 
@@ -32,7 +32,7 @@ json llama() {
           {"torch_dtype", "bfloat16"}};
 }
 
-DecoderConfig parse(const json& config) { return parse_config(config.dump(), "config.json"); }
+ModelSpec parse(const json& config) { return parse_config(config.dump(), "config.json"); }
 
 json with(std::initializer_list<std::pair<const char*, json>> changes) {
   json config = llama();
@@ -52,14 +52,14 @@ void refuse(const json& config, Parts&&... parts) {
 }
 
 TEST(Config, ReadsEveryField) {
-  const DecoderConfig config = parse(llama());
+  const ModelSpec config = parse(llama());
   EXPECT_EQ(config.architecture, "LlamaForCausalLM");
   EXPECT_EQ(config.hidden, 64);
-  EXPECT_EQ(config.ffn, 172);
-  EXPECT_EQ(config.layers, 5);
-  EXPECT_EQ(config.heads, 8);
-  EXPECT_EQ(config.kv_heads, 4);
-  EXPECT_EQ(config.head_dim, 8);
+  EXPECT_EQ(config.layers.front().mlp.width, 172);
+  EXPECT_EQ(config.layer_count(), 5);
+  EXPECT_EQ(config.layers.front().attention.heads, 8);
+  EXPECT_EQ(config.layers.front().attention.kv_heads, 4);
+  EXPECT_EQ(config.layers.front().attention.head_dim, 8);
   EXPECT_EQ(config.vocab, 512);
   EXPECT_EQ(config.max_position, 256);
   EXPECT_EQ(config.rms_eps, 1e-5f);
@@ -72,18 +72,18 @@ TEST(Config, ReadsEveryField) {
 }
 
 TEST(Config, TakesTheDefaultsOfTransformers) {
-  const DecoderConfig config = parse({{"model_type", "llama"},
-                                      {"hidden_size", 64},
-                                      {"intermediate_size", 172},
-                                      {"num_hidden_layers", 5},
-                                      {"num_attention_heads", 8},
-                                      {"num_key_value_heads", nullptr},
-                                      {"head_dim", nullptr},
-                                      {"rope_scaling", nullptr},
-                                      {"eos_token_id", nullptr},
-                                      {"vocab_size", 512}});
-  EXPECT_EQ(config.kv_heads, 8);
-  EXPECT_EQ(config.head_dim, 8);
+  const ModelSpec config = parse({{"model_type", "llama"},
+                                  {"hidden_size", 64},
+                                  {"intermediate_size", 172},
+                                  {"num_hidden_layers", 5},
+                                  {"num_attention_heads", 8},
+                                  {"num_key_value_heads", nullptr},
+                                  {"head_dim", nullptr},
+                                  {"rope_scaling", nullptr},
+                                  {"eos_token_id", nullptr},
+                                  {"vocab_size", 512}});
+  EXPECT_EQ(config.layers.front().attention.kv_heads, 8);
+  EXPECT_EQ(config.layers.front().attention.head_dim, 8);
   EXPECT_EQ(config.max_position, 2048);
   EXPECT_EQ(config.rms_eps, 1e-6f);
   EXPECT_EQ(config.rope_theta, 10000.0);
@@ -102,7 +102,7 @@ TEST(Config, ReadsBothSpellingsOfTheRotarySettings) {
   nested["rope_theta"] = 500000.0;
   for (const json& config : {with({{"rope_theta", 500000}, {"rope_scaling", llama3}}),
                              with({{"rope_parameters", nested}})}) {
-    const DecoderConfig read = parse(config);
+    const ModelSpec read = parse(config);
     EXPECT_EQ(read.rope_theta, 500000.0);
     EXPECT_EQ(read.rope_scaling.kind, RopeScaling::Kind::kLlama3);
     EXPECT_EQ(read.rope_scaling.factor, 32.0);
@@ -111,11 +111,11 @@ TEST(Config, ReadsBothSpellingsOfTheRotarySettings) {
     EXPECT_EQ(read.rope_scaling.original_max_position, 8192);
   }
   for (const char* key : {"type", "rope_type"}) {
-    const DecoderConfig read = parse(with({{"rope_scaling", {{key, "linear"}, {"factor", 2}}}}));
+    const ModelSpec read = parse(with({{"rope_scaling", {{key, "linear"}, {"factor", 2}}}}));
     EXPECT_EQ(read.rope_scaling.kind, RopeScaling::Kind::kLinear);
     EXPECT_EQ(read.rope_scaling.factor, 2.0);
   }
-  const DecoderConfig plain =
+  const ModelSpec plain =
       parse(with({{"rope_parameters", {{"rope_type", "default"}, {"rope_theta", 100000.0}}}}));
   EXPECT_EQ(plain.rope_scaling.kind, RopeScaling::Kind::kNone);
   EXPECT_EQ(plain.rope_theta, 100000.0);
@@ -213,13 +213,13 @@ TEST(Config, ReadsRealFiles) {
   const auto read = [&](const std::string& name) {
     return parse_config(io::read_file(folder + name, 1 << 20), name);
   };
-  const DecoderConfig big = read("Llama-3.1-8B-Instruct.config.json");
+  const ModelSpec big = read("Llama-3.1-8B-Instruct.config.json");
   EXPECT_EQ(big.hidden, 4096);
-  EXPECT_EQ(big.kv_heads, 8);
-  EXPECT_EQ(big.head_dim, 128);
+  EXPECT_EQ(big.layers.front().attention.kv_heads, 8);
+  EXPECT_EQ(big.layers.front().attention.head_dim, 128);
   EXPECT_EQ(big.rope_scaling.kind, RopeScaling::Kind::kLlama3);
   EXPECT_EQ(big.eos_ids.size(), 3u);
-  const DecoderConfig small = read("Llama-3.2-1B-Instruct.config.json");
+  const ModelSpec small = read("Llama-3.2-1B-Instruct.config.json");
   EXPECT_EQ(small.rope_scaling.factor, 32.0);
   EXPECT_TRUE(small.tied_head);
   EXPECT_EQ(small.dtype, DType::kBF16);

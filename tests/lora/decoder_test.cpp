@@ -22,16 +22,15 @@ struct TinyModel {
         checkpoint(Checkpoint::open(std::string(TESSERA_GOLDEN_DIR) + "/tiny_llama")) {
     BaseFormat base_format = checkpoint_format(checkpoint);
     base_format.linear = format;
-    base =
-        std::make_unique<BaseWeights>(ctx, checkpoint.config(), base_format, Placement{group, {}});
+    base = std::make_unique<BaseWeights>(ctx, checkpoint.spec(), base_format, Placement{group, {}});
     load_base(ctx, checkpoint, *base, group, [](int64_t, int64_t) {});
     scheduler = std::make_unique<parallel::LayerScheduler>(ctx, base->store());
-    scheduler->set_groups(parallel::uniform_groups(checkpoint.config().layers, policy, 1));
+    scheduler->set_groups(parallel::uniform_groups(checkpoint.spec().layer_count(), policy, 1));
     AdapterOptions options;
     options.r = 4;
     options.dropout = dropout;
     options.targets.modules.names = std::move(targets);
-    adapters = std::make_unique<AdapterSet>(checkpoint.config(), options);
+    adapters = std::make_unique<AdapterSet>(checkpoint.spec(), options);
     adapters->init(3);
     uint32_t state = 1;
     for (const Segment& segment : adapters->segments()) {

@@ -61,14 +61,14 @@ class ShardedDecoder : public ::testing::Test {
     const Checkpoint checkpoint = Checkpoint::open(folder_.path());
     BaseFormat format = checkpoint_format(checkpoint);
     format.linear = quant::Format::kNf4;
-    BaseWeights base(ctx, checkpoint.config(), format, {world, sharding});
+    BaseWeights base(ctx, checkpoint.spec(), format, {world, sharding});
     load_base(ctx, checkpoint, base, world, [](int64_t, int64_t) {});
     parallel::LayerScheduler scheduler(ctx, base.store());
     scheduler.set_groups(groups);
     AdapterOptions options;
     options.r = 4;
     options.dropout = 0.1;
-    AdapterSet adapters(checkpoint.config(), options);
+    AdapterSet adapters(checkpoint.spec(), options);
     testing::RandomNumbers random(11);
     for (float& value : adapters.params()) value = random.uniform(0.05f);
     std::vector<float> result(adapters.size(), 0.0f);
@@ -129,7 +129,7 @@ TEST_F(ShardedDecoder, PoliciesTradeActivationsAgainstHostMemory) {
   parallel::run_ranks(1, [&](parallel::Communicator& alone) {
     Context ctx(Device::cpu(), 1, 7);
     const Checkpoint checkpoint = Checkpoint::open(folder_.path());
-    BaseWeights base(checkpoint.config(), checkpoint_format(checkpoint), Device::cpu());
+    BaseWeights base(checkpoint.spec(), checkpoint_format(checkpoint), Device::cpu());
     parallel::LayerScheduler scheduler(ctx, base.store());
     Decoder decoder(ctx, base, scheduler, nullptr);
     const auto plan = [&](Policy policy, int64_t layers) {

@@ -9,6 +9,7 @@
 #include "runtime/io/json.h"
 #include "tests/expect_error.h"
 #include "tests/scratch_folder.h"
+#include "tests/spec.h"
 
 namespace tessera::lora {
 namespace {
@@ -18,24 +19,19 @@ using tessera::testing::error_of;
 using tessera::testing::expect_error;
 using tessera::testing::ScratchFolder;
 
-DecoderConfig model_of(int64_t layers) {
-  DecoderConfig config;
-  config.hidden = 16;
-  config.ffn = 32;
-  config.layers = layers;
-  config.heads = 2;
-  config.kv_heads = 1;
-  config.head_dim = 8;
-  return config;
+ModelSpec model_of(int64_t layers) {
+  return testing::llama_spec(
+      {.hidden = 16,
+       .of_layers = {.layers = layers, .ffn = 32, .heads = 2, .kv_heads = 1, .head_dim = 8}});
 }
 
-std::vector<std::string> paths_of(const std::vector<LinearId>& linears) {
+std::vector<std::string> paths_of(const std::vector<TensorRow>& linears) {
   std::vector<std::string> paths;
-  for (LinearId linear : linears) paths.push_back(module_path(linear));
+  for (const TensorRow& linear : linears) paths.push_back(linear.module);
   return paths;
 }
 
-std::vector<LinearId> select(ModuleList modules, int64_t layers = 12) {
+std::vector<TensorRow> select(ModuleList modules, int64_t layers = 12) {
   return select_linears({.modules = std::move(modules)}, model_of(layers));
 }
 
@@ -58,22 +54,22 @@ TEST(Targets, AreThoseThatPeftAdapts) {
       ++refused;
       continue;
     }
-    const std::vector<LinearId> linears = read();
-    EXPECT_TRUE(std::ranges::is_sorted(linears));
+    const std::vector<TensorRow> linears = read();
+    EXPECT_TRUE(std::ranges::is_sorted(linears, {}, &TensorRow::id));
     EXPECT_EQ(paths_of(linears), item.at("modules").get<std::vector<std::string>>());
     // The names that are written select the same.
     const std::vector<std::string> names = names_of(linears, layers);
-    EXPECT_EQ(select({.names = names}), linears);
+    EXPECT_EQ(paths_of(select({.names = names})), paths_of(linears));
   }
   EXPECT_EQ(refused, 20u);
 }
 
 TEST(Targets, NamesAreShortWhereAllLayersHaveTheModule) {
-  const std::vector<LinearId> linears = {
-      {0, Site::kQ}, {0, Site::kV}, {0, Site::kDown}, {1, Site::kQ}, {1, Site::kDown}};
+  std::vector<TensorRow> linears = select({.names = {"q_proj", "v_proj", "down_proj"}}, 2);
+  std::erase_if(linears, [](const TensorRow& row) { return row.id() == LinearId{1, Site::kV}; });
   EXPECT_EQ(names_of(linears, 2),
             (std::vector<std::string>{"q_proj", "down_proj", "model.layers.0.self_attn.v_proj"}));
-  EXPECT_EQ(names_of(select({}), 12).size(), kAllSites.size());
+  EXPECT_EQ(names_of(select({}), 12).size(), kSiteCount);
 }
 
 /// PEFT leaves these out in silence, or adapts what this version cannot.

@@ -1,4 +1,4 @@
-#include "lora/model/config.h"
+#include "lora/model/families.h"
 
 #include <cmath>
 #include <optional>
@@ -14,12 +14,10 @@ using nlohmann::json;
 
 constexpr std::string_view kArchitecture = "LlamaForCausalLM";
 
-// Far above any model; small enough that no product of two of them, nor their bytes, overflows.
-constexpr int64_t kMaxWidth = 1 << 20;
-constexpr int64_t kMaxFfn = 1 << 22;
-constexpr int64_t kMaxVocab = 1 << 24;
-constexpr int64_t kMaxLayers = 1 << 12;
-constexpr int64_t kMaxPosition = int64_t{1} << 31;
+constexpr NormName kPreNorms[] = {
+    {NormSite::kBeforeAttention, "input_layernorm", "attn_norm"},
+    {NormSite::kBeforeMlp, "post_attention_layernorm", "ffn_norm"},
+};
 
 /// Typed access to one JSON object. A key whose value is null counts as absent.
 class Keys {
@@ -123,19 +121,19 @@ void check_switches(const Keys& keys) {
 }
 
 /// The settings under rope_scaling, or under rope_parameters as transformers 5 writes them.
-void read_rope(const Keys& keys, DecoderConfig& config) {
-  config.rope_theta = keys.positive("rope_theta", config.rope_theta);
+void read_rope(const Keys& keys, ModelSpec& spec) {
+  spec.rope_theta = keys.positive("rope_theta", spec.rope_theta);
   const json* nested = keys.find("rope_parameters");
   if (!nested) nested = keys.find("rope_scaling");
   if (!nested) return;
   const Keys rope(*nested, keys.source());
-  config.rope_theta = rope.positive("rope_theta", config.rope_theta);
+  spec.rope_theta = rope.positive("rope_theta", spec.rope_theta);
   if (rope.positive("partial_rotary_factor", 1.0) != 1.0) {
     fail("{}: partial_rotary_factor other than 1 is not supported", keys.source());
   }
   std::optional<std::string> type = rope.string("rope_type");
   if (!type) type = rope.string("type");  // the older spelling
-  RopeScaling& scaling = config.rope_scaling;
+  RopeScaling& scaling = spec.rope_scaling;
   if (!type || *type == "default") return;
   if (*type == "linear") {
     scaling.kind = RopeScaling::Kind::kLinear;
@@ -146,7 +144,7 @@ void read_rope(const Keys& keys, DecoderConfig& config) {
     scaling.low_freq_factor = rope.positive("low_freq_factor");
     scaling.high_freq_factor = rope.positive("high_freq_factor");
     scaling.original_max_position =
-        rope.integer("original_max_position_embeddings", 1, kMaxPosition);
+        rope.integer("original_max_position_embeddings", 1, SpecLimits::kPosition);
   } else {
     fail("{}: rope_type '{}' is not supported; supported: default, linear, llama3", keys.source(),
          io::printable(*type));
@@ -163,87 +161,67 @@ DType read_dtype(const Keys& keys) {
        io::printable(*name));
 }
 
-void read_token_ids(const Keys& keys, DecoderConfig& config) {
+void read_token_ids(const Keys& keys, ModelSpec& spec) {
   const auto id = [&](const char* key, const json& value) {
-    return int32_t(keys.as_integer(key, value, 0, kMaxVocab));
+    return int32_t(keys.as_integer(key, value, 0, SpecLimits::kVocab));
   };
-  if (const json* bos = keys.find("bos_token_id")) config.bos_id = id("bos_token_id", *bos);
+  if (const json* bos = keys.find("bos_token_id")) spec.bos_id = id("bos_token_id", *bos);
   const json* eos = keys.find("eos_token_id");
   if (!eos) return;
   if (!eos->is_array()) {
-    config.eos_ids = {id("eos_token_id", *eos)};
+    spec.eos_ids = {id("eos_token_id", *eos)};
     return;
   }
-  for (const json& value : *eos) config.eos_ids.push_back(id("eos_token_id", value));
+  for (const json& value : *eos) spec.eos_ids.push_back(id("eos_token_id", value));
 }
 
 }  // namespace
 
-void check_config(const DecoderConfig& config, std::string_view source) {
-  const auto within = [&](const char* what, int64_t value, int64_t max) {
-    if (value < 1 || value > max) {
-      fail("{}: {} is {}, expected 1 to {}", source, what, value, max);
-    }
-  };
-  within("the hidden size", config.hidden, kMaxWidth);
-  within("the feed-forward size", config.ffn, kMaxFfn);
-  within("the number of layers", config.layers, kMaxLayers);
-  within("the number of heads", config.heads, kMaxWidth);
-  within("the number of kv heads", config.kv_heads, config.heads);
-  within("the head size", config.head_dim, kMaxWidth);
-  within("the vocabulary size", config.vocab, kMaxVocab);
-  within("the number of positions", config.max_position, kMaxPosition);
-  within("heads times head size", config.q_size(), kMaxWidth);
-  if (config.heads % config.kv_heads != 0) {
-    fail("{}: {} heads are not a multiple of {} kv heads", source, config.heads, config.kv_heads);
+std::vector<LayerSpec> llama_layers(const LayerSizes& sizes, std::string_view source) {
+  if (sizes.layers < 1 || sizes.layers > SpecLimits::kLayers) {
+    fail("{}: the number of layers is {}, expected 1 to {}", source, sizes.layers,
+         SpecLimits::kLayers);
   }
-  if (config.head_dim % 2 != 0) {
-    fail("{}: the head size {} is odd; rotary positions need pairs", source, config.head_dim);
-  }
-  if (!(config.rms_eps > 0.0f && std::isfinite(config.rms_eps))) {
-    fail("{}: the epsilon of the norms is {}, expected a number above zero", source,
-         config.rms_eps);
-  }
-  if (!(config.rope_theta > 0.0 && std::isfinite(config.rope_theta))) {
-    fail("{}: the rotary base is {}, expected a number above zero", source, config.rope_theta);
-  }
-  const RopeScaling& scaling = config.rope_scaling;
-  if (scaling.kind == RopeScaling::Kind::kLlama3 &&
-      !(scaling.low_freq_factor < scaling.high_freq_factor)) {
-    fail("{}: low_freq_factor {} is not below high_freq_factor {}", source, scaling.low_freq_factor,
-         scaling.high_freq_factor);
-  }
+  LayerSpec layer;
+  layer.attention.heads = sizes.heads;
+  layer.attention.kv_heads = sizes.kv_heads;
+  layer.attention.head_dim = sizes.head_dim;
+  layer.mlp.width = sizes.ffn;
+  layer.norms = kPreNorms;
+  return std::vector<LayerSpec>(size_t(sizes.layers), layer);
 }
 
-DecoderConfig parse_config(std::string_view text, std::string_view source) {
+ModelSpec parse_config(std::string_view text, std::string_view source) {
   const json root = io::parse_json(text, source);
   const Keys keys(root, source);
   check_architecture(keys);
   check_switches(keys);
 
-  DecoderConfig config;
-  config.architecture = kArchitecture;
-  config.hidden = keys.integer("hidden_size", 1, kMaxWidth);
-  config.ffn = keys.integer("intermediate_size", 1, kMaxFfn);
-  config.layers = keys.integer("num_hidden_layers", 1, kMaxLayers);
-  config.heads = keys.integer("num_attention_heads", 1, kMaxWidth);
-  config.kv_heads = keys.integer("num_key_value_heads", 1, kMaxWidth, config.heads);
-  config.vocab = keys.integer("vocab_size", 1, kMaxVocab);
+  ModelSpec spec;
+  LayerSizes sizes;
+  spec.architecture = kArchitecture;
+  spec.hidden = keys.integer("hidden_size", 1, SpecLimits::kWidth);
+  sizes.ffn = keys.integer("intermediate_size", 1, SpecLimits::kFfn);
+  sizes.layers = keys.integer("num_hidden_layers", 1, SpecLimits::kLayers);
+  sizes.heads = keys.integer("num_attention_heads", 1, SpecLimits::kWidth);
+  sizes.kv_heads = keys.integer("num_key_value_heads", 1, SpecLimits::kWidth, sizes.heads);
+  spec.vocab = keys.integer("vocab_size", 1, SpecLimits::kVocab);
   // The defaults from here on are those of transformers' LlamaConfig.
-  config.max_position = keys.integer("max_position_embeddings", 1, kMaxPosition, 2048);
-  config.rms_eps = float(keys.positive("rms_norm_eps", 1e-6));
-  config.tied_head = keys.boolean("tie_word_embeddings", false);
-  if (!keys.find("head_dim") && config.hidden % config.heads != 0) {
+  spec.max_position = keys.integer("max_position_embeddings", 1, SpecLimits::kPosition, 2048);
+  spec.rms_eps = float(keys.positive("rms_norm_eps", 1e-6));
+  spec.tied_head = keys.boolean("tie_word_embeddings", false);
+  if (!keys.find("head_dim") && spec.hidden % sizes.heads != 0) {
     fail(
         "{}: hidden_size {} is not a multiple of num_attention_heads {}, and head_dim is not given",
-        source, config.hidden, config.heads);
+        source, spec.hidden, sizes.heads);
   }
-  config.head_dim = keys.integer("head_dim", 1, kMaxWidth, config.hidden / config.heads);
-  config.dtype = read_dtype(keys);
-  read_rope(keys, config);
-  read_token_ids(keys, config);
-  check_config(config, source);
-  return config;
+  sizes.head_dim = keys.integer("head_dim", 1, SpecLimits::kWidth, spec.hidden / sizes.heads);
+  spec.layers = llama_layers(sizes, source);
+  spec.dtype = read_dtype(keys);
+  read_rope(keys, spec);
+  read_token_ids(keys, spec);
+  check_spec(spec, source);
+  return spec;
 }
 
 }  // namespace tessera::lora

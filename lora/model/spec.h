@@ -1,0 +1,89 @@
+// What a model is, as data: everything in which the supported families differ is a field here.
+// families.cpp fills it from a checkpoint's config; nothing else knows a family's name. Layers may
+// differ from each other. Which tensors follow from it is in tensors.h.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime/core/dtype.h"
+#include "runtime/ops/rope.h"
+
+namespace tessera::lora {
+
+/// RMSNorms of queries and keys before they are turned to their positions.
+enum class QkNorm : uint8_t {
+  kNone,
+  kPerHead,     // over each head: a weight of the head's size for all heads
+  kWholeWidth,  // over all heads together
+};
+
+struct AttentionSpec {
+  int64_t heads = 0;
+  int64_t kv_heads = 0;
+  int64_t head_dim = 0;
+  bool qkv_bias = false;
+  bool o_bias = false;
+  QkNorm qk_norm = QkNorm::kNone;
+
+  int64_t q_size() const { return heads * head_dim; }
+  int64_t kv_size() const { return kv_heads * head_dim; }
+};
+
+/// down(silu(gate(x)) * up(x))
+struct MlpSpec {
+  int64_t width = 0;
+  bool bias = false;
+};
+
+/// The places of a layer's norms.
+enum class NormSite : uint8_t { kBeforeAttention, kAfterAttention, kBeforeMlp, kAfterMlp, kQ, kK };
+
+/// A norm that a layer has around its two halves, and its name inside the layer: families call the
+/// same norm differently.
+struct NormName {
+  NormSite site;
+  std::string_view hf;    // "input_layernorm"
+  std::string_view gguf;  // "attn_norm"
+};
+
+struct LayerSpec {
+  AttentionSpec attention;
+  MlpSpec mlp;
+  std::span<const NormName> norms;  // of a constant table in families.cpp
+};
+
+struct ModelSpec {
+  std::string architecture;  // as the checkpoint names it, e.g. LlamaForCausalLM
+  int64_t hidden = 0;
+  int64_t vocab = 0;
+  int64_t max_position = 0;
+  std::vector<LayerSpec> layers;
+  float rms_eps = 1e-5f;
+  double rope_theta = 10000.0;
+  RopeScaling rope_scaling;
+  bool tied_head = false;
+  DType dtype = DType::kF32;  // of the checkpoint's weights
+  int32_t bos_id = -1;        // -1: none
+  std::vector<int32_t> eos_ids;
+
+  int64_t layer_count() const { return int64_t(layers.size()); }
+};
+
+/// Far above any model; small enough that no product of two of them, nor their bytes, overflows.
+struct SpecLimits {
+  static constexpr int64_t kWidth = 1 << 20;
+  static constexpr int64_t kFfn = 1 << 22;
+  static constexpr int64_t kVocab = 1 << 24;
+  static constexpr int64_t kLayers = 1 << 12;
+  static constexpr int64_t kPosition = int64_t{1} << 31;
+};
+
+/// Throws Error when sizes are out of range or do not fit together. After it no product of two
+/// sizes, times the bytes of an element, overflows int64.
+void check_spec(const ModelSpec& spec, std::string_view source);
+
+}  // namespace tessera::lora

@@ -1,0 +1,115 @@
+#include "lora/model/tensors.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace tessera::lora {
+namespace {
+
+/// Makes the rows of one layer, in order.
+class LayerRows {
+ public:
+  LayerRows(const ModelSpec& spec, int64_t layer, std::vector<TensorRow>& rows)
+      : spec_(spec), layer_(layer), rows_(rows) {}
+
+  void add_all() {
+    const LayerSpec& l = spec_.layers[size_t(layer_)];
+    const AttentionSpec& a = l.attention;
+    const int64_t c = spec_.hidden, f = l.mlp.width;
+    norm_at(NormSite::kBeforeAttention);
+    linear(Site::kQ, "self_attn.q_proj", "attn_q", {a.q_size(), c}, a.qkv_bias, a.heads);
+    linear(Site::kK, "self_attn.k_proj", "attn_k", {a.kv_size(), c}, a.qkv_bias, a.kv_heads);
+    linear(Site::kV, "self_attn.v_proj", "attn_v", {a.kv_size(), c}, a.qkv_bias);
+    linear(Site::kO, "self_attn.o_proj", "attn_output", {c, a.q_size()}, a.o_bias);
+    if (a.qk_norm != QkNorm::kNone) {
+      const bool per_head = a.qk_norm == QkNorm::kPerHead;
+      norm({NormSite::kQ, "self_attn.q_norm", "attn_q_norm"}, per_head ? a.head_dim : a.q_size());
+      norm({NormSite::kK, "self_attn.k_norm", "attn_k_norm"}, per_head ? a.head_dim : a.kv_size());
+    }
+    norm_at(NormSite::kAfterAttention);
+    norm_at(NormSite::kBeforeMlp);
+    linear(Site::kGate, "mlp.gate_proj", "ffn_gate", {f, c}, l.mlp.bias);
+    linear(Site::kUp, "mlp.up_proj", "ffn_up", {f, c}, l.mlp.bias);
+    linear(Site::kDown, "mlp.down_proj", "ffn_down", {c, f}, l.mlp.bias);
+    norm_at(NormSite::kAfterMlp);
+  }
+
+ private:
+  TensorRow& add(std::string_view module, std::string_view gguf, std::string_view parameter,
+                 std::vector<int64_t> shape) {
+    return rows_.emplace_back(
+        TensorRow{.module = fmt::format("{}{}.{}", kLayersPath, layer_, module),
+                  .parameter = parameter,
+                  .gguf = fmt::format("blk.{}.{}.{}", layer_, gguf, parameter),
+                  .shape = std::move(shape),
+                  .role = Role::kNorm,
+                  .layer = layer_});
+  }
+
+  void linear(Site site, std::string_view module, std::string_view gguf, std::vector<int64_t> shape,
+              bool bias, int64_t interleaved_heads = 0) {
+    const int64_t out = shape[0];
+    TensorRow& weight = add(module, gguf, "weight", std::move(shape));
+    weight.role = Role::kLinear;
+    weight.site = site;
+    weight.interleaved_heads = interleaved_heads;
+    if (!bias) return;
+    TensorRow& row = add(module, gguf, "bias", {out});
+    row.role = Role::kBias;
+    row.site = site;
+    row.interleaved_heads = interleaved_heads;
+  }
+
+  void norm(const NormName& name, int64_t width) {
+    add(name.hf, name.gguf, "weight", {width}).norm = name.site;
+  }
+
+  void norm_at(NormSite site) {
+    for (const NormName& name : spec_.layers[size_t(layer_)].norms) {
+      if (name.site == site) norm(name, spec_.hidden);
+    }
+  }
+
+  const ModelSpec& spec_;
+  int64_t layer_;
+  std::vector<TensorRow>& rows_;
+};
+
+}  // namespace
+
+std::string TensorRow::name() const { return fmt::format("{}.{}", module, parameter); }
+
+std::string_view TensorRow::own_name() const {
+  return std::string_view(module).substr(module.rfind('.') + 1);
+}
+
+std::vector<TensorRow> tensors_of(const ModelSpec& spec) {
+  std::vector<TensorRow> rows;
+  const auto outer = [&](std::string_view module, const char* gguf, Role role,
+                         std::vector<int64_t> shape) {
+    rows.push_back(TensorRow{
+        .module = std::string(module), .gguf = gguf, .shape = std::move(shape), .role = role});
+  };
+  outer(kEmbeddingModule, "token_embd.weight", Role::kEmbedding, {spec.vocab, spec.hidden});
+  for (int64_t layer = 0; layer < spec.layer_count(); ++layer) {
+    LayerRows(spec, layer, rows).add_all();
+  }
+  outer("model.norm", "output_norm.weight", Role::kNorm, {spec.hidden});
+  if (!spec.tied_head) {
+    outer(kHeadModule, "output.weight", Role::kHead, {spec.vocab, spec.hidden});
+  }
+  int64_t number = 0;
+  for (TensorRow& row : rows) {
+    if (row.is_adaptable()) row.number = number++;
+  }
+  return rows;
+}
+
+std::vector<TensorRow> linears_of(const ModelSpec& spec) {
+  std::vector<TensorRow> rows = tensors_of(spec);
+  std::erase_if(rows, [](const TensorRow& row) { return !row.is_adaptable(); });
+  return rows;
+}
+
+}  // namespace tessera::lora
