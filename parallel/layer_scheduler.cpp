@@ -8,24 +8,6 @@
 
 namespace tessera::parallel {
 
-std::vector<LayerGroup> uniform_groups(int64_t layers, Policy policy, int64_t size) {
-  TESSERA_CHECK(size >= 1);
-  std::vector<LayerGroup> groups;
-  for (int64_t first = 0; first < layers; first += size) {
-    groups.push_back({first, std::min(size, layers - first), policy});
-  }
-  return groups;
-}
-
-std::vector<LayerGroup> layer_groups(Policy policy, int64_t size, int64_t kept, int64_t layers) {
-  kept = std::min(kept, layers);
-  auto groups = uniform_groups(layers - kept, policy, size);
-  for (int64_t layer = layers - kept; layer < layers; ++layer) {
-    groups.push_back({layer, 1, Policy::kKeep});
-  }
-  return groups;
-}
-
 LayerLease::LayerLease(LayerLease&& other) noexcept
     : scheduler_(std::exchange(other.scheduler_, nullptr)), data_(other.data_) {}
 
@@ -48,41 +30,22 @@ LayerScheduler::~LayerScheduler() {
 }
 
 void LayerScheduler::set_groups(std::vector<LayerGroup> groups) {
-  int64_t covered = 0;
-  for (const LayerGroup& group : groups) {
-    TESSERA_CHECK(group.first == covered && group.count > 0);
-    covered += group.count;
-  }
-  TESSERA_CHECK(covered == layers() && covered > 0);
+  TESSERA_CHECK(int64_t(visits_of(groups, false).size()) == layers());
   groups_ = std::move(groups);
-  groups_.back().policy = Policy::kKeep;
 }
 
-std::vector<int64_t> LayerScheduler::visits(bool training) const {
-  std::vector<int64_t> order;
-  for (int64_t layer = 0; layer < layers(); ++layer) order.push_back(layer);
-  if (!training) return order;
-  for (size_t g = groups_.size(); g-- > 0;) {
-    const LayerGroup& group = groups_[g];
-    if (group.policy != Policy::kKeep) {
-      for (int64_t i = 0; i < group.count; ++i) order.push_back(group.first + i);
-    }
-    for (int64_t i = group.count; i-- > 0;) order.push_back(group.first + i);
-  }
-  return order;
-}
-
-void LayerScheduler::begin_pass(std::vector<int64_t> visits) {
-  visits_ = std::move(visits);
+std::span<const Visit> LayerScheduler::begin_pass(bool training) {
+  visits_ = visits_of(groups_, training);
   next_visit_ = 0;
-  if (ctx_.measuring() || store_.in_place()) return;
+  if (ctx_.measuring() || store_.in_place()) return visits_;
   // Two groups of a GPU must not communicate at once: before its first gather comes the end of the
   // last exchange of gradients. The layers that this pass begins with are in the slots already.
   ctx_.comm_stream().wait(ctx_.compute_stream().record());
+  return visits_;
 }
 
 LayerLease LayerScheduler::acquire(int64_t layer) {
-  TESSERA_CHECK(next_visit_ < visits_.size() && visits_[next_visit_] == layer);
+  TESSERA_CHECK(next_visit_ < visits_.size() && visits_[next_visit_].layer == layer);
   ++next_visit_;
   if (ctx_.measuring()) return LayerLease(nullptr, nullptr);
   if (store_.in_place()) return LayerLease(nullptr, store_.whole(layer).data());
@@ -95,14 +58,14 @@ LayerLease LayerScheduler::acquire(int64_t layer) {
   }
   slot->leased = true;
   const auto ahead = std::find_if(visits_.begin() + ptrdiff_t(next_visit_), visits_.end(),
-                                  [&](int64_t other) { return other != layer; });
-  if (ahead != visits_.end() && !find(*ahead)) start_gather(*ahead);
+                                  [&](const Visit& visit) { return visit.layer != layer; });
+  if (ahead != visits_.end() && !find(ahead->layer)) start_gather(ahead->layer);
   return LayerLease(this, slot->memory.data());
 }
 
-void LayerScheduler::idle_pass(std::vector<int64_t> visits) {
-  begin_pass(visits);
-  for (int64_t layer : visits) acquire(layer);
+void LayerScheduler::idle_pass(bool training) {
+  if (!store_.gathers_together()) return;
+  for (const Visit& visit : begin_pass(training)) acquire(visit.layer);
 }
 
 size_t LayerScheduler::slot_bytes() const {

@@ -8,29 +8,12 @@
 #include <span>
 #include <vector>
 
+#include "parallel/schedule.h"
 #include "parallel/sharded_store.h"
 #include "runtime/core/buffer.h"
 #include "runtime/core/context.h"
 
 namespace tessera::parallel {
-
-/// What a group's forward leaves behind for its backward.
-enum class Policy {
-  kKeep,       // all activations
-  kRecompute,  // the group's input only; backward runs the group's forward again
-  kOffload,    // as kRecompute, with the input moved to host memory and back
-};
-
-/// Consecutive layers under one policy.
-struct LayerGroup {
-  int64_t first;
-  int64_t count;
-  Policy policy;
-};
-/// Groups of `size` layers, the last one shorter, all under `policy`.
-std::vector<LayerGroup> uniform_groups(int64_t layers, Policy policy, int64_t size);
-/// Groups of `size` layers under `policy`, and the last `kept` layers kept.
-std::vector<LayerGroup> layer_groups(Policy policy, int64_t size, int64_t kept, int64_t layers);
 
 class LayerScheduler;
 
@@ -59,22 +42,19 @@ class LayerScheduler {
   ~LayerScheduler();
 
   int64_t layers() const { return store_.layers(); }
-  /// The groups cover all layers in order. The last group is always kept: backward begins with it,
-  /// so that keeping it costs no peak and saves its second forward.
+  /// The groups cover all layers in order; visits_of() makes of them what a pass visits.
   void set_groups(std::vector<LayerGroup> groups);
-  std::span<const LayerGroup> groups() const { return groups_; }
 
-  /// The layers that forward visits, in order; with `training`, those of backward after them.
-  std::vector<int64_t> visits(bool training) const;
-  /// Starts a pass that will acquire the layers of `visits` in that order. Where gathers are
-  /// collective, every rank of the sharding group starts the same passes.
-  void begin_pass(std::vector<int64_t> visits);
+  /// Starts a pass whose layers will be acquired in the order of its visits, which are valid until
+  /// the next call. Where gathers are collective, every rank of the sharding group starts the same
+  /// passes.
+  std::span<const Visit> begin_pass(bool training);
   /// Operators enqueued from now on wait until the pass's next layer, which is `layer`, is whole.
   /// Starts the gather of the one after it.
   LayerLease acquire(int64_t layer);
-  /// Goes through a pass without using its layers: for a rank that has no batch while others of its
-  /// group do.
-  void idle_pass(std::vector<int64_t> visits);
+  /// Takes part in the gathers of a pass that other ranks run: what a rank calls that has no batch
+  /// while others of its group have. Does nothing where gathers are not collective.
+  void idle_pass(bool training);
 
   /// Memory of the slots, in bytes: none where layers are read in place.
   static constexpr int kSlots = 2;
@@ -98,7 +78,7 @@ class LayerScheduler {
   Context& ctx_;
   ShardedStore& store_;
   std::vector<LayerGroup> groups_;
-  std::vector<int64_t> visits_;
+  std::vector<Visit> visits_;
   size_t next_visit_ = 0;
   Slot slots_[kSlots];  // empty until first used
   double waited_ = 0;

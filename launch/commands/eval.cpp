@@ -84,7 +84,7 @@ Evaluation evaluate(const Config& config, const std::optional<std::string>& adap
   lora::Decoder decoder(ctx, model.base(), model.scheduler(), adapters ? &*adapters : nullptr);
   int64_t tokens = 0;
   for (const lora::Batch& batch : batches) tokens = std::max(tokens, batch.tokens());
-  decoder.plan(tokens, false);
+  lora::EvaluationPass(decoder).plan(tokens);
   decoder.allocate();
   const Evaluation result = evaluate(decoder, batches, alone, console);
   if (!std::isfinite(result.loss)) {

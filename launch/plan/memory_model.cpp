@@ -66,9 +66,9 @@ MemoryModel::MemoryModel(PlanInput input)
   TESSERA_CHECK(input_.ranks() >= 1 && input_.tokens >= 1 && input_.micro_batches >= 1);
 }
 
-MemoryModel::Activity MemoryModel::activity(std::vector<parallel::LayerGroup> groups) {
+lora::Decoder::Memory MemoryModel::activity(std::vector<parallel::LayerGroup> groups) {
   scheduler_.set_groups(std::move(groups));
-  return {decoder_.plan(input_.tokens, true), scheduler_.visits(true)};
+  return lora::TrainingPass(decoder_).plan(input_.tokens);
 }
 
 MemoryModel::Group MemoryModel::group_of(int rank, parallel::Sharding sharding) const {

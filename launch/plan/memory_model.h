@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-#include "lora/decoder/decoder.h"
+#include "lora/decoder/training_pass.h"
 #include "optim/adamw.h"
 #include "parallel/gradient_tree.h"
 #include "parallel/layer_scheduler.h"
@@ -92,12 +92,8 @@ class MemoryModel {
   /// Elements of the flat parameter buffer.
   size_t adapter_elements() const { return elements_; }
 
-  /// What the policies of the layers decide.
-  struct Activity {
-    lora::Decoder::Memory memory;
-    std::vector<int64_t> visits;  // the layers of forward and backward, in order
-  };
-  Activity activity(std::vector<parallel::LayerGroup> groups);
+  /// What a pass takes under these policies of the layers.
+  lora::Decoder::Memory activity(std::vector<parallel::LayerGroup> groups);
 
   /// What a rank's optimizer holds if `budget` bytes of it stay; nothing: all.
   optim::PageMemory optimizer(int rank, std::optional<size_t> budget) const;

@@ -122,7 +122,7 @@ class Search {
   Broken broken() const;
 
  private:
-  Plan evaluate(const Policies& policies, const MemoryModel::Activity& activity,
+  Plan evaluate(const Policies& policies, const lora::Decoder::Memory& activity,
                 std::vector<LayerGroup> groups, parallel::Sharding sharding,
                 const Fullest& fullest);
   void page(Plan& plan) const;
@@ -176,7 +176,7 @@ std::optional<Plan> Search::run() {
                           : policies.checkpointing == Checkpointing::kYes ? Policy::kRecompute
                                                                           : Policy::kOffload;
     const auto groups = parallel::layer_groups(policy, policies.group, policies.kept, layers);
-    const MemoryModel::Activity activity = model_.activity(groups);
+    const lora::Decoder::Memory activity = model_.activity(groups);
     for (size_t s = 0; s < shardings.size(); ++s) {
       const Plan plan = evaluate(policies, activity, groups, shardings[s], fullest[s]);
       const size_t of_rank = plan.memory.budgeted(gpu());
@@ -191,7 +191,7 @@ std::optional<Plan> Search::run() {
   return best;
 }
 
-Plan Search::evaluate(const Policies& policies, const MemoryModel::Activity& activity,
+Plan Search::evaluate(const Policies& policies, const lora::Decoder::Memory& activity,
                       std::vector<LayerGroup> groups, parallel::Sharding sharding,
                       const Fullest& fullest) {
   Plan plan;
@@ -203,7 +203,7 @@ Plan Search::evaluate(const Policies& policies, const MemoryModel::Activity& act
   plan.page_budget = model_.input().optimizer.pages.budget;
   plan.ranks = model_.input().ranks();
   plan.fullest = fullest.rank;
-  plan.memory = model_.rank(fullest.rank, sharding, activity.memory);
+  plan.memory = model_.rank(fullest.rank, sharding, activity);
   const RankMemory without = model_.rank(fullest.rank, sharding, {});
   plan.node = fullest.node_bytes +
               fullest.ranks_of_node *

@@ -9,42 +9,14 @@
 namespace tessera::launch {
 namespace {
 
-using parallel::LayerGroup;
-using parallel::Policy;
+using parallel::Visit;
+using parallel::Work;
 
 /// Of the rate of large products, what attention on `mma.sync` reaches on a GPU.
 constexpr double kAttentionShare = 0.5;
 
-enum class Work { kForward, kRecompute, kRecomputeLast, kBackward };
-
-struct Visit {
-  int64_t layer;
-  Work work;
-  bool copies = false;  // an input to or from host memory
-};
-
-/// The layers in the order in which LayerScheduler visits them.
-std::vector<Visit> visits_of(std::span<const LayerGroup> groups) {
-  std::vector<Visit> visits;
-  const auto offloads = [&](size_t g) {
-    return groups[g].policy == Policy::kOffload && g + 1 < groups.size();
-  };
-  for (size_t g = 0; g < groups.size(); ++g) {
-    for (int64_t i = 0; i < groups[g].count; ++i) {
-      visits.push_back({groups[g].first + i, Work::kForward, i == 0 && offloads(g)});
-    }
-  }
-  for (size_t g = groups.size(); g-- > 0;) {
-    const LayerGroup& group = groups[g];
-    const bool again = group.policy != Policy::kKeep && g + 1 < groups.size();
-    for (int64_t i = 0; again && i < group.count; ++i) {
-      const Work work = i + 1 == group.count ? Work::kRecomputeLast : Work::kRecompute;
-      visits.push_back({group.first + i, work, i == 0 && offloads(g)});
-    }
-    for (int64_t i = group.count; i-- > 0;) visits.push_back({group.first + i, Work::kBackward});
-  }
-  return visits;
-}
+/// The second forward of a group leaves out its last product, which nothing reads.
+bool leaves_out_last(const Visit& visit) { return visit.work == Work::kAgain && visit.ends; }
 
 /// What one rank reaches where those of a node share a CPU.
 struct Rates {
@@ -82,7 +54,7 @@ class LayerTime {
   LayerTime(const MemoryModel& model, const Rates& rates, int64_t layer, const Adapted& adapted);
 
   /// `dequantized`: its weights are there from the visit before.
-  Parts of(Work work, bool dequantized) const;
+  Parts of(const Visit& visit, bool dequantized) const;
 
  private:
   double linear_ = 0, last_ = 0, attention_ = 0, dequantize_ = 0;
@@ -141,10 +113,10 @@ LayerTime::LayerTime(const MemoryModel& model, const Rates& rates, int64_t layer
   for (int i : {0, 1}) adapters_[i] = std::max(adapters_[i], moved[i]);
 }
 
-Parts LayerTime::of(Work work, bool dequantized) const {
-  const bool backward = work == Work::kBackward;  // no gradients of frozen weights
+Parts LayerTime::of(const Visit& visit, bool dequantized) const {
+  const bool backward = visit.work == Work::kBackward;  // no gradients of frozen weights
   Parts parts{};
-  parts[size_t(Part::kProducts)] = linear_ - (work == Work::kRecomputeLast ? last_ : 0.0);
+  parts[size_t(Part::kProducts)] = linear_ - (leaves_out_last(visit) ? last_ : 0.0);
   parts[size_t(Part::kAttention)] = (backward ? backward_products_ / 2 : 1.0) * attention_;
   parts[size_t(Part::kAdapters)] = adapters_[backward ? 1 : 0];
   parts[size_t(Part::kElementwise)] = elementwise_[backward ? 1 : 0];
@@ -210,14 +182,14 @@ StepTime step_time(const MemoryModel& model, const DeviceProfile& device,
   const bool one_link = input.gpu && choice.sharding.mode == parallel::Sharding::Mode::kHost;
   StepTime pass;
   double between = 0;  // bytes of layers from other nodes
-  const std::vector<Visit> visits = visits_of(choice.groups);
+  const std::vector<Visit> visits = parallel::visits_of(choice.groups, true);
   std::array<int64_t, 2> slots = {0, 1};  // where the backward before this one ended
   for (size_t i = 0; i < visits.size(); ++i) {
     const Visit& visit = visits[i];
     // The second forward and the backward after it share the dequantized weights.
     const bool again = i > 0 && visits[i - 1].layer == visit.layer;
-    const bool dequantized = again && visits[i - 1].work == Work::kRecomputeLast;
-    const Parts parts = layers[size_t(visit.layer)].of(visit.work, dequantized);
+    const bool dequantized = again && leaves_out_last(visits[i - 1]);
+    const Parts parts = layers[size_t(visit.layer)].of(visit, dequantized);
     const double compute = total(parts);
     for (size_t p = 0; p < parts.size(); ++p) pass.parts[p] += parts[p];
     const auto ahead = std::find_if(visits.begin() + ptrdiff_t(i) + 1, visits.end(),
@@ -228,7 +200,7 @@ StepTime step_time(const MemoryModel& model, const DeviceProfile& device,
       moved = gathers.seconds(ahead->layer);
       between += gathers.between(ahead->layer);
     }
-    const double copied = visit.copies ? copy : 0.0;
+    const double copied = visit.offloads || visit.takes ? copy : 0.0;
     pass.gather += moved;
     pass.host_copy += copied;
     pass.seconds += std::max({compute, moved, copied, one_link ? moved + copied : 0.0});

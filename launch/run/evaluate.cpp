@@ -13,13 +13,14 @@ Evaluation evaluate(lora::Decoder& decoder, const std::vector<lora::Batch>& batc
   const auto total = int64_t(batches.size());
   const auto [first, count] = parallel::micro_batches_of(world.rank(), world.size(), total);
   const int64_t most = parallel::micro_batches_of(0, world.size(), total).count;
+  lora::EvaluationPass pass(decoder);
   std::vector<double> sums;
   for (int64_t i = 0; i < most; ++i) {
     console.live(fmt::format("evaluating: batch {}/{}", i * world.size() + 1, total));
     if (i < count) {
-      sums.push_back(decoder.loss(batches[size_t(first + i)], nullptr));
+      sums.push_back(pass.loss(batches[size_t(first + i)], nullptr));
     } else {
-      decoder.idle(false);
+      pass.idle();
     }
   }
   console.live("");

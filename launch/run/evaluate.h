@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "launch/console/progress.h"
-#include "lora/decoder/decoder.h"
+#include "lora/decoder/evaluation_pass.h"
 
 namespace tessera::launch {
 

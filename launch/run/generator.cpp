@@ -38,9 +38,10 @@ int64_t cache_capacity(Prompts prompts, const lora::ModelSpec& model, int64_t ne
 
 /// Half of what is free where the decoder runs is for keys and values, the rest for activations and
 /// whatever else there is.
-int64_t slots_for(Prompts prompts, const lora::Decoder& decoder, int64_t capacity, int64_t most) {
-  const auto bytes = int64_t(decoder.cache_bytes(1, capacity));
-  return std::clamp<int64_t>(free_bytes(decoder.device()) / 2 / bytes, 1,
+int64_t slots_for(Prompts prompts, const lora::GenerationStep& step, Device device,
+                  int64_t capacity, int64_t most) {
+  const auto bytes = int64_t(step.cache_bytes(1, capacity));
+  return std::clamp<int64_t>(free_bytes(device) / 2 / bytes, 1,
                              std::min<int64_t>(most, int64_t(prompts.size())));
 }
 
@@ -52,21 +53,23 @@ struct Slot {
   int64_t made = 0;                 // tokens of the answer
 };
 
-class Run {
+class Generation {
  public:
-  Run(lora::Decoder& decoder, Prompts prompts, const GeneratorOptions& options,
-      const AnswerEvents& events)
+  Generation(lora::Decoder& decoder, Prompts prompts, const GeneratorOptions& options,
+             const AnswerEvents& events)
       : decoder_(decoder),
+        step_(decoder),
         prompts_(prompts),
         options_(options),
         events_(events),
         capacity_(cache_capacity(prompts, decoder.spec(), options.max_new_tokens)),
-        slots_(size_t(slots_for(prompts, decoder, capacity_, options.most_together))),
+        slots_(size_t(slots_for(prompts, step_, decoder.context().device(), capacity_,
+                                options.most_together))),
         prefill_(std::min(options.prefill_tokens, capacity_)),
-        cache_(decoder.make_cache(int64_t(slots_.size()), capacity_)),
+        cache_(step_.make_cache(int64_t(slots_.size()), capacity_)),
         sampler_(options.sampler) {
     // At most prefill_ tokens of prompts, and a token of every sequence that reads none.
-    decoder_.plan_steps(prefill_ + int64_t(slots_.size()) - 1, cache_);
+    step_.plan(prefill_ + int64_t(slots_.size()) - 1, cache_);
     decoder_.allocate();
   }
 
@@ -76,7 +79,7 @@ class Run {
       gather_feeds();
       if (feeds_.empty()) return true;
       if (StopSignals::received()) return false;
-      const std::vector<float> logits = decoder_.step(cache_, feeds_);
+      const std::vector<float> logits = step_.run(cache_, feeds_);
       const size_t vocab = logits.size() / feeds_.size();
       for (size_t i = 0; i < feeds_.size(); ++i) {
         advance(feeds_[i].sequence, std::span(logits).subspan(i * vocab, vocab));
@@ -132,6 +135,7 @@ class Run {
   }
 
   lora::Decoder& decoder_;
+  lora::GenerationStep step_;
   Prompts prompts_;
   const GeneratorOptions& options_;
   const AnswerEvents& events_;
@@ -153,7 +157,7 @@ bool generate_answers(lora::Decoder& decoder, Prompts prompts, const GeneratorOp
   }
   check_prompts(prompts, decoder.spec());
   if (prompts.empty()) return true;
-  return Run(decoder, prompts, options, events).loop();
+  return Generation(decoder, prompts, options, events).loop();
 }
 
 }  // namespace tessera::launch

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "launch/run/sampler.h"
-#include "lora/decoder/decoder.h"
+#include "lora/decoder/generation_step.h"
 #include "runtime/core/function_ref.h"
 
 namespace tessera::launch {

@@ -141,7 +141,7 @@ RunPlan Run::plan_memory() {
 
 void Run::allocate() {
   model_.scheduler().set_groups(memory_.plan.groups);
-  const lora::Decoder::Memory needed = decoder_.plan(memory_.input.tokens, true);
+  const lora::Decoder::Memory needed = lora::TrainingPass(decoder_).plan(memory_.input.tokens);
   TESSERA_CHECK(needed.activations == memory_.plan.memory.activations &&
                 needed.scratch == memory_.plan.memory.workspace);
   decoder_.allocate();

@@ -5,13 +5,17 @@
 
 #include "launch/machine/agreement.h"
 #include "launch/run/run_folder.h"
+#include "lora/decoder/evaluation_pass.h"
 #include "optim/grad_norm.h"
 #include "runtime/ops/transfer.h"
 
 namespace tessera::launch {
 
 TrainingStep::TrainingStep(Parts parts, const Config& config)
-    : parts_(parts), config_(config), tree_(parts.ctx, parts.adapters.size(), parts.world) {
+    : parts_(parts),
+      config_(config),
+      pass_(parts.decoder),
+      tree_(parts.ctx, parts.adapters.size(), parts.world) {
   // Backward's shapes are those of real gradients, also where memory is only measured.
   tree_.begin_step({0, 1});
   parts_.adapters.set_gradient_buffer(tree_.leaf());
@@ -47,14 +51,13 @@ double TrainingStep::forward_backward(int64_t step, const std::vector<lora::Batc
   std::vector<double> losses;
   for (int64_t i = 0; i < most; ++i) {
     if (i >= mine.count) {
-      parts_.decoder.idle(true);
+      pass_.idle();
       continue;
     }
     const lora::Batch& batch = batches[size_t(mine.first + i)];
     parts_.adapters.set_gradient_buffer(tree_.leaf());
-    losses.push_back(
-        parts_.decoder.forward(batch, {uint64_t(step), uint64_t(mine.first + i)}, scale));
-    parts_.decoder.backward();
+    losses.push_back(pass_.forward(batch, {uint64_t(step), uint64_t(mine.first + i)}, scale));
+    pass_.backward();
     tree_.push();
   }
   parts_.world.set_phase(fmt::format("step {}, exchange of losses", step + 1));
@@ -71,11 +74,11 @@ void TrainingStep::fail_non_finite(int64_t step, const std::vector<lora::Batch>&
   const auto index = bad == losses.end() ? 0 : bad - losses.begin();
   const auto mine =
       parallel::micro_batches_of(parts_.world.rank(), parts_.world.size(), int64_t(batches.size()));
+  lora::EvaluationPass pass(parts_.decoder);
   all_or_none(parts_.world, [&] {
-    if (index < mine.first || index >= mine.first + mine.count) return parts_.decoder.idle(false);
+    if (index < mine.first || index >= mine.first + mine.count) return pass.idle();
     fail("step {}: the loss is {} ({}); lower learning_rate, or check the data and the base model",
-         step + 1, losses[size_t(index)],
-         parts_.decoder.describe_non_finite(batches[size_t(index)]));
+         step + 1, losses[size_t(index)], pass.describe_non_finite(batches[size_t(index)]));
   });
   fail("step {}: the loss is not finite; lower learning_rate", step + 1);
 }

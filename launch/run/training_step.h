@@ -8,7 +8,7 @@
 
 #include "launch/config/config.h"
 #include "launch/run/loss_scale.h"
-#include "lora/decoder/decoder.h"
+#include "lora/decoder/training_pass.h"
 #include "optim/adamw.h"
 #include "parallel/gradient_tree.h"
 
@@ -57,6 +57,7 @@ class TrainingStep {
 
   Parts parts_;
   const Config& config_;
+  lora::TrainingPass pass_;
   parallel::GradientTree tree_;
 };
 

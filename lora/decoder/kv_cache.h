@@ -40,10 +40,4 @@ class KvCache {
   Buffer memory_;                  // layer by layer, [sequences, 2, capacity, K*D]
 };
 
-/// The newest tokens of one sequence.
-struct Feed {
-  int64_t sequence;
-  std::span<const int32_t> ids;
-};
-
 }  // namespace tessera::lora

@@ -25,6 +25,7 @@
 #include "launch/run/run_data.h"
 #include "launch/run/run_plan.h"
 #include "launch/run/training_step.h"
+#include "lora/decoder/training_pass.h"
 #include "tests/scratch_folder.h"
 #include "tests/spec.h"
 
@@ -146,7 +147,7 @@ int measure(const std::string& name, int64_t layers, std::vector<std::string> ov
       owned_state(adapters.size(), config.optimizer_sharding, world.rank(), world.size()), {},
       page_options(config, device));
   TrainingStep step({ctx, world, decoder, adapters, optimizer}, config);
-  decoder.plan(input.tokens, true);
+  lora::TrainingPass(decoder).plan(input.tokens);
   decoder.allocate();
   adapters.to_device(ctx);
 

@@ -11,7 +11,7 @@
 #include <numeric>
 
 #include "launch/console/progress.h"
-#include "lora/decoder/decoder.h"
+#include "lora/decoder/training_pass.h"
 #include "lora/model/loader.h"
 #include "parallel/thread_communicator.h"
 #include "tests/bench/delayed_communicator.h"
@@ -46,7 +46,8 @@ Times train(const std::string& model, int64_t tokens, double bytes_per_second) {
     std::vector<float> gradients(adapters.size());
     adapters.set_gradient_buffer(gradients);
     lora::Decoder decoder(ctx, base, scheduler, &adapters);
-    decoder.plan(tokens, true);
+    lora::TrainingPass pass(decoder);
+    pass.plan(tokens);
     decoder.allocate();
     lora::Batch batch;
     batch.ids.assign(size_t(tokens), 5);
@@ -54,13 +55,13 @@ Times train(const std::string& model, int64_t tokens, double bytes_per_second) {
     batch.positions.resize(size_t(tokens));
     std::iota(batch.positions.begin(), batch.positions.end(), 0);
     batch.starts = {0, int32_t(tokens)};
-    for (int pass = 0; pass < kPasses; ++pass) {
+    for (int i = 0; i < kPasses; ++i) {
       world.barrier();
       const launch::Stopwatch forward;
-      decoder.forward(batch, {}, 1.0f);
+      pass.forward(batch, {}, 1.0f);
       const double forward_seconds = forward.seconds();
       const launch::Stopwatch backward;
-      decoder.backward();
+      pass.backward();
       if (world.rank() != 0) continue;
       times.forward = std::min(times.forward, forward_seconds);
       times.backward = std::min(times.backward, backward.seconds());

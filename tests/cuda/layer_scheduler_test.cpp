@@ -33,7 +33,7 @@ void fill(ShardedStore& store, Communicator& host) {
 
 /// Each layer is whole when its turn comes.
 void expect_pass(Context& ctx, LayerScheduler& scheduler) {
-  scheduler.begin_pass(scheduler.visits(false));
+  scheduler.begin_pass(false);
   for (int64_t layer = 0; layer < scheduler.layers(); ++layer) {
     const LayerLease lease = scheduler.acquire(layer);
     std::vector<std::byte> got(kLayerBytes[layer]);

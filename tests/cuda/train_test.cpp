@@ -17,6 +17,8 @@
 #include "launch/run/optimizer_parts.h"
 #include "launch/run/train.h"
 #include "launch/run/training_step.h"
+#include "lora/decoder/evaluation_pass.h"
+#include "lora/decoder/training_pass.h"
 #include "parallel/self_communicator.h"
 #include "parallel/thread_communicator.h"
 #include "tests/expect_error.h"
@@ -186,7 +188,7 @@ TEST_F(TrainOnGpu, AStepThatOverflowsIsSkippedAndTheScaleHalved) {
   TrainingStep step({ctx, alone, decoder, adapters, optimizer}, config);
   const lora::Batch batch{
       .ids = {1, 2, 3, 4}, .targets = {2, 3, 4, 5}, .positions = {0, 1, 2, 3}, .starts = {0, 4}};
-  decoder.plan(batch.tokens(), true);
+  lora::TrainingPass(decoder).plan(batch.tokens());
   decoder.allocate();
 
   LossScale scale{.dynamic = true, .factor = 0x1p24};  // beyond float16 in the logits' gradient
@@ -229,12 +231,13 @@ TEST_F(TrainOnGpu, EachBatchHasSamplesOfItsOwn) {
   LoadedModel model(ctx, folder_.path(), BaseChoice(), {alone, {}}, console);
   const auto losses_of = [&](std::initializer_list<int> which) {
     lora::Decoder decoder(ctx, model.base(), model.scheduler(), nullptr);
-    decoder.plan(200, false);
+    lora::EvaluationPass pass(decoder);
+    pass.plan(200);
     decoder.allocate();
     std::vector<float> losses;
     for (int i : which) {
       losses.clear();
-      decoder.loss(batches[i], &losses);
+      pass.loss(batches[i], &losses);
     }
     return losses;
   };

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "launch/config/options.h"
+#include "lora/decoder/generation_step.h"
 #include "tests/launch/loaded_model.h"
 
 namespace tessera::launch {
@@ -26,11 +27,12 @@ json logits_of_rows(int argc, char** argv) {
   std::string line;
   for (int64_t count = std::stoll(argv[5]); count > 0 && std::getline(rows, line); --count) {
     const auto ids = json::parse(line).at("input_ids").get<std::vector<int32_t>>();
-    lora::KvCache cache = model.decoder().make_cache(1, int64_t(ids.size()));
-    model.decoder().plan_steps(int64_t(ids.size()), cache);
+    lora::GenerationStep step(model.decoder());
+    lora::KvCache cache = step.make_cache(1, int64_t(ids.size()));
+    step.plan(int64_t(ids.size()), cache);
     model.decoder().allocate();
     const lora::Feed feed{0, ids};
-    const std::vector<float> logits = model.decoder().step(cache, {&feed, 1});
+    const std::vector<float> logits = step.run(cache, {&feed, 1});
     out.push_back({{"input_ids", ids}, {"logits_last", logits}});
   }
   return {{"rows", out}};

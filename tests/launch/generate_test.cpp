@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <numeric>
 
+#include "lora/decoder/evaluation_pass.h"
 #include "runtime/io/json.h"
 #include "tests/expect_error.h"
 #include "tests/launch/loaded_model.h"
@@ -171,9 +172,10 @@ TEST(Generate, EqualsAnIndependentImplementation) {
       std::iota(batch.positions.end() - int64_t(ids.size()), batch.positions.end(), 0);
       batch.starts.push_back(int32_t(batch.ids.size()));
     }
-    model.decoder().plan(batch.tokens(), false);
+    lora::EvaluationPass pass(model.decoder());
+    pass.plan(batch.tokens());
     model.decoder().allocate();
-    const double loss = model.decoder().loss(batch, nullptr) / double(batch.supervised());
+    const double loss = pass.loss(batch, nullptr) / double(batch.supervised());
     const auto text = root[name]["nll_tinystories_sample"].get<std::string>();
     EXPECT_EQ(
         fmt::format("tokens {} nll {:.5f} ppl {:.3f}", batch.supervised(), loss, std::exp(loss)),

@@ -19,6 +19,7 @@
 #include "launch/plan/planner.h"
 #include "launch/run/loaded_model.h"
 #include "launch/run/optimizer_parts.h"
+#include "lora/decoder/training_pass.h"
 #include "lora/model/families.h"
 #include "lora/model/loader.h"
 #include "parallel/gradient_tree.h"
@@ -113,7 +114,8 @@ RankMemory PlanTest::held(const Config& config, Communicator& world, const Case&
   adapters.set_gradient_buffer(tree.leaf());
   model.scheduler().set_groups(plan.groups);
   const lora::Batch batch = batch_of(c.lengths);
-  decoder.plan(batch.tokens(), true);
+  lora::TrainingPass pass(decoder);
+  pass.plan(batch.tokens());
   decoder.allocate();
 
   const auto mine = parallel::micro_batches_of(world.rank(), world.size(), c.micro_batches);
@@ -121,12 +123,12 @@ RankMemory PlanTest::held(const Config& config, Communicator& world, const Case&
   tree.begin_step(mine);
   for (int64_t i = 0; i < most; ++i) {
     if (i >= mine.count) {
-      decoder.idle(true);
+      pass.idle();
       continue;
     }
     adapters.set_gradient_buffer(tree.leaf());
-    decoder.forward(batch, {0, uint64_t(mine.first + i)}, 1.0f);
-    decoder.backward();
+    pass.forward(batch, {0, uint64_t(mine.first + i)}, 1.0f);
+    pass.backward();
     tree.push();
   }
   std::span<const float> gradients;
@@ -168,13 +170,13 @@ void PlanTest::compare(const Case& c) {
   input.micro_batches = c.micro_batches;
   const Plan plan = choose_plan(config, input, nominal_cpu(), {});
   MemoryModel model(input);
-  const MemoryModel::Activity activity = model.activity(plan.groups);
+  const lora::Decoder::Memory activity = model.activity(plan.groups);
 
   std::mutex mutex;
   size_t planned_total = 0, held_total = 0;
   parallel::run_ranks(c.ranks, c.per_node, [&](Communicator& world) {
     const RankMemory is = held(config, world, c, plan);
-    RankMemory planned = model.rank(world.rank(), plan.sharding, activity.memory);
+    RankMemory planned = model.rank(world.rank(), plan.sharding, activity);
     const std::scoped_lock lock(mutex);
     planned_total += planned.device() + planned.host();
     planned.gradients += std::exchange(planned.exchange, 0);
@@ -189,7 +191,7 @@ void PlanTest::compare(const Case& c) {
     held_total += is.device() + is.host();
     if (world.rank() == plan.fullest) {
       EXPECT_EQ(plan.memory.peak(),
-                model.rank(plan.fullest, plan.sharding, activity.memory).peak());
+                model.rank(plan.fullest, plan.sharding, activity).peak());
     }
   });
   std::string settings = c.settings;

@@ -1,5 +1,7 @@
 // The decoder's gradient against finite differences, and its promises about bits.
-#include "lora/decoder/decoder.h"
+#include "lora/decoder/evaluation_pass.h"
+#include "lora/decoder/generation_step.h"
+#include "lora/decoder/training_pass.h"
 
 #include <gtest/gtest.h>
 
@@ -43,14 +45,15 @@ struct TinyModel {
     grads.assign(adapters->size(), 0.0f);
     adapters->set_gradient_buffer(grads);
     decoder = std::make_unique<Decoder>(ctx, *base, *scheduler, adapters.get());
-    decoder->plan(128, true);
+    training.emplace(*decoder);
+    training->plan(128);
     decoder->allocate();
   }
 
   double run(const Batch& batch, float scale) {
     std::fill(grads.begin(), grads.end(), 0.0f);
-    const double loss = decoder->forward(batch, {5, 1}, scale);
-    decoder->backward();
+    const double loss = training->forward(batch, {5, 1}, scale);
+    training->backward();
     return loss;
   }
 
@@ -62,6 +65,7 @@ struct TinyModel {
   std::unique_ptr<AdapterSet> adapters;
   std::vector<float> grads;
   std::unique_ptr<Decoder> decoder;
+  std::optional<TrainingPass> training;
 };
 
 /// Samples of the given lengths; every third position is not supervised.
@@ -104,7 +108,7 @@ void expect_gradient(TinyModel& model) {
             saved[segment.offset + i] +
             float((side ? step : -step) * double(grads[segment.offset + i]) / norm);
       }
-      loss[size_t(side)] = model.decoder->forward(batch, {5, 1}, scale) * double(scale);
+      loss[size_t(side)] = model.training->forward(batch, {5, 1}, scale) * double(scale);
     }
     std::copy(saved.begin(), saved.end(), model.adapters->params().begin());
     const double slope = (loss[1] - loss[0]) / (2 * step);
@@ -158,14 +162,13 @@ TEST(Decoder, SameBitsOnAnyThreadCountPolicyAndTarget) {
 
 TEST(Decoder, RecomputationNeedsLessMemory) {
   TinyModel keep, recompute(2, parallel::Policy::kRecompute);
-  EXPECT_LT(recompute.decoder->plan(512, true).activations,
-            keep.decoder->plan(512, true).activations);
+  EXPECT_LT(recompute.training->plan(512).activations, keep.training->plan(512).activations);
 }
 
 TEST(Decoder, PackedSamplesLoseNothing) {
   TinyModel model;
   std::vector<float> packed, alone;
-  model.decoder->loss(batch_of({9, 17, 5}), &packed);
+  EvaluationPass(*model.decoder).loss(batch_of({9, 17, 5}), &packed);
   const Batch all = batch_of({9, 17, 5});
   for (size_t s = 0; s + 1 < all.starts.size(); ++s) {
     const auto begin = all.starts[s], end = all.starts[s + 1];
@@ -174,7 +177,7 @@ TEST(Decoder, PackedSamplesLoseNothing) {
     one.targets.assign(all.targets.begin() + begin, all.targets.begin() + end);
     one.positions.assign(all.positions.begin() + begin, all.positions.begin() + end);
     one.starts = {0, end - begin};
-    model.decoder->loss(one, &alone);
+    EvaluationPass(*model.decoder).loss(one, &alone);
   }
   EXPECT_EQ(packed, alone);  // to the bit, so within 1e-6 too
 }
@@ -182,15 +185,16 @@ TEST(Decoder, PackedSamplesLoseNothing) {
 TEST(Decoder, StepsOverACacheEqualOnePass) {
   TinyModel model;
   const Batch whole = batch_of({12});
-  KvCache cache = model.decoder->make_cache(2, 16);
-  model.decoder->plan_steps(12, cache);
+  GenerationStep step(*model.decoder);
+  KvCache cache = step.make_cache(2, 16);
+  step.plan(12, cache);
   model.decoder->allocate();
   const Feed all{0, whole.ids};
-  const std::vector<float> expected = model.decoder->step(cache, {&all, 1});
+  const std::vector<float> expected = step.run(cache, {&all, 1});
   std::vector<float> last;
   for (int32_t id : whole.ids) {
     const Feed feed{1, {&id, 1}};
-    last = model.decoder->step(cache, {&feed, 1});
+    last = step.run(cache, {&feed, 1});
   }
   EXPECT_EQ(expected, last);
 }

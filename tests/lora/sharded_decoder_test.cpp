@@ -7,7 +7,8 @@
 #include <random>
 #include <thread>
 
-#include "lora/decoder/decoder.h"
+#include "lora/decoder/evaluation_pass.h"
+#include "lora/decoder/training_pass.h"
 #include "lora/model/loader.h"
 #include "parallel/thread_communicator.h"
 #include "tests/random_model.h"
@@ -74,14 +75,16 @@ class ShardedDecoder : public ::testing::Test {
     std::vector<float> result(adapters.size(), 0.0f);
     adapters.set_gradient_buffer(result);
     Decoder decoder(ctx, base, scheduler, &adapters);
-    decoder.plan(40, true);
+    TrainingPass training(decoder);
+    EvaluationPass evaluation(decoder);
+    training.plan(40);
     decoder.allocate();
     std::vector<float> losses;
     for (uint64_t i = 0; i < 2; ++i) {
       const Batch batch = i == 0 ? batch_of({13, 20, 7}) : batch_of({5});
-      losses.push_back(float(decoder.forward(batch, {3, i}, 0.5f)));
-      decoder.backward();
-      losses.push_back(float(decoder.loss(batch, nullptr)));
+      losses.push_back(float(training.forward(batch, {3, i}, 0.5f)));
+      training.backward();
+      losses.push_back(float(evaluation.loss(batch, nullptr)));
     }
     world.barrier();  // others may still read this rank's shards
     result.insert(result.end(), losses.begin(), losses.end());
@@ -134,7 +137,7 @@ TEST_F(ShardedDecoder, PoliciesTradeActivationsAgainstHostMemory) {
     Decoder decoder(ctx, base, scheduler, nullptr);
     const auto plan = [&](Policy policy, int64_t layers) {
       scheduler.set_groups(uniform_groups(kLayers, policy, layers));
-      return decoder.plan(100, true);
+      return TrainingPass(decoder).plan(100);
     };
     const size_t input = 100 * 64 * sizeof(float);  // 25 blocks of the arena
     const auto keep = plan(Policy::kKeep, 1), recompute = plan(Policy::kRecompute, 1),

@@ -119,11 +119,9 @@ uint64_t walk(Context& ctx, ShardedStore& store, const std::vector<LayerGroup>& 
   scheduler.set_groups(groups);
   const uint64_t before = store.gathered_bytes();
   for (int pass = 0; pass < 2; ++pass) {
-    const std::vector<int64_t> visits = scheduler.visits(true);
-    scheduler.begin_pass(visits);
-    for (int64_t layer : visits) {
-      const LayerLease lease = scheduler.acquire(layer);
-      expect_layer({lease.data(), store.padded_bytes(layer)}, layer, "lease");
+    for (const Visit& visit : scheduler.begin_pass(true)) {
+      const LayerLease lease = scheduler.acquire(visit.layer);
+      expect_layer({lease.data(), store.padded_bytes(visit.layer)}, visit.layer, "lease");
     }
   }
   ctx.comm_stream().synchronize();
@@ -148,20 +146,42 @@ TEST(LayerScheduler, GathersEachLayerOncePerDirection) {
   });
 }
 
-TEST(LayerScheduler, VisitsAGroupUpAndThenDown) {
+TEST(Schedule, VisitsAGroupUpAndThenDown) {
+  const std::vector<LayerGroup> groups = {
+      {0, 1, Policy::kOffload}, {1, 2, Policy::kRecompute}, {3, 1, Policy::kRecompute}};
+  using enum Work;
+  EXPECT_EQ(
+      visits_of(groups, true),
+      (std::vector<Visit>{
+          {.layer = 0, .work = kForward, .begins = true, .ends = true, .offloads = true},
+          {.layer = 1, .work = kForward, .begins = true},
+          {.layer = 2, .work = kForward, .ends = true},
+          // The last group is kept, whatever it is asked for.
+          {.layer = 3, .work = kForward, .begins = true, .ends = true, .keeps = true},
+          {.layer = 3, .work = kBackward, .begins = true, .ends = true},
+          {.layer = 1, .work = kAgain, .begins = true, .keeps = true},
+          {.layer = 2, .work = kAgain, .ends = true, .keeps = true},
+          {.layer = 2, .work = kBackward, .begins = true},
+          {.layer = 1, .work = kBackward, .ends = true},
+          {.layer = 0, .work = kAgain, .begins = true, .ends = true, .keeps = true, .takes = true},
+          {.layer = 0, .work = kBackward, .begins = true, .ends = true}}));
+  const std::vector<Visit> forward = visits_of(groups, false);
+  ASSERT_EQ(forward.size(), 4u);
+  for (size_t i = 0; i < forward.size(); ++i) {
+    EXPECT_EQ(forward[i].layer, int64_t(i));
+    EXPECT_FALSE(forward[i].keeps || forward[i].offloads);
+  }
+}
+
+TEST(LayerScheduler, WantsGroupsOfAllLayersAndThatOrder) {
   SelfCommunicator self;
   Context ctx(Device::cpu(), 1, 0);
   ShardedStore store(ctx, self, {}, kLayerBytes);
   LayerScheduler scheduler(ctx, store);
-  scheduler.set_groups(
-      {{0, 1, Policy::kOffload}, {1, 2, Policy::kRecompute}, {3, 1, Policy::kRecompute}});
-  EXPECT_EQ(scheduler.visits(true),
-            (std::vector<int64_t>{0, 1, 2, 3, /* back */ 3, 1, 2, 2, 1, 0, 0}));
-  EXPECT_EQ(scheduler.visits(false), (std::vector<int64_t>{0, 1, 2, 3}));
   EXPECT_THROW(scheduler.set_groups({{0, 3, Policy::kKeep}}), std::logic_error);
   EXPECT_THROW(scheduler.set_groups({{0, 2, Policy::kKeep}, {3, 1, Policy::kKeep}}),
                std::logic_error);
-  scheduler.begin_pass({0, 1});
+  scheduler.begin_pass(false);
   EXPECT_THROW(scheduler.acquire(1), std::logic_error);  // out of turn
 }
 
@@ -173,12 +193,10 @@ TEST(LayerScheduler, AnIdleRankJoinsTheGathersOfTheOthers) {
     testing::give_scratch(ctx);
     ASSERT_TRUE(store.gathers_together());
     LayerScheduler scheduler(ctx, store);
-    const std::vector<int64_t> visits = scheduler.visits(true);
-    if (world.rank() == 1) return scheduler.idle_pass(visits);
-    scheduler.begin_pass(visits);
-    for (int64_t layer : visits) {
-      const LayerLease lease = scheduler.acquire(layer);
-      expect_layer({lease.data(), store.padded_bytes(layer)}, layer, "lease");
+    if (world.rank() == 1) return scheduler.idle_pass(true);
+    for (const Visit& visit : scheduler.begin_pass(true)) {
+      const LayerLease lease = scheduler.acquire(visit.layer);
+      expect_layer({lease.data(), store.padded_bytes(visit.layer)}, visit.layer, "lease");
     }
   });
 }

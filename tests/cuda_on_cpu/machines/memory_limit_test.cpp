@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "launch/run/loaded_model.h"
+#include "lora/decoder/generation_step.h"
 #include "parallel/self_communicator.h"
 #include "tests/cuda_on_cpu/control.h"
 #include "tests/random_model.h"
@@ -38,7 +39,7 @@ TEST(GenerateOnGpu, TheDeviceDecidesHowManySequencesAdvanceTogether) {
   LoadedModel model(ctx, folder.path(), BaseChoice(), {alone, {}}, console);
   lora::Decoder decoder(ctx, model.base(), model.scheduler(), nullptr);
   // 4 layers, keys and values of 64 columns, 2 bytes, 4096 positions.
-  EXPECT_EQ(int64_t(decoder.cache_bytes(1, 4096)), 4 * kMiB);
+  EXPECT_EQ(int64_t(lora::GenerationStep(decoder).cache_bytes(1, 4096)), 4 * kMiB);
 
   // 64 sequences of all positions would be 256 MiB. Every answer ends with its first token.
   GeneratorOptions options;

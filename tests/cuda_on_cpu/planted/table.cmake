@@ -228,18 +228,18 @@ planted_bug(sum_on_the_wrong_stream IN parallel/nccl_communicator.cpp
   REPLACE [[ncclFloat32, ncclSum, comm,
                             nullptr);]]
   FINDS NcclCommunicator.WaitsForWhatItsStreamWaitsFor ORDER ascending late)
-planted_bug(samples_of_the_batch_before IN lora/decoder/decoder.cpp
+planted_bug(samples_of_the_batch_before IN lora/decoder/training_pass.cpp
   FIND [[
-  samples_ = AttentionSamples(]]
+  batch_ = decoder_.place(]]
   REPLACE [[
-  if (samples_.tokens() != batch.tokens()) samples_ = AttentionSamples(]]
+  if (batch_.samples.tokens() != batch.tokens()) batch_ = decoder_.place(]]
   FINDS TrainOnGpu.EachBatchHasSamplesOfItsOwn ORDER ascending eager)
 planted_bug(upload_overwritten_before_read IN runtime/cuda/uploads.cpp
   FIND [[
     pieces_[at_].read.wait();]]
   REPLACE [[]]
   FINDS CudaUploads.KeepTheirOrderAndNeedNothingKept ORDER ascending late)
-planted_bug(unpacked_layer_never_forgotten IN lora/decoder/decoder.cpp
+planted_bug(unpacked_layer_never_forgotten IN lora/decoder/training_pass.cpp
   FIND [[unpacked_ = {};]]
   REPLACE [[]]
   FINDS TrainOnGpu.MemoryOptionsKeepTheBits ORDER ascending eager)

@@ -1,0 +1,68 @@
+#include "lora/decoder/evaluation_pass.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "runtime/ops/transfer.h"
+
+namespace tessera::lora {
+
+Tensor run_layers(Decoder& decoder, const BatchView& batch, AttendAt attend, SeeOutput see) {
+  const int64_t n = batch.tokens(), c = decoder.spec().hidden;
+  Context& ctx = decoder.context();
+  Arena& arena = decoder.activations();
+  const std::span<const parallel::Visit> visits = decoder.scheduler().begin_pass(false);
+  arena.release(0);
+  PlacedBatch placed = decoder.place(batch, 1);
+  const BlockInput input = decoder.input_of(placed);
+  Tensor x = decoder.activation(n, c), y = decoder.activation(n, c);
+  decoder.embed(x, batch);
+  see(-1, x);
+  for (const parallel::Visit& visit : visits) {
+    const parallel::LayerLease lease = decoder.scheduler().acquire(visit.layer);
+    const Block block = decoder.bind(lease, visit.layer, {}, {});
+    ArenaScope scope(arena);
+    block_forward(ctx, y, allocate_saved(arena, block, x), block, input,
+                  [&](const BlockSaved& s) { attend(visit.layer, s, block, input); });
+    std::swap(x, y);
+    see(visit.layer, x);
+  }
+  return x;
+}
+
+namespace {
+
+Tensor run_on_samples(Decoder& decoder, const BatchView& batch, SeeOutput see) {
+  const auto attend = [&](int64_t, const BlockSaved& s, const Block& block,
+                          const BlockInput& input) {
+    attend_within_samples(decoder.context(), s, block, input);
+  };
+  return run_layers(decoder, batch, attend, see);
+}
+
+}  // namespace
+
+Decoder::Memory EvaluationPass::plan(int64_t max_tokens) {
+  check_tokens(max_tokens);
+  const int32_t starts[] = {0, int32_t(max_tokens)};
+  return decoder_.measure(max_tokens, [&] { loss(BatchView(max_tokens, starts), nullptr); });
+}
+
+double EvaluationPass::loss(const BatchView& batch, std::vector<float>* losses) {
+  const Tensor x = run_on_samples(decoder_, batch, [](int64_t, Tensor) {});
+  return head_loss(decoder_.context(), {.losses = losses}, x, batch.targets, decoder_.head());
+}
+
+std::string EvaluationPass::describe_non_finite(const BatchView& batch) {
+  std::string where;
+  run_on_samples(decoder_, batch, [&](int64_t layer, Tensor x) {
+    const auto bad = [](float value) { return !std::isfinite(value); };
+    if (!where.empty()) return;
+    const std::vector<float> values = to_host(decoder_.context(), x);
+    if (std::none_of(values.begin(), values.end(), bad)) return;
+    where = layer < 0 ? "first in the embedding" : fmt::format("first in layer {}", layer);
+  });
+  return where.empty() ? "first in the head" : where;
+}
+
+}  // namespace tessera::lora

@@ -1,0 +1,51 @@
+// One micro-batch of training: forward() leaves what backward() needs; backward() accumulates into
+// the adapters' gradients. Both walk the visits that the scheduler makes of the layers' policies.
+#pragma once
+
+#include <vector>
+
+#include "lora/decoder/decoder.h"
+
+namespace tessera::lora {
+
+class TrainingPass {
+ public:
+  explicit TrainingPass(Decoder& decoder) : decoder_(decoder) {}
+
+  /// Bytes that the largest batch needs. Error (usage) as check_tokens().
+  Decoder::Memory plan(int64_t max_tokens);
+
+  /// Sum of the losses of the supervised tokens. Prepares backward() of `scale` times that sum.
+  double forward(const BatchView& batch, RunKey key, float scale);
+  /// Of the batch of the last forward(), whose values must still be there.
+  void backward();
+
+  /// For a rank that has no batch while others of its group have: see LayerScheduler::idle_pass().
+  void idle() { decoder_.scheduler().idle_pass(true); }
+
+ private:
+  using Visits = std::span<const parallel::Visit>;
+
+  Tensor place_of_input(bool offloaded);
+  /// The block of a visit, forward or again, from x; fills saved_. An empty y is not computed.
+  void run(const parallel::Visit& visit, Tensor x, Tensor y);
+  /// All visits of a group that belong to the backward, the second forward included.
+  void run_back(Visits visits);
+
+  Decoder& decoder_;
+  RunKey key_;
+  PlacedBatch batch_;
+  Visits backward_;                // of the pass under way
+  UnpackedLayer unpacked_;         // while its second forward and its backward are next
+  std::vector<BlockSaved> saved_;  // of each layer that is kept, or being recomputed
+  Tensor gradient_;                // [N, C] of the last block's output, set by forward()
+  /// A group whose backward is still to come.
+  struct Group {
+    size_t mark;   // of the activations before it
+    Tensor input;  // [N, C]; in a buffer of the offloaded inputs only until it has moved
+  };
+  std::vector<Group> groups_;
+  int64_t offloaded_ = 0;  // inputs so far
+};
+
+}  // namespace tessera::lora
