@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The same without Slurm: one rank a GPU on the hosts of a file ("node1 slots=8" a line). The
-# keepalive options let mpirun notice a host that is gone. Never run on a cluster: see docs/gpu.md.
+# The same run as slurm.sh, without Slurm: one rank (process) per GPU, on the hosts of a file with
+# lines such as "node1 slots=8". The keepalive options let mpirun notice a host that is gone.
+# This script has not been run on a cluster: see docs/gpu.md.
 #   examples/cluster/mpirun.sh HOSTFILE RANKS
 set -eu
 exec mpirun --hostfile "$1" -np "$2" --bind-to none \

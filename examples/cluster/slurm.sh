@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Llama 3.1 8B on two nodes of eight GPUs, one rank a GPU. Slurm signals the ranks two minutes before
-# the limit: they write a checkpoint, end with exit code 3, and the job is put back into the queue,
-# where it goes on. Never run on a cluster: see docs/gpu.md.
+# Llama 3.1 8B on two nodes of eight GPUs, one rank (process) per GPU. Slurm signals the ranks two
+# minutes before the time limit. They write a checkpoint and end with exit code 3. Then this script
+# puts the job back into the queue, and the next start resumes it.
+# This script has not been run on a cluster: see docs/gpu.md.
 #   sbatch examples/cluster/slurm.sh
 #SBATCH --job-name=tessera
 #SBATCH --nodes=2

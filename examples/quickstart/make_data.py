@@ -4,8 +4,8 @@
     python3 make_data.py
 
 The answer to each message is one JSON record with four keys in a fixed order. No name and no item
-of test.jsonl occurs in train.jsonl, and of its phrasings only every other one does. All chance
-comes from Random.random(), whose numbers depend on the seed alone: every machine writes the same
+of test.jsonl occurs in train.jsonl, and of its phrasings only every other one does. All random
+numbers come from Random.random() and depend on the seed alone, so every machine writes the same
 files.
 """
 
@@ -104,7 +104,7 @@ def ordinal(day):
 
 
 class Writer:
-    """Draws messages; one per split, so that what one split draws does not move the other."""
+    """Draws the messages of one split. Each split has its own, so that neither moves the other."""
 
     def __init__(self, seed, names, items, phrasings):
         self.rng = random.Random(seed)
@@ -118,7 +118,7 @@ class Writer:
         return first if self.rng.random() < 0.4 else f"{first} {last}"
 
     def quantity(self):
-        """How it is written, and the number."""
+        """The quantity in words or digits, and the number."""
         kind = self.rng.random()
         if kind < 0.25:
             words = self.pick(list(PHRASES))

@@ -4,7 +4,7 @@
     python3 score.py prompts TEST.jsonl                        the conversations without answers
     python3 score.py compare TEST.jsonl BEFORE.jsonl AFTER.jsonl
 
-BEFORE and AFTER hold a line {"text": ...} for each row of TEST, as `tessera generate` prints them.
+BEFORE and AFTER hold one line {"text": ...} for each row of TEST, as `tessera generate` prints it.
 """
 
 import json
