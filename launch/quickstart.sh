@@ -4,8 +4,8 @@
 #
 #   launch/quickstart.sh
 #
-# Needs root or sudo for missing packages and a network for them and the model (90 MB). Everything
-# lands in build/ and runs/quickstart/; started again, it builds nothing twice and trains afresh.
+# Needs root or sudo for missing packages, and a network for them and the model (about 90 MB). All
+# files go to build/ and runs/quickstart/. Started again, it builds nothing twice and trains afresh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
