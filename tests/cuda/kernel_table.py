@@ -213,18 +213,28 @@ def page(text, kernels):
     release = re.search(r"release \S+, V(\S+)", version)[1]
     return f"""# What each kernel takes
 
-Made by `tests/cuda/kernel_table.py --write docs/kernels.md` with nvcc {release}, from what the compiler
-reports and NVIDIA's occupancy calculator; nothing here was measured. The script compiles every
-kernel for {", ".join(f"sm_{c}" for c in GPUS)} with the options of the build, and fails where one spills
-registers or uses local memory, calls a function, traps, or computes in double without meaning to: of
-{len(kernels) // len(GPUS)} kernels, none does.
+`tests/cuda/kernel_table.py --write docs/kernels.md` makes this page with nvcc {release}. The
+numbers are those that the compiler reports and that NVIDIA's occupancy calculator gives. Nothing
+here was measured.
 
-A row stands for all element types of a kernel, of which `types` counts the combinations, and gives
-the worst. Of template arguments it shows the others: the padded width of a head and, of
-`attention_backward`, what it computes (0: queries, 1: keys and values, 2: keys, 3: values); whether
-rows have a whole block, are packed, scattered, or accumulated. `threads` are those of a block, at
-most; `shared` is what a block takes of shared memory, in bytes (of `*_plain` for the widest head);
-columns of GPUs are blocks an SM holds at once, and the share of its threads that they fill.
+The script compiles every kernel with the options of the build,
+for {", ".join(f"sm_{c}" for c in GPUS)}.
+It fails if a kernel spills registers, uses local memory, calls a function, traps, or computes in
+double by mistake. None of the {len(kernels) // len(GPUS)} kernels does.
+
+A row stands for all element types of a kernel and gives the worst of them. `types` counts the
+combinations. The name shows the other template arguments:
+
+- the padded width of a head;
+- what `attention_backward` computes: 0 queries, 1 keys and values, 2 keys, 3 values;
+- `true` or `false`: whether a row has a whole block of threads (`norm_*`), elements move in packs
+  (`adamw_32bit`, `grad_norm_chunks`, `blockwise4_encode`), rows are scattered and not gathered
+  (`rows_move`), the output is added to (`dropout_apply`), the gradient is computed too
+  (`cross_entropy_rows`), or the gradient is that of keys and values (`attention_backward_plain`).
+
+`threads` is the largest number of threads of a block. `shared` is the shared memory of a block in
+bytes, for the widest head in the case of `*_plain`. A GPU's column gives the blocks that an SM
+holds at once, and the share of the SM's threads that they fill.
 
 {text}
 """
