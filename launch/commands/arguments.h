@@ -66,6 +66,13 @@ void add_model_options(CLI::App* command, Options& options) {
       ->type_name("N");
 }
 
+/// The template that renders conversations.
+inline void add_chat_template(CLI::App* command, std::string& name) {
+  command->add_option("--chat_template", name, "tokenizer_default, chatml, llama3 or alpaca")
+      ->capture_default_str()
+      ->type_name("NAME");
+}
+
 /// Null where there is none of that name.
 inline const CLI::App* find_command(const CLI::App& app, std::string_view name) {
   const auto found = app.get_subcommands([&](const CLI::App* c) { return c->get_name() == name; });

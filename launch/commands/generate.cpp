@@ -215,11 +215,7 @@ void declare_generate(CLI::App* command, int&) {
   add_path(command, "--messages", options->messages,
            "Conversations to answer: JSON, or JSON lines, answered together")
       ->type_name("FILE");
-  command
-      ->add_option("--chat_template", options->chat_template,
-                   "tokenizer_default, chatml, llama3 or alpaca")
-      ->capture_default_str()
-      ->type_name("NAME");
+  add_chat_template(command, options->chat_template);
   command->add_option("--max_new_tokens", options->max_new_tokens, "Longest answer in tokens")
       ->capture_default_str()
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 31))

@@ -57,11 +57,7 @@ void declare_tokenize(CLI::App* command, int&) {
   add_path(command, "file", options->file, "Text to tokenize as a whole; - for standard input");
   add_path(command, "--messages", options->messages, "Conversations instead: JSON or JSON lines")
       ->type_name("FILE");
-  command
-      ->add_option("--chat_template", options->chat_template,
-                   "tokenizer_default, chatml, llama3 or alpaca")
-      ->capture_default_str()
-      ->type_name("NAME");
+  add_chat_template(command, options->chat_template);
   command->add_flag("--add-generation-prompt,--add_generation_prompt",
                     options->add_generation_prompt, "Open the assistant's turn at the end");
   command->add_flag("--text", options->text, "Print the rendered text instead of its tokens");
