@@ -77,6 +77,7 @@ void TrainingPass::run(const Visit& visit, Tensor x, Tensor y) {
 }
 
 void TrainingPass::backward() {
+  TESSERA_CHECK(!groups_.empty());  // a forward comes first
   for (Visits left = backward_; !left.empty();) {
     const auto last = std::ranges::find_if(
         left, [](const Visit& visit) { return visit.work == Work::kBackward && visit.ends; });
