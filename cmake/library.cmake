@@ -14,6 +14,8 @@ function(tessera_library folder)
     set(sources ${CMAKE_BINARY_DIR}/empty_${folder}.cpp)
   endif()
   add_library(tessera_${folder} STATIC ${sources})
+  # Switches name every value, so that a new one is met wherever it matters.
+  target_compile_options(tessera_${folder} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wswitch-enum>)
   tessera_precompile(tessera_${folder})
   if(TESSERA_SANITIZE)
     set(kernels ${sources})

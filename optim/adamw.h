@@ -1,71 +1,78 @@
-// AdamW over flat float32 spans: decoupled weight decay, bias correction, moments of 32 or 8 bits,
-// resident or paged; the rules are those of optim/adamw_update.h. The bits depend on neither the
-// device, nor the thread count, nor the vector width, nor the paging, and a step over slices equals
-// a step over the whole.
+// AdamW: decoupled weight decay, bias correction. 32-bit moments follow the formula and roundings
+// of torch.optim.AdamW (foreach=False) on the CPU, 8-bit ones the rule of bitsandbytes' CUDA kernel
+// kOptimizerStatic8bit2StateBlockwise in float32 without contraction. CPU and GPU give the same
+// bits.
 #pragma once
 
 #include <cstdint>
 #include <span>
 #include <string_view>
-#include <vector>
 
-#include "optim/moments.h"
-#include "runtime/core/context.h"
+#include "optim/rule.h"
 
 namespace tessera::optim {
 
-struct AdamWOptions {
-  double beta1 = 0.9;
-  double beta2 = 0.999;
-  double eps = 1e-8;
-  double weight_decay = 0.0;
+inline constexpr std::string_view kAdamWMoments[] = {"exp_avg", "exp_avg_sq"};  // m and v
+
+/// Error (usage) unless 0 <= beta < 1, eps >= 0 and weight_decay >= 0, all finite.
+void check_adamw(const OptimizerOptions& options);
+
+/// See Rule. With 8 bits, an element whose gradient is not finite is left out.
+void update_adamw(Context& ctx, const UpdateInput& input, const StateView& state);
+
+/// All rounded to float32, as torch does when a scalar meets a tensor.
+struct AdamWScalars {
+  float grad_scale;
+  float decay;  // 1 - lr * weight_decay
+  float one_minus_beta1;
+  float beta2;
+  float one_minus_beta2;
+  float correction2_sqrt;  // sqrt(1 - beta2^t)
+  float eps;
+  float minus_step_size;  // -lr / (1 - beta1^t)
 };
 
-class AdamW {
- public:
-  /// State for the elements of `range` of a flat buffer with these tensors (see state_runs() for
-  /// where a range may be cut): the moments zero, no step taken. Error (usage) unless
-  /// 0 <= beta < 1, eps >= 0 and weight_decay >= 0, all finite; Error as PageFile.
-  AdamW(std::span<const StateSegment> segments, ElementRange range, AdamWOptions options,
-        const PageOptions& paging);
-
-  /// The memory that such an optimizer takes. Allocates nothing.
-  static PageMemory memory(std::span<const StateSegment> segments, ElementRange range,
-                           const PageOptions& paging);
-
-  /// One step, in place. `params` and `grads` are the range's: size() elements in memory of the
-  /// context's device, which is that of the pages; each gradient is first multiplied by
-  /// `grad_scale` (the clip factor; 1 changes nothing). Error, before anything is changed, unless
-  /// `lr` is finite and not negative. With 8 bits, an element whose gradient is not finite is left
-  /// out: look at the gradient norm first. Error as StatePages::sweep().
-  void step(Context& ctx, std::span<float> params, std::span<const float> grads, double lr,
-            float grad_scale);
-
-  ElementRange range() const { return moments_.range(); }
-  size_t size() const { return range().size(); }
-  const AdamWOptions& options() const { return options_; }
-  const PageCounters& page_counters() const { return moments_.pages().counters(); }
-  PageMemory memory() const { return moments_.pages().memory(); }
-
-  /// The state a checkpoint holds: the step count, and the moments as arrays of the range. The
-  /// arrays of the same tensors have the same form whatever the pages; see state_arrays() for how
-  /// those of consecutive ranges join.
-  int64_t steps_taken() const { return steps_taken_; }
-  const std::vector<StateArray>& state_arrays() const { return moments_.arrays(); }
-  /// Items [begin, begin + n) of an array, where n items fill the span.
-  void read_state(std::string_view name, uint64_t begin, std::span<std::byte> into) const {
-    moments_.read(name, begin, into);
-  }
-  void write_state(std::string_view name, uint64_t begin, std::span<const std::byte> bytes) {
-    moments_.write(name, begin, bytes);
-  }
-  /// The step count of a checkpoint whose moments were written. Error if negative.
-  void set_steps_taken(int64_t steps);
-
- private:
-  AdamWOptions options_;
-  Moments moments_;
-  int64_t steps_taken_ = 0;
+struct Moments32bit {
+  float* m;
+  float* v;
 };
+
+struct AdamW8bitScalars {
+  float grad_scale;
+  float beta1;
+  float one_minus_beta1;
+  float beta2;
+  float one_minus_beta2;
+  float minus_step_size;  // -lr * sqrt(1 - beta2^t) / (1 - beta1^t)
+  float eps;              // eps * sqrt(1 - beta2^t)
+  float decay;            // 1 - lr * weight_decay
+};
+
+/// Codes by element, largest magnitudes by block of 256. m decodes to kDynamicSigned[code] *
+/// absmax, v to kDynamicUnsigned[code] * absmax.
+struct Moments8bit {
+  uint8_t* m_codes;
+  uint8_t* v_codes;
+  float* m_absmax;
+  float* v_absmax;
+};
+
+/// Single-threaded; the caller splits the work.
+namespace cpu {
+void adamw(const AdamWScalars& scalars, std::span<float> params, std::span<const float> grads,
+           const Moments32bit& moments);
+/// params and grads start at a block; the last block may be short, its moments are whole all the
+/// same. An element whose gradient is not finite keeps its parameter and gets zero moments.
+void adamw_8bit(const AdamW8bitScalars& scalars, std::span<float> params,
+                std::span<const float> grads, const Moments8bit& moments);
+}  // namespace cpu
+
+/// The same of memory of the context's device.
+namespace cuda {
+void adamw(Context& ctx, const AdamWScalars& scalars, std::span<float> params,
+           std::span<const float> grads, const Moments32bit& moments);
+void adamw_8bit(Context& ctx, const AdamW8bitScalars& scalars, std::span<float> params,
+                std::span<const float> grads, const Moments8bit& moments);
+}  // namespace cuda
 
 }  // namespace tessera::optim

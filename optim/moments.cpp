@@ -8,11 +8,11 @@ namespace tessera::optim {
 
 namespace {
 
-std::vector<StatePage> pages_of(std::span<const StateSegment> segments, ElementRange range,
-                                const PageOptions& options) {
+std::vector<StatePage> pages_of(MomentNames names, std::span<const StateSegment> segments,
+                                ElementRange range, const PageOptions& options) {
   const auto runs = state_runs(segments, range);
   // Where nothing moves, one page will do, and it has any size.
-  return cut_pages(runs, options.budget ? options.page_bytes : SIZE_MAX);
+  return cut_pages(runs, names.size(), options.budget ? options.page_bytes : SIZE_MAX);
 }
 
 std::vector<size_t> sizes_of(std::span<const StatePage> pages) {
@@ -23,21 +23,24 @@ std::vector<size_t> sizes_of(std::span<const StatePage> pages) {
 
 }  // namespace
 
-Moments::Moments(std::span<const StateSegment> segments, ElementRange range,
+Moments::Moments(MomentNames names, std::span<const StateSegment> segments, ElementRange range,
                  const PageOptions& options)
-    : range_(range),
-      arrays_(state_arrays(segments, range)),
-      layout_(pages_of(segments, range, options)),
+    : names_(names),
+      range_(range),
+      arrays_(state_arrays(names, segments, range)),
+      layout_(pages_of(names, segments, range, options)),
       pages_(sizes_of(layout_), options) {}
 
-PageMemory Moments::memory(std::span<const StateSegment> segments, ElementRange range,
-                           const PageOptions& options) {
-  return StatePages::memory(sizes_of(pages_of(segments, range, options)), options);
+PageMemory Moments::memory(MomentNames names, std::span<const StateSegment> segments,
+                           ElementRange range, const PageOptions& options) {
+  return StatePages::memory(sizes_of(pages_of(names, segments, range, options)), options);
 }
 
-void Moments::sweep(Context& ctx, FunctionRef<void(const StateRun& run, std::byte* state)> update) {
+void Moments::sweep(Context& ctx, FunctionRef<void(const StateView& state)> update) {
   pages_.sweep(ctx, [&](size_t page, std::byte* data) {
-    for (const StatePart& part : layout_[page].parts) update(part.run, data + part.offset);
+    for (const StatePart& part : layout_[page].parts) {
+      update({part.run, names_.size(), data + part.offset});
+    }
   });
 }
 
@@ -46,8 +49,10 @@ void Moments::sweep(Context& ctx, FunctionRef<void(const StateRun& run, std::byt
 template <class Piece>
 void Moments::each_piece(std::string_view name, uint64_t begin, size_t bytes,
                          const Piece& piece) const {
-  const auto field = std::ranges::find(kStateFields, name, field_name);
-  TESSERA_CHECK(field != std::end(kStateFields));
+  const std::vector<StateField> fields = state_fields(names_.size());
+  const auto field =
+      std::ranges::find_if(fields, [&](StateField any) { return field_name(any, names_) == name; });
+  TESSERA_CHECK(field != fields.end());
   const size_t item = field_item_bytes(*field);
   uint64_t skip = begin * item;
   size_t done = 0;
@@ -58,7 +63,7 @@ void Moments::each_piece(std::string_view name, uint64_t begin, size_t bytes,
       const size_t n = std::min(all - skipped, bytes - done);
       skip -= skipped;
       if (n == 0) continue;
-      piece(page, part.offset + field_offset(*field, part.run) + skipped, done, n);
+      piece(page, part.offset + field_offset(*field, part.run, names_.size()) + skipped, done, n);
       done += n;
     }
   }

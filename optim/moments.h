@@ -1,4 +1,4 @@
-// The two moments of a range of the flat buffer, in pages: handed to an update part by part, and to
+// The moments of a range of the flat buffer, in pages: handed to an update part by part, and to
 // checkpoints as arrays that know nothing of pages.
 #pragma once
 
@@ -13,16 +13,17 @@ namespace tessera::optim {
 
 class Moments {
  public:
-  /// All zero. `segments` and `range` as state_runs(). Error as StatePages.
-  Moments(std::span<const StateSegment> segments, ElementRange range, const PageOptions& options);
+  /// All zero. The memory of `names` outlives the object; `segments` and `range` as state_runs().
+  /// Error as StatePages.
+  Moments(MomentNames names, std::span<const StateSegment> segments, ElementRange range,
+          const PageOptions& options);
 
   /// What an object made from the same arguments holds. Allocates nothing.
-  static PageMemory memory(std::span<const StateSegment> segments, ElementRange range,
-                           const PageOptions& options);
+  static PageMemory memory(MomentNames names, std::span<const StateSegment> segments,
+                           ElementRange range, const PageOptions& options);
 
-  /// Calls update(run, state) for every part of every page, each element once. The fields of the
-  /// run are in `state` at field_offset(field, run).
-  void sweep(Context& ctx, FunctionRef<void(const StateRun& run, std::byte* state)> update);
+  /// Calls update(state) for every part of every page, each element once.
+  void sweep(Context& ctx, FunctionRef<void(const StateView& state)> update);
 
   ElementRange range() const { return range_; }
   /// The arrays of the range, as state_arrays().
@@ -38,6 +39,7 @@ class Moments {
   template <class Piece>
   void each_piece(std::string_view name, uint64_t begin, size_t bytes, const Piece& piece) const;
 
+  MomentNames names_;
   ElementRange range_;
   std::vector<StateArray> arrays_;
   std::vector<StatePage> layout_;

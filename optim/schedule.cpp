@@ -9,8 +9,6 @@
 
 namespace tessera::optim {
 
-using Kind = LrScheduleOptions::Kind;
-
 LrSchedule::LrSchedule(const LrScheduleOptions& options) : options_(options) {
   const double rate = options.learning_rate;
   if (!(rate >= 0.0 && std::isfinite(rate))) {
@@ -28,25 +26,16 @@ double LrSchedule::rate(int64_t step) const {
   TESSERA_CHECK(step >= 0);
   const double peak = options_.learning_rate;
   const int64_t warmup = options_.warmup_steps;
-  if (options_.kind == Kind::kConstant) return peak;
+  if (options_.scheduler == LrScheduler::kConstant) return peak;
   if (step < warmup) return peak * (double(step) / double(warmup));
-  if (options_.kind == Kind::kConstantWithWarmup) return peak;
+  if (options_.scheduler == LrScheduler::kConstantWithWarmup) return peak;
 
   const double span = double(std::max<int64_t>(1, options_.total_steps - warmup));
-  if (options_.kind == Kind::kLinear) {
+  if (options_.scheduler == LrScheduler::kLinear) {
     return peak * std::max(0.0, double(options_.total_steps - step) / span);
   }
   const double progress = double(step - warmup) / span;
   return peak * std::max(0.0, 0.5 * (1.0 + det_cos(std::numbers::pi * progress)));
-}
-
-LrScheduleOptions::Kind parse_lr_scheduler(std::string_view name) {
-  if (name == "linear") return Kind::kLinear;
-  if (name == "cosine") return Kind::kCosine;
-  if (name == "constant") return Kind::kConstant;
-  if (name == "constant_with_warmup") return Kind::kConstantWithWarmup;
-  fail_usage("lr_scheduler must be linear, cosine, constant or constant_with_warmup, not '{}'",
-             name);
 }
 
 int64_t warmup_steps_of_ratio(double ratio, int64_t total_steps) {

@@ -3,13 +3,14 @@
 #pragma once
 
 #include <cstdint>
-#include <string_view>
 
 namespace tessera::optim {
 
+/// The numbers of the values stand in checkpoints.
+enum class LrScheduler { kCosine, kLinear, kConstant, kConstantWithWarmup };
+
 struct LrScheduleOptions {
-  enum class Kind { kLinear, kCosine, kConstant, kConstantWithWarmup };
-  Kind kind = Kind::kCosine;
+  LrScheduler scheduler = LrScheduler::kCosine;
   double learning_rate = 2e-4;  // the peak
   int64_t warmup_steps = 0;     // ignored by kConstant
   int64_t total_steps = 0;      // ignored by both constants
@@ -27,9 +28,6 @@ class LrSchedule {
  private:
   LrScheduleOptions options_;
 };
-
-/// linear, cosine, constant or constant_with_warmup; Error (usage) names these for another.
-LrScheduleOptions::Kind parse_lr_scheduler(std::string_view name);
 
 /// ceil(total_steps * ratio), as transformers turns a ratio into warm-up steps. Error (usage)
 /// unless ratio is in [0, 1].

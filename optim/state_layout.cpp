@@ -6,6 +6,8 @@
 
 namespace tessera::optim {
 
+using Kind = StateField::Kind;
+
 namespace {
 
 constexpr size_t kMin8bitElements = 4096;
@@ -23,15 +25,24 @@ void append(std::vector<StateRun>& runs, const StateRun& run) {
   }
 }
 
-}  // namespace
-
-StateBits state_bits(size_t tensor_elements, bool optimizer_is_8bit) {
-  return optimizer_is_8bit && tensor_elements >= kMin8bitElements ? StateBits::k8 : StateBits::k32;
+StateBits bits_of(StateField field) {
+  return field.kind == Kind::kValues ? StateBits::k32 : StateBits::k8;
 }
 
-size_t StateRun::block_bytes(StateBits bits) {
-  return bits == StateBits::k8 ? 2 * (kStateBlock + sizeof(float))
-                               : 2 * kStateBlock * sizeof(float);
+template <class T>
+T* array(const StateView& view, StateField field) {
+  return reinterpret_cast<T*>(view.state + field_offset(field, view.run, view.moments));
+}
+
+}  // namespace
+
+StateBits state_bits(size_t tensor_elements, StateBits optimizer) {
+  return tensor_elements >= kMin8bitElements ? optimizer : StateBits::k32;
+}
+
+size_t StateRun::block_bytes(StateBits bits, size_t moments) {
+  return moments *
+         (bits == StateBits::k8 ? kStateBlock + sizeof(float) : kStateBlock * sizeof(float));
 }
 
 std::vector<StateRun> state_runs(std::span<const StateSegment> segments, ElementRange range) {
@@ -49,10 +60,12 @@ std::vector<StateRun> state_runs(std::span<const StateSegment> segments, Element
   return runs;
 }
 
-std::vector<StatePage> cut_pages(std::span<const StateRun> runs, size_t page_bytes) {
+std::vector<StatePage> cut_pages(std::span<const StateRun> runs, size_t moments,
+                                 size_t page_bytes) {
+  TESSERA_CHECK(moments > 0);
   std::vector<StatePage> pages;
   for (StateRun rest : runs) {
-    const size_t block = StateRun::block_bytes(rest.bits);
+    const size_t block = StateRun::block_bytes(rest.bits, moments);
     TESSERA_CHECK(page_bytes >= block);
     while (rest.begin < rest.end) {
       if (pages.empty() || pages.back().bytes + block > page_bytes) pages.emplace_back();
@@ -67,54 +80,73 @@ std::vector<StatePage> cut_pages(std::span<const StateRun> runs, size_t page_byt
   return pages;
 }
 
-std::string field_name(StateField field) {
-  constexpr const char* kNames[] = {"exp_avg",          "exp_avg_sq",     "exp_avg_codes",
-                                    "exp_avg_sq_codes", "exp_avg_absmax", "exp_avg_sq_absmax"};
-  return kNames[size_t(field)];
+std::vector<StateField> state_fields(size_t moments) {
+  std::vector<StateField> fields;
+  for (const Kind kind : {Kind::kValues, Kind::kCodes, Kind::kAbsmax}) {
+    for (size_t moment = 0; moment < moments; ++moment) fields.push_back({kind, moment});
+  }
+  return fields;
 }
 
-StateBits field_bits(StateField field) {
-  return field <= StateField::kV ? StateBits::k32 : StateBits::k8;
+std::string field_name(StateField field, MomentNames moments) {
+  const std::string moment(moments[field.moment]);
+  switch (field.kind) {
+    case Kind::kValues:
+      return moment;
+    case Kind::kCodes:
+      return moment + "_codes";
+    case Kind::kAbsmax:
+      return moment + "_absmax";
+  }
+  TESSERA_CHECK(false);
+  return {};
 }
 
-size_t field_item_bytes(StateField field) {
-  return field == StateField::kMCodes || field == StateField::kVCodes ? 1 : sizeof(float);
-}
+size_t field_item_bytes(StateField field) { return field.kind == Kind::kCodes ? 1 : sizeof(float); }
 
 size_t field_items(StateField field, const StateRun& run) {
-  if (run.bits != field_bits(field)) return 0;
-  return field >= StateField::kMAbsmax ? run.blocks() : run.elements();
+  if (run.bits != bits_of(field)) return 0;
+  return field.kind == Kind::kAbsmax ? run.blocks() : run.elements();
 }
 
-size_t field_offset(StateField field, const StateRun& run) {
+size_t field_offset(StateField field, const StateRun& run, size_t moments) {
   const size_t blocks = run.blocks();
-  switch (field) {
-    case StateField::kM:
-    case StateField::kMCodes:
-      return 0;
-    case StateField::kV:
-      return blocks * kStateBlock * sizeof(float);
-    case StateField::kVCodes:
-      return blocks * kStateBlock;
-    case StateField::kMAbsmax:
-      return blocks * 2 * kStateBlock;
-    case StateField::kVAbsmax:
-      return blocks * (2 * kStateBlock + sizeof(float));
+  switch (field.kind) {
+    case Kind::kValues:
+      return blocks * field.moment * kStateBlock * sizeof(float);
+    case Kind::kCodes:
+      return blocks * field.moment * kStateBlock;
+    case Kind::kAbsmax:
+      return blocks * (moments * kStateBlock + field.moment * sizeof(float));
   }
   TESSERA_CHECK(false);
   return 0;
 }
 
-std::vector<StateArray> state_arrays(std::span<const StateSegment> segments, ElementRange range) {
+std::vector<StateArray> state_arrays(MomentNames moments, std::span<const StateSegment> segments,
+                                     ElementRange range) {
   const auto runs = state_runs(segments, range);
   std::vector<StateArray> arrays;
-  for (StateField field : kStateFields) {
+  for (const StateField field : state_fields(moments.size())) {
     uint64_t items = 0;
     for (const StateRun& run : runs) items += field_items(field, run);
     if (items == 0) continue;
-    arrays.push_back({field_name(field), field_item_bytes(field) == 1 ? "U8" : "F32", items});
+    const bool bytes = field_item_bytes(field) == 1;
+    arrays.push_back({field_name(field, moments), bytes ? "U8" : "F32", items});
   }
   return arrays;
+}
+
+float* StateView::values(size_t moment, size_t begin) const {
+  return array<float>(*this, {Kind::kValues, moment}) + begin;
+}
+
+uint8_t* StateView::codes(size_t moment, size_t begin) const {
+  return array<uint8_t>(*this, {Kind::kCodes, moment}) + begin;
+}
+
+float* StateView::absmax(size_t moment, size_t begin) const {
+  return array<float>(*this, {Kind::kAbsmax, moment}) + begin / kStateBlock;
 }
 
 }  // namespace tessera::optim

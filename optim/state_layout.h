@@ -1,12 +1,13 @@
-// How the optimizer's state lies over the flat parameter buffer: in blocks of 256 elements, with
+// How an optimizer's state lies over the flat parameter buffer: in blocks of 256 elements, with
 // moments of 32 or of 8 bits, tensor by tensor; and how it is cut into pages. Arithmetic only.
-// Names: m is the first moment (exp_avg), v the second (exp_avg_sq).
+// Which moments there are is the update rule's to say (optim/rule.h); all have the same form.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace tessera::optim {
@@ -17,9 +18,13 @@ inline constexpr size_t kStateBlock = 256;
 /// 8 bits: a code per element and moment, and a float32 per block and moment.
 enum class StateBits : uint8_t { k8 = 8, k32 = 32 };
 
-/// What a tensor of so many elements gets: 8 bits where the optimizer is an 8-bit one, but for
-/// tensors under 4,096 elements, as in bitsandbytes.
-StateBits state_bits(size_t tensor_elements, bool optimizer_is_8bit);
+/// The names in checkpoints of the moments that are kept of each element, such as exp_avg; at least
+/// one. A function that needs only their number takes that.
+using MomentNames = std::span<const std::string_view>;
+
+/// What a tensor of so many elements gets: the bits of the optimizer, but 32 for tensors under
+/// 4,096 elements, as in bitsandbytes.
+StateBits state_bits(size_t tensor_elements, StateBits optimizer);
 
 /// One tensor of the flat buffer. Tensors lie one after the other, each from the first multiple of
 /// kStateBlock that is free.
@@ -44,9 +49,9 @@ struct StateRun {
 
   size_t elements() const { return end - begin; }
   size_t blocks() const { return (elements() + kStateBlock - 1) / kStateBlock; }
-  /// Of both moments. Whole blocks are stored, also where the last one is short.
-  size_t bytes() const { return blocks() * block_bytes(bits); }
-  static size_t block_bytes(StateBits bits);
+  /// Of so many moments. Whole blocks are stored, also where the last one is short.
+  size_t bytes(size_t moments) const { return blocks() * block_bytes(bits, moments); }
+  static size_t block_bytes(StateBits bits, size_t moments);
 };
 
 /// The runs of a range, in order. `range` begins at a multiple of kStateBlock and ends at one or
@@ -65,24 +70,26 @@ struct StatePage {
 
 /// As many whole blocks in a page as fit into `page_bytes`, in order. page_bytes must have room for
 /// a block.
-std::vector<StatePage> cut_pages(std::span<const StateRun> runs, size_t page_bytes);
+std::vector<StatePage> cut_pages(std::span<const StateRun> runs, size_t moments, size_t page_bytes);
 
-/// The arrays in which state leaves and enters, all blocks of a kind in order, whatever the pages:
-/// exp_avg and exp_avg_sq of the 32-bit blocks (F32); exp_avg_codes and exp_avg_sq_codes (U8) and
-/// exp_avg_absmax and exp_avg_sq_absmax (F32, one per block) of the 8-bit ones.
-enum class StateField : uint8_t { kM, kV, kMCodes, kVCodes, kMAbsmax, kVAbsmax };
-inline constexpr StateField kStateFields[] = {StateField::kM,       StateField::kV,
-                                              StateField::kMCodes,  StateField::kVCodes,
-                                              StateField::kMAbsmax, StateField::kVAbsmax};
+/// One of the arrays in which state leaves and enters, all blocks of a kind in order, whatever the
+/// pages: of a moment its values in the 32-bit blocks (exp_avg, F32), or its codes (exp_avg_codes,
+/// U8) or largest magnitudes (exp_avg_absmax, F32, one per block) in the 8-bit ones.
+struct StateField {
+  enum class Kind : uint8_t { kValues, kCodes, kAbsmax };
+  Kind kind;
+  size_t moment;
+};
 
-std::string field_name(StateField field);
-StateBits field_bits(StateField field);
+/// All fields, in the order of the arrays in a file: by kind, then by moment. Within a run's state
+/// those of its width follow each other in the same order.
+std::vector<StateField> state_fields(size_t moments);
+std::string field_name(StateField field, MomentNames moments);
 size_t field_item_bytes(StateField field);
 /// Items that a run adds to the field's array: 0 where the run has another width.
 size_t field_items(StateField field, const StateRun& run);
-/// Where the field begins in the state of a run of the field's width, in bytes. Within the run,
-/// arrays follow each other: m, v or m codes, v codes, m absmax, v absmax.
-size_t field_offset(StateField field, const StateRun& run);
+/// Where the field begins in the state of a run of the field's width, in bytes.
+size_t field_offset(StateField field, const StateRun& run, size_t moments);
 
 struct StateArray {
   std::string name;
@@ -93,6 +100,20 @@ struct StateArray {
 /// The arrays of a range; those without elements are left out. The arrays of consecutive ranges,
 /// put together in order, are those of the whole; the arrays of [0, begin) tell where a range that
 /// begins there has its place in them.
-std::vector<StateArray> state_arrays(std::span<const StateSegment> segments, ElementRange range);
+std::vector<StateArray> state_arrays(MomentNames moments, std::span<const StateSegment> segments,
+                                     ElementRange range);
+
+/// A run with the memory of its state, as an update rule sees it.
+struct StateView {
+  StateRun run;
+  size_t moments;
+  std::byte* state;
+
+  /// Of a moment, from element `begin` of the run on, which is a multiple of kStateBlock: float32
+  /// values in a run of 32 bits; in one of 8, codes by element and largest magnitudes by block.
+  float* values(size_t moment, size_t begin) const;
+  uint8_t* codes(size_t moment, size_t begin) const;
+  float* absmax(size_t moment, size_t begin) const;
+};
 
 }  // namespace tessera::optim

@@ -1,4 +1,4 @@
-// How the ranks of a group talk: the one virtual interface of the program, one file per kind.
+// How the ranks of a group talk: a virtual interface, with one file per kind.
 // Every rank of the group makes the same collective calls in the same order; one thread at a time
 // uses a communicator. A call returns when the caller's memory may be used again. Once a rank has
 // called abort(), every pending and later call of its group throws Error with that rank's message.

@@ -74,9 +74,4 @@ void quantize4(Context& ctx, const Codebook4& book, int block, std::span<const f
   if (bad < n) refuse_element(name, bad, x[size_t(bad.load())]);
 }
 
-void refuse_element(std::string_view name, int64_t index, float value) {
-  fail("tensor {}: element {} is {}; a frozen weight must be finite: repair the checkpoint", name,
-       index, value);
-}
-
 }  // namespace tessera::quant

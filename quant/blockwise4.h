@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "quant/codebook.h"
+#include "quant/format.h"
 #include "runtime/core/context.h"
 #include "runtime/core/tensor.h"
 
@@ -26,9 +27,6 @@ struct Blocks4 {
 void quantize4(Context& ctx, const Codebook4& book, int block, std::span<const float> x,
                const Blocks4& out, std::string_view name);
 
-/// Throws the Error for an element of tensor `name` that is not finite.
-[[noreturn]] void refuse_element(std::string_view name, int64_t index, float value);
-
 /// Scales of a tensor as they are stored: floats, or 8-bit codes of double quantization.
 struct Scales {
   const float* plain = nullptr;    // null when double quantized
@@ -43,14 +41,6 @@ struct Encoded4 {
   const uint8_t* codes;  // 8 readable bytes follow the last
   int block;
   Scales scales;
-};
-
-/// `rows` runs of `count` elements, run r starting at flat element first + r * stride.
-struct Runs {
-  int64_t first;
-  int64_t stride;
-  int64_t rows;
-  int64_t count;
 };
 
 /// Decodes run r to out[r * ldo ...]. Thread safe; writes nothing but the runs' elements.

@@ -15,7 +15,7 @@ namespace {
 /// for a GPU needs none: the dense matrix, unless it is stored as it is multiplied, and gemm's own.
 void reserve_on_gpu(Context& ctx, const FrozenSpec& spec, DType dtype) {
   ArenaScope scope(ctx.scratch());
-  if (spec.is_4bit() || spec.dtype() != dtype) {
+  if (!spec.is_dense(dtype)) {
     ctx.scratch().tensor(dtype, {spec.rows, spec.cols});
   }
   ctx.scratch().allocate(kMatmulWorkspace);

@@ -8,45 +8,11 @@
 #include <span>
 #include <string_view>
 
-#include "quant/blockwise4.h"
+#include "quant/format.h"
 #include "runtime/core/context.h"
 #include "runtime/core/tensor.h"
 
 namespace tessera::quant {
-
-enum class Format : uint8_t { kNf4, kFp4, kF32, kBF16, kF16 };
-
-/// Blob of a 4-bit format, every part at a multiple of 256 bytes:
-///   codes [ceil(N*K / 2)] u8 | scales [blocks] u8, or f32 without double quantization |
-///   with double quantization: nested scales [ceil(blocks / 256)] f32, then the offset, one f32.
-/// Blob of another format: the elements.
-struct FrozenSpec {
-  static constexpr size_t kAlignment = 256;
-
-  Format format = Format::kNf4;
-  int64_t rows = 0;  // N
-  int64_t cols = 0;  // K
-  int block = 64;    // 4-bit formats only, as is double_quant
-  bool double_quant = true;
-
-  bool is_4bit() const { return format == Format::kNf4 || format == Format::kFp4; }
-  /// Element type of the formats that are not 4-bit.
-  DType dtype() const;
-  const Codebook4& book() const { return format == Format::kNf4 ? kNf4 : kFp4; }
-
-  int64_t numel() const { return rows * cols; }
-  int64_t blocks() const { return (numel() + block - 1) / block; }
-  int64_t nested() const;
-  size_t scales_offset() const;
-  size_t nested_offset() const;
-  /// Size of the blob, a multiple of kAlignment.
-  size_t bytes() const;
-
-  /// Throws Error (usage) on a block size that does not exist; checks rows, cols >= 1.
-  void validate() const;
-
-  bool operator==(const FrozenSpec&) const = default;
-};
 
 class PackForward;
 class PackBackward;
@@ -66,9 +32,6 @@ class FrozenMatrix {
   int64_t rows() const { return spec_.rows; }
   int64_t cols() const { return spec_.cols; }
   const std::byte* blob() const { return blob_; }
-  /// The blob is [N,K] of `dtype`.
-  bool is_dense(DType dtype) const { return !spec_.is_4bit() && spec_.dtype() == dtype; }
-
   /// The same from a tensor of the context's device to a blob there, with the same bytes: w [N*K]
   /// in float32, on a GPU also bfloat16 or float16. Returns when all is done; on a GPU takes memory
   /// for two floats a block meanwhile.
@@ -86,15 +49,13 @@ class FrozenMatrix {
   /// Elements [first, first + count) of the flat weight of a blob on the host. Thread safe.
   void dequantize_span(int64_t first, int64_t count, float* out) const;
 
-  /// Runs of elements to out[r * ldo ...], as dequantize4. The host's, as are packers. Thread safe.
+  /// Run r to out[r * ldo ...]. The host's, as are packers. Thread safe.
   void dequantize_runs(const Runs& runs, float* out, int64_t ldo) const;
 
   PackForward pack_forward() const;
   PackBackward pack_backward() const;
 
  private:
-  Encoded4 encoded() const;
-
   FrozenSpec spec_;
   const std::byte* blob_ = nullptr;
 };

@@ -16,7 +16,7 @@ inline lora::ModelSpec llama_spec(const LlamaSizes& sizes) {
   spec.architecture = "LlamaForCausalLM";
   spec.hidden = sizes.hidden;
   spec.vocab = sizes.vocab;
-  spec.layers = lora::llama_layers(sizes.of_layers, "a test");
+  spec.layers = lora::find_family(&lora::Family::model_type, "llama")->layers(sizes.of_layers);
   return spec;
 }
 

@@ -6,10 +6,9 @@
 
 #include "launch/commands/arguments.h"
 #include "launch/config/options.h"
-#include "launch/machine/cpu.h"
 #include "launch/machine/device.h"
+#include "launch/machine/processors.h"
 #include "launch/machine/ranks.h"
-#include "launch/machine/threads.h"
 #include "launch/run/loaded_model.h"
 #include "launch/run/run_data.h"
 #include "lora/adapter/peft.h"
@@ -68,13 +67,13 @@ Evaluation evaluate(const Config& config, const std::optional<std::string>& adap
   parallel::SelfCommunicator alone;
   Context ctx(device, thread_count(config.threads), uint64_t(config.seed));
   ctx.set_compute_dtype(compute);
-  LoadedModel model(ctx, config.base_model, BaseChoice::of(config), {alone, {}}, console);
+  LoadedModel model(ctx, lora::Checkpoint::open(config.base_model), quantization(config),
+                    {alone, {}}, console);
   const auto adapters = load_adapter(ctx, folder, model.spec());
   const RunData data(config, model.spec().vocab, 1, console);
   const bool split = !data.validation.empty();
   const auto batches = evaluation_batches(split ? data.validation : data.training, data.options);
-  console.line(
-      fmt::format("base     {} ({})", config.base_model, BaseChoice::of(config).describe()));
+  console.line(fmt::format("base     {} ({})", config.base_model, describe(quantization(config))));
   console.line(fmt::format("compute  {}", describe_compute(compute, device)));
   console.line(fmt::format("adapter  {}", folder.value_or("none")));
   console.line(fmt::format("data     {} rows{}",
@@ -84,9 +83,9 @@ Evaluation evaluate(const Config& config, const std::optional<std::string>& adap
   lora::Decoder decoder(ctx, model.base(), model.scheduler(), adapters ? &*adapters : nullptr);
   int64_t tokens = 0;
   for (const lora::Batch& batch : batches) tokens = std::max(tokens, batch.tokens());
-  lora::EvaluationPass(decoder).plan(tokens);
+  lora::EvaluationPass(decoder, *config.loss).plan(tokens);
   decoder.allocate();
-  const Evaluation result = evaluate(decoder, batches, alone, console);
+  const Evaluation result = evaluate(decoder, *config.loss, batches, alone, console);
   if (!std::isfinite(result.loss)) {
     fail("the loss is {}; is the base model or the adapter damaged?", result.loss);
   }

@@ -8,11 +8,10 @@
 #include "launch/commands/arguments.h"
 #include "launch/config/options.h"
 #include "launch/data/conversations.h"
-#include "launch/machine/cpu.h"
 #include "launch/machine/device.h"
+#include "launch/machine/processors.h"
 #include "launch/machine/ranks.h"
 #include "launch/machine/signals.h"
-#include "launch/machine/threads.h"
 #include "launch/run/adapter_run.h"
 #include "launch/run/loaded_model.h"
 #include "launch/text/stream_decoder.h"
@@ -154,7 +153,8 @@ void generate(const GenerateOptions& options) {
   parallel::SelfCommunicator alone;
   Context ctx(device, thread_count(options.threads), options.sampler.seed);
   ctx.set_compute_dtype(compute);
-  LoadedModel model(ctx, options.base_model, BaseChoice::of(base), {alone, {}}, console);
+  LoadedModel model(ctx, lora::Checkpoint::open(options.base_model), quantization(base),
+                    {alone, {}}, console);
   const auto adapters = load_adapter(ctx, options.adapter, model.spec());
   lora::Decoder decoder(ctx, model.base(), model.scheduler(), adapters ? &*adapters : nullptr);
 

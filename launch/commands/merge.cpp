@@ -7,10 +7,9 @@
 #include "launch/commands/arguments.h"
 #include "launch/commands/merged_folder.h"
 #include "launch/config/options.h"
-#include "launch/machine/cpu.h"
+#include "launch/machine/processors.h"
 #include "launch/machine/ranks.h"
 #include "launch/machine/signals.h"
-#include "launch/machine/threads.h"
 #include "launch/run/adapter_run.h"
 #include "launch/run/loaded_model.h"
 #include "lora/adapter/peft.h"
@@ -35,7 +34,7 @@ std::unordered_map<std::string, lora::LinearId> linear_ids(const lora::ModelSpec
 class Merger {
  public:
   Merger(Context& ctx, const lora::Checkpoint& checkpoint, const lora::AdapterSet& adapters,
-         const BaseChoice& base, MergeReport& report)
+         const std::optional<quant::Storage>& base, MergeReport& report)
       : ctx_(ctx),
         checkpoint_(checkpoint),
         adapters_(adapters),
@@ -75,11 +74,7 @@ class Merger {
  private:
   /// w becomes what the run computed with.
   void requantize(std::span<float> w, const lora::TensorInfo& info) {
-    const quant::FrozenSpec spec{.format = base_.format,
-                                 .rows = info.shape[0],
-                                 .cols = info.shape[1],
-                                 .block = base_.block,
-                                 .double_quant = base_.double_quant};
+    const quant::FrozenSpec spec{*base_, info.shape[0], info.shape[1]};
     blob_.resize(spec.bytes());
     quant::FrozenMatrix::quantize(ctx_, spec, w, blob_.data(), info.name);
     quant::FrozenMatrix(spec, blob_.data())
@@ -137,7 +132,7 @@ class Merger {
   Context& ctx_;
   const lora::Checkpoint& checkpoint_;
   const lora::AdapterSet& adapters_;
-  const BaseChoice& base_;
+  const std::optional<quant::Storage>& base_;
   MergeReport& report_;
   std::unordered_map<std::string, lora::LinearId> linears_;
   Buffer values_, original_, delta_;
@@ -146,19 +141,18 @@ class Merger {
   int64_t count_ = 0;
 };
 
-/// The base that the adapter is added to, by what is asked for and what the run was.
-BaseChoice base_of(const MergeOptions& options, const AdapterRun& run) {
-  BaseChoice choice;
-  choice.quantize = false;
-  if (run.base) choice = BaseChoice::of(*run.base);
-  if (options.into == MergeInto::kOriginal) choice.quantize = false;
-  if (options.into == MergeInto::kDequantized && !choice.quantize) {
+/// How the base was quantized that the adapter is added to, by what is asked for and what the run
+/// was; nothing: it is added to the original.
+std::optional<quant::Storage> base_of(const MergeOptions& options, const AdapterRun& run) {
+  std::optional<quant::Storage> base;
+  if (run.base && options.into != MergeInto::kOriginal) base = quantization(*run.base);
+  if (options.into == MergeInto::kDequantized && !base) {
     fail_usage(
         "--merge_into dequantized needs the config.resolved.yml of a 4-bit run beside the adapter "
         "{}; use --merge_into original",
         options.adapter);
   }
-  return choice;
+  return base;
 }
 
 }  // namespace
@@ -171,17 +165,17 @@ MergeReport merge(const MergeOptions& options, Console& console) {
         "merge what there is with --partial",
         options.adapter);
   }
-  const BaseChoice choice = base_of(options, run);
+  const std::optional<quant::Storage> base = base_of(options, run);
   announce_adapter(options.adapter, console);
   const lora::Checkpoint checkpoint = lora::Checkpoint::open(options.base_model);
   const lora::AdapterSet adapters = lora::load_peft(options.adapter, checkpoint.spec());
   MergeReport report;
-  report.into = choice.quantize ? MergeInto::kDequantized : MergeInto::kOriginal;
+  report.into = base ? MergeInto::kDequantized : MergeInto::kOriginal;
   report.dtype = options.dtype.value_or(checkpoint.spec().dtype);
 
   const StopSignals signals;
   Context ctx(Device::cpu(), thread_count(options.threads), 0);
-  Merger merger(ctx, checkpoint, adapters, choice, report);
+  Merger merger(ctx, checkpoint, adapters, base, report);
   MergedFolder folder(options.output, checkpoint, report.dtype, options.shard_bytes);
   int64_t done = 0;
   const int64_t total = int64_t(checkpoint.tensors().size());

@@ -9,6 +9,7 @@
 
 #include "launch/console/progress.h"
 #include "launch/text/tokenizer.h"
+#include "lora/model/families.h"
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
 #include "runtime/io/folder.h"
@@ -62,9 +63,11 @@ json rope_scaling_json(const RopeScaling& scaling) {
 }  // namespace
 
 std::string config_json(const lora::ModelSpec& c) {
+  const lora::Family* family = lora::find_family(&lora::Family::architecture, c.architecture);
+  TESSERA_CHECK(family != nullptr);
   const lora::AttentionSpec& attention = c.layers.front().attention;
   json config = {{"architectures", {c.architecture}},
-                 {"model_type", "llama"},
+                 {"model_type", family->model_type},
                  {"hidden_act", "silu"},
                  {"hidden_size", c.hidden},
                  {"intermediate_size", c.layers.front().mlp.width},

@@ -43,7 +43,7 @@ ModelShape read_shape(const std::string& path) {
   shape.spec = lora::parse_config(io::read_file(file.string(), 1 << 20), file.string());
   const DType dtype = shape.spec.dtype;
   shape.stored = {
-      .linear = lora::format_of(dtype), .norm = dtype, .embedding = dtype, .head = dtype};
+      .linear = {quant::format_of(dtype)}, .norm = dtype, .embedding = dtype, .head = dtype};
   return shape;
 }
 
@@ -130,7 +130,7 @@ std::string as_text(const Planned& p) {
       "model    {}: {} layers, hidden {}, vocab {}; {}\n"
       "ranks    {}, base {}; {} micro-batches of at most {} tokens a step\n",
       p.config.base_model, in.model.layer_count(), in.model.hidden, format_count(in.model.vocab),
-      BaseChoice::of(p.config).describe(), in.ranks(), describe_sharding(p.plan.sharding),
+      describe(quantization(p.config)), in.ranks(), describe_sharding(p.plan.sharding),
       in.micro_batches, format_count(in.tokens));
   for (const std::string& line : plan_table(p.plan, in)) text += line + "\n";
   if (time.between_nodes > 0) {

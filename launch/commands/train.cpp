@@ -2,7 +2,7 @@
 #include "launch/run/train.h"
 #include "launch/commands/arguments.h"
 #include "launch/machine/agreement.h"
-#include "launch/machine/cpu.h"
+#include "launch/machine/processors.h"
 #include "launch/machine/ranks.h"
 
 namespace tessera::launch {

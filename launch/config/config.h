@@ -11,19 +11,20 @@
 #include <vector>
 
 #include "lora/adapter/targets.h"
+#include "lora/decoder/loss.h"
+#include "optim/rule.h"
+#include "optim/schedule.h"
+#include "parallel/schedule.h"
+#include "parallel/sharding.h"
+#include "quant/format.h"
 #include "runtime/core/device.h"
 #include "runtime/core/dtype.h"
 
 namespace tessera::launch {
 
 enum class AdapterKind { kQlora, kLora };
-enum class QuantType { kNf4, kFp4 };
 enum class ExcessLength { kDrop, kTruncate };
 enum class ContentTokens { kLetters, kTokens };
-enum class OptimizerKind { kAdamW, kAdamW8bit, kPagedAdamW, kPagedAdamW8bit };
-enum class LrScheduler { kCosine, kLinear, kConstant, kConstantWithWarmup };
-enum class Sharding { kAuto, kReplicate, kFull, kHybrid, kHost };
-enum class Checkpointing { kAuto, kNo, kYes, kOffload };
 enum class Reduction { kInvariant, kFast };
 
 struct DatasetConfig {
@@ -42,7 +43,7 @@ struct Config {
   // adapter and quantization
   AdapterKind adapter = AdapterKind::kQlora;
   bool load_in_4bit = true;  // false exactly when adapter is kLora
-  QuantType bnb_4bit_quant_type = QuantType::kNf4;
+  const quant::Format* bnb_4bit_quant_type = &quant::kNf4Format;  // one that quantizes
   bool bnb_4bit_use_double_quant = true;
   int64_t bnb_4bit_blocksize = 64;
   std::optional<DType> bnb_4bit_compute_dtype;  // empty: auto
@@ -69,21 +70,22 @@ struct Config {
   std::optional<int64_t> global_batch_size;     // rows, over all ranks
   int64_t gradient_accumulation_steps = 1;      // per rank; without global_batch_size
   int64_t num_epochs = 1;
-  std::optional<int64_t> max_steps;  // wins over num_epochs
-  Checkpointing gradient_checkpointing = Checkpointing::kAuto;
-  int64_t gradient_checkpointing_layers = 1;       // of a group that is recomputed together
+  std::optional<int64_t> max_steps;                        // wins over num_epochs
+  std::optional<parallel::Policy> gradient_checkpointing;  // empty: auto
+  int64_t gradient_checkpointing_layers = 1;               // of a group that is recomputed together
   int64_t gradient_checkpointing_kept_layers = 0;  // the last ones, which are not recomputed
+  const lora::Loss* loss = &lora::default_loss();  // of the table, never null
   int64_t seed = 42;
 
   // optimizer and schedule
-  OptimizerKind optimizer = OptimizerKind::kAdamW;
+  optim::OptimizerKind optimizer = {&optim::adamw_rule()};
   double learning_rate = 2e-4;
   double adam_beta1 = 0.9;
   double adam_beta2 = 0.999;
   double adam_epsilon = 1e-8;
   double weight_decay = 0;
   double max_grad_norm = 1.0;  // 0: no clipping
-  LrScheduler lr_scheduler = LrScheduler::kCosine;
+  optim::LrScheduler lr_scheduler = optim::LrScheduler::kCosine;
   double warmup_ratio = 0.03;           // of all steps; without warmup_steps
   std::optional<int64_t> warmup_steps;  // wins over the default of warmup_ratio
   std::optional<std::string> optimizer_page_dir;
@@ -101,11 +103,11 @@ struct Config {
   bool profile = false;
 
   // machine
-  std::optional<Device::Kind> device;  // empty: auto
-  std::optional<int64_t> threads;      // CPU threads per rank; empty: auto
-  Sharding sharding = Sharding::kAuto;
-  std::optional<int64_t> sharding_group;  // ranks; empty: auto (the node)
-  std::optional<int64_t> memory_budget;   // bytes; empty: what the device has
+  std::optional<Device::Kind> device;                // empty: auto
+  std::optional<int64_t> threads;                    // CPU threads per rank; empty: auto
+  std::optional<parallel::Sharding::Mode> sharding;  // empty: auto
+  std::optional<int64_t> sharding_group;             // ranks; empty: auto (the node)
+  std::optional<int64_t> memory_budget;              // bytes; empty: what the device has
   Reduction reduction = Reduction::kInvariant;
   std::optional<int64_t> watchdog_seconds;
 

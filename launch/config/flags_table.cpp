@@ -1,4 +1,6 @@
 // The table itself, one function a group. See flags.h.
+#include <map>
+
 #include "launch/config/flags.h"
 #include "runtime/core/has_cuda.h"
 
@@ -23,6 +25,14 @@ std::vector<Flag> model_flags() {
   };
 }
 
+std::vector<Choice<const quant::Format*>> quantized_formats() {
+  std::vector<Choice<const quant::Format*>> choices;
+  for (const quant::Format* format : quant::formats()) {
+    if (!format->dtype) choices.emplace_back(format, format->name);
+  }
+  return choices;
+}
+
 std::vector<Flag> quantization_flags() {
   const auto sixteen_bit = [](const Config& c) { return c.adapter == AdapterKind::kLora; };
   const std::string_view cure = "adapter: lora is the 16-bit run and quantizes nothing";
@@ -35,7 +45,7 @@ std::vector<Flag> quantization_flags() {
            "Under its alias quantization_bit the value is 4.")
           .alias({"quantization_bit"}),
       flag("bnb_4bit_quant_type", &Config::bnb_4bit_quant_type,
-           ChoiceType<QuantType>{{{QuantType::kNf4, "nf4"}, {QuantType::kFp4, "fp4"}}},
+           ChoiceType<const quant::Format*>{quantized_formats()},
            "The 4-bit code of the frozen weights, bit-equal to bitsandbytes.")
           .alias({"quantization_type"})
           .ruled_out_by("adapter", sixteen_bit, cure),
@@ -135,6 +145,12 @@ std::vector<Flag> data_flags() {
   };
 }
 
+std::vector<Choice<const lora::Loss*>> all_losses() {
+  std::vector<Choice<const lora::Loss*>> choices;
+  for (const lora::Loss& loss : lora::losses()) choices.emplace_back(&loss, loss.name);
+  return choices;
+}
+
 std::vector<Flag> batch_flags() {
   return {
       flag("micro_batch_size", &Config::micro_batch_size,
@@ -167,22 +183,40 @@ std::vector<Flag> batch_flags() {
       flag("gradient_checkpointing_kept_layers", &Config::gradient_checkpointing_kept_layers,
            IntType{0, 1 << 20},
            "The last layers, whose activations are kept while those before them are recomputed."),
+      flag("loss", &Config::loss, ChoiceType<const lora::Loss*>{all_losses()},
+           "What is minimized, over the tokens to learn."),
       flag("seed", &Config::seed, IntType{}, "Key of every random choice.").alias({"random_seed"}),
   };
 }
 
-std::vector<Flag> optimizer_flags() {
-  const auto not_paged = [](const Config& c) {
-    return c.optimizer == OptimizerKind::kAdamW || c.optimizer == OptimizerKind::kAdamW8bit;
+/// Each rule with each kind of state: adamw, adamw_8bit, paged_adamw_32bit, paged_adamw_8bit.
+std::vector<Choice<optim::OptimizerKind>> optimizer_kinds() {
+  using optim::StateBits;
+  const std::map<std::string, std::vector<std::string_view>> synonyms = {
+      {"adamw", {"adamw_torch", "adamw_torch_fused", "adamw_hf"}},
+      {"adamw_8bit", {"adamw_bnb_8bit", "adamw_torch_8bit"}},
+      {"paged_adamw_32bit", {"paged_adamw"}},
   };
+  std::vector<Choice<optim::OptimizerKind>> choices;
+  const auto add = [&](const optim::OptimizerKind& kind, const std::string& name) {
+    const auto known = synonyms.find(name);
+    choices.emplace_back(kind, name,
+                         known == synonyms.end() ? std::vector<std::string_view>() : known->second);
+  };
+  for (const optim::Rule& rule : optim::rules()) {
+    add({&rule, StateBits::k32, false}, std::string(rule.name));
+    add({&rule, StateBits::k8, false}, fmt::format("{}_8bit", rule.name));
+    add({&rule, StateBits::k32, true}, fmt::format("paged_{}_32bit", rule.name));
+    add({&rule, StateBits::k8, true}, fmt::format("paged_{}_8bit", rule.name));
+  }
+  return choices;
+}
+
+std::vector<Flag> optimizer_flags() {
+  const auto not_paged = [](const Config& c) { return !c.optimizer.paged; };
   const std::string_view paged_cure = "only a paged optimizer has pages; use paged_adamw_32bit";
   return {
-      flag("optimizer", &Config::optimizer,
-           ChoiceType<OptimizerKind>{
-               {{OptimizerKind::kAdamW, "adamw", {"adamw_torch", "adamw_torch_fused", "adamw_hf"}},
-                {OptimizerKind::kAdamW8bit, "adamw_8bit", {"adamw_bnb_8bit", "adamw_torch_8bit"}},
-                {OptimizerKind::kPagedAdamW, "paged_adamw_32bit", {"paged_adamw"}},
-                {OptimizerKind::kPagedAdamW8bit, "paged_adamw_8bit"}}},
+      flag("optimizer", &Config::optimizer, ChoiceType<optim::OptimizerKind>{optimizer_kinds()},
            "The update rule, and whether its state is 8-bit or paged to the host.")
           .alias({"optim"}),
       flag("optimizer_page_budget", &Config::optimizer_page_budget,
@@ -207,6 +241,7 @@ std::vector<Flag> optimizer_flags() {
 }
 
 std::vector<Flag> schedule_flags() {
+  using optim::LrScheduler;
   return {
       flag("learning_rate", &Config::learning_rate, RealType{.low = 0, .above = true},
            "The highest learning rate of the schedule."),
@@ -265,6 +300,7 @@ std::vector<Flag> output_flags() {
 }
 
 std::vector<Flag> machine_flags() {
+  using Mode = parallel::Sharding::Mode;
   return {
       flag("device", &Config::device,
            OptionalType<ChoiceType<Device::Kind>>{
@@ -279,18 +315,18 @@ std::vector<Flag> machine_flags() {
            "a rank's memory."),
       flag(
           "sharding", &Config::sharding,
-          ChoiceType<Sharding>{{{Sharding::kAuto, "auto"},
-                                {Sharding::kReplicate, "replicate"},
-                                {Sharding::kFull, "full"},
-                                {Sharding::kHybrid, "hybrid"},
-                                {Sharding::kHost, "host"}}},
+          ChoiceType<std::optional<Mode>>{{{std::nullopt, "auto"},
+                                           {Mode::kReplicate, "replicate"},
+                                           {Mode::kFull, "full"},
+                                           {Mode::kHybrid, "hybrid"},
+                                           {Mode::kHost, "host"}}},
           "How ranks share the frozen base: every rank has it all (replicate), a part each (full), "
           "a part each inside a group (hybrid), or one copy a node (host). auto is full where "
           "there is more than one rank; with memory_budget, the fastest that fits."),
       flag("sharding_group", &Config::sharding_group, OptionalType<IntType>{{1, 1 << 20}, "auto"},
            "Ranks in a group of hybrid sharding; auto is the node.")
           .ruled_out_by(
-              "sharding", [](const Config& c) { return c.sharding != Sharding::kHybrid; },
+              "sharding", [](const Config& c) { return c.sharding != Mode::kHybrid; },
               "groups belong to sharding: hybrid"),
       flag(
           "reduction", &Config::reduction,

@@ -8,6 +8,8 @@
 
 namespace tessera::launch {
 
+using parallel::Policy;
+
 namespace {
 
 // Integers beyond this are not exact in the doubles that 1e3 and 3.0 go through.
@@ -138,24 +140,26 @@ std::optional<bool> BoolType::read(const Setting& setting) const {
   return value ? value : setting.expected(describe());
 }
 
-std::optional<Checkpointing> CheckpointingType::read(const Setting& setting) const {
+std::optional<std::optional<Policy>> CheckpointingType::read(const Setting& setting) const {
+  using Value = std::optional<Policy>;
   const std::string* text = setting.scalar(describe());
   if (text == nullptr) return std::nullopt;
-  if (*text == "auto") return Checkpointing::kAuto;
-  if (*text == "offload" || *text == "unsloth") return Checkpointing::kOffload;
-  if (const auto yes = parse_bool(*text)) return *yes ? Checkpointing::kYes : Checkpointing::kNo;
+  if (*text == "auto") return std::make_optional(Value());
+  if (*text == "offload" || *text == "unsloth") return std::make_optional(Value(Policy::kOffload));
+  if (const auto yes = parse_bool(*text)) {
+    return std::make_optional(Value(*yes ? Policy::kRecompute : Policy::kKeep));
+  }
   return setting.expected(describe());
 }
 
-std::string CheckpointingType::write(Checkpointing value) const {
-  switch (value) {
-    case Checkpointing::kAuto:
-      return "auto";
-    case Checkpointing::kNo:
+std::string CheckpointingType::write(std::optional<Policy> value) const {
+  if (!value) return "auto";
+  switch (*value) {
+    case Policy::kKeep:
       return "false";
-    case Checkpointing::kYes:
+    case Policy::kRecompute:
       return "true";
-    case Checkpointing::kOffload:
+    case Policy::kOffload:
       return "offload";
   }
   return {};

@@ -60,8 +60,8 @@ struct BoolType {
 
 /// auto, true or false in any of YAML's spellings, or offload.
 struct CheckpointingType {
-  std::optional<Checkpointing> read(const Setting& setting) const;
-  std::string write(Checkpointing value) const;
+  std::optional<std::optional<parallel::Policy>> read(const Setting& setting) const;
+  std::string write(std::optional<parallel::Policy> value) const;
   std::string describe() const { return "auto, true, false or offload"; }
 };
 
@@ -136,7 +136,7 @@ struct Choice {
       : value(v), name(n), synonyms(std::move(also)), lacking(refusal) {}
 
   E value;
-  std::string_view name;
+  std::string name;
   std::vector<std::string_view> synonyms;
   std::string_view lacking;  // why this version refuses it, e.g. kNotInThisVersion
 };
@@ -150,7 +150,7 @@ struct ChoiceType {
     if (text == nullptr) return std::nullopt;
     for (const Choice<E>& choice : choices) {
       const bool synonym = std::ranges::count(choice.synonyms, *text) > 0;
-      if (*text == choice.name || synonym) return choice.value;
+      if (*text == choice.name || synonym) return std::optional<E>(std::in_place, choice.value);
     }
     return setting.expected(describe());
   }

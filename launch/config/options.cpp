@@ -17,22 +17,8 @@ lora::AdapterOptions adapter_options(const Config& config) {
 }
 
 optim::LrSchedule make_schedule(const Config& config, int64_t total_steps) {
-  using Kind = optim::LrScheduleOptions::Kind;
   optim::LrScheduleOptions options;
-  switch (config.lr_scheduler) {
-    case LrScheduler::kCosine:
-      options.kind = Kind::kCosine;
-      break;
-    case LrScheduler::kLinear:
-      options.kind = Kind::kLinear;
-      break;
-    case LrScheduler::kConstant:
-      options.kind = Kind::kConstant;
-      break;
-    case LrScheduler::kConstantWithWarmup:
-      options.kind = Kind::kConstantWithWarmup;
-      break;
-  }
+  options.scheduler = config.lr_scheduler;
   options.learning_rate = config.learning_rate;
   options.total_steps = total_steps;
   options.warmup_steps = config.warmup_steps
@@ -41,8 +27,11 @@ optim::LrSchedule make_schedule(const Config& config, int64_t total_steps) {
   return optim::LrSchedule(options);
 }
 
-bool is_8bit(OptimizerKind kind) {
-  return kind == OptimizerKind::kAdamW8bit || kind == OptimizerKind::kPagedAdamW8bit;
+optim::OptimizerOptions optimizer_options(const Config& config) {
+  return {.beta1 = config.adam_beta1,
+          .beta2 = config.adam_beta2,
+          .eps = config.adam_epsilon,
+          .weight_decay = config.weight_decay};
 }
 
 optim::PageOptions page_options(const Config& config, Device device) {
@@ -53,28 +42,21 @@ optim::PageOptions page_options(const Config& config, Device device) {
   return options;
 }
 
-BaseChoice BaseChoice::of(const Config& config) {
-  BaseChoice choice;
-  choice.quantize = config.load_in_4bit;
-  choice.format =
-      config.bnb_4bit_quant_type == QuantType::kNf4 ? quant::Format::kNf4 : quant::Format::kFp4;
-  choice.block = int(config.bnb_4bit_blocksize);
-  choice.double_quant = config.bnb_4bit_use_double_quant;
-  return choice;
+std::optional<quant::Storage> quantization(const Config& config) {
+  if (!config.load_in_4bit) return std::nullopt;
+  return quant::Storage{.format = config.bnb_4bit_quant_type,
+                        .block = int(config.bnb_4bit_blocksize),
+                        .double_quant = config.bnb_4bit_use_double_quant};
 }
 
-lora::BaseFormat BaseChoice::apply(lora::BaseFormat stored) const {
-  if (!quantize) return stored;
-  stored.linear = format;
-  stored.block = block;
-  stored.double_quant = double_quant;
+lora::BaseFormat base_format(const std::optional<quant::Storage>& quantization,
+                             lora::BaseFormat stored) {
+  if (quantization) stored.linear = *quantization;
   return stored;
 }
 
-std::string BaseChoice::describe() const {
-  if (!quantize) return "as stored";
-  return fmt::format("{}{}, blocks of {}", format == quant::Format::kNf4 ? "NF4" : "FP4",
-                     double_quant ? ", double-quantized" : "", block);
+std::string describe(const std::optional<quant::Storage>& quantization) {
+  return quantization ? quant::describe(*quantization) : "as stored";
 }
 
 DType compute_dtype(const Config& config, Device device) {

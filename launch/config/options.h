@@ -4,8 +4,9 @@
 #include "launch/config/config.h"
 #include "lora/adapter/adapter.h"
 #include "lora/model/base_weights.h"
-#include "optim/adamw.h"
+#include "optim/rule.h"
 #include "optim/schedule.h"
+#include "optim/state_pages.h"
 
 namespace tessera::launch {
 
@@ -13,22 +14,17 @@ lora::AdapterOptions adapter_options(const Config& config);
 
 optim::LrSchedule make_schedule(const Config& config, int64_t total_steps);
 
-bool is_8bit(OptimizerKind kind);
+optim::OptimizerOptions optimizer_options(const Config& config);
 /// What of the optimizer's state stays resident, and where the rest lives.
 optim::PageOptions page_options(const Config& config, Device device);
 
-/// Which format the layers' linears are held in.
-struct BaseChoice {
-  bool quantize = true;  // false: as the checkpoint has them
-  quant::Format format = quant::Format::kNf4;
-  int block = 64;
-  bool double_quant = true;
-
-  static BaseChoice of(const Config& config);
-  /// The format of a base whose checkpoint is stored as `stored`.
-  lora::BaseFormat apply(lora::BaseFormat stored) const;
-  std::string describe() const;  // "NF4, double-quantized, blocks of 64"
-};
+/// How the layers' linears are held; nothing: as the checkpoint has them.
+std::optional<quant::Storage> quantization(const Config& config);
+/// The same of a base whose checkpoint is stored as `stored`.
+lora::BaseFormat base_format(const std::optional<quant::Storage>& quantization,
+                             lora::BaseFormat stored);
+/// "NF4, double-quantized, blocks of 64", or "as stored".
+std::string describe(const std::optional<quant::Storage>& quantization);
 
 /// What products with the base are computed in: as configured, for auto float32 on the CPU and
 /// bfloat16 on a GPU. Error (usage) on bfloat16 on a CPU that does not have it.

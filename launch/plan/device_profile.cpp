@@ -3,20 +3,23 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
+#include <barrier>
 #include <cctype>
 #include <cstring>
 #include <filesystem>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <thread>
+#include <vector>
 
 #include "launch/console/progress.h"
 #include "launch/machine/system_limits.h"
 #include "quant/frozen_matmul.h"
 #include "runtime/core/error.h"
-#include "runtime/cpu/gemm_bf16.h"
-#include "runtime/cpu/parallel.h"
 #include "runtime/io/file.h"
 #include "runtime/io/json.h"
+#include "runtime/ops/matmul.h"
 
 namespace tessera::launch {
 namespace {
@@ -125,7 +128,7 @@ double product_rate(int threads, DType compute) {
   Context ctx(Device::cpu(), threads, 0);
   ctx.set_compute_dtype(compute);
   ctx.set_scratch(Arena(size_t{64} << 20));
-  const quant::FrozenSpec spec{.rows = kOut, .cols = kIn};
+  const quant::FrozenSpec spec{{}, kOut, kIn};
   const Buffer blob = Buffer::host(spec.bytes()), values = Buffer::host(kOut * kIn * 4);
   const Buffer x = Buffer::host(kTokens * kIn * 4), y = Buffer::host(kTokens * kOut * 4);
   const std::span<float> w(values.as<float>(), kOut * kIn);
@@ -143,15 +146,29 @@ double product_rate(int threads, DType compute) {
 
 /// Bytes a second that `threads` threads copy, together.
 double copy_rate(int threads) {
-  constexpr size_t kBytes = size_t{128} << 20, kTask = size_t{1} << 20;
+  constexpr size_t kBytes = size_t{128} << 20;
   const Buffer from = Buffer::host(kBytes), to = Buffer::host(kBytes);
   std::memset(from.data(), 1, kBytes);
-  const double seconds = seconds_of([&] {
-    cpu::parallel_for(threads, int64_t(kBytes / kTask), [&](int64_t task) {
-      std::memcpy(to.data() + size_t(task) * kTask, from.data() + size_t(task) * kTask, kTask);
+  const size_t each = kBytes / size_t(threads);
+  // The threads start before the clock does.
+  std::barrier turn(threads + 1);
+  std::atomic<bool> done = false;
+  std::vector<std::jthread> copiers;
+  for (int t = 0; t < threads; ++t) {
+    copiers.emplace_back([&, offset = size_t(t) * each] {
+      for (turn.arrive_and_wait(); !done; turn.arrive_and_wait()) {
+        std::memcpy(to.data() + offset, from.data() + offset, each);
+        turn.arrive_and_wait();
+      }
     });
+  }
+  const double seconds = seconds_of([&] {
+    turn.arrive_and_wait();
+    turn.arrive_and_wait();
   });
-  return double(kBytes) / seconds;
+  done = true;
+  turn.arrive_and_wait();
+  return double(each * size_t(threads)) / seconds;
 }
 
 }  // namespace
@@ -194,7 +211,7 @@ DeviceProfile measure_profile(int threads) {
   profile.name = fmt::format("this CPU, {} threads", threads);
   profile.memory = available_bytes();
   profile.flops_f32 = product_rate(threads, DType::kF32);
-  if (cpu::has_gemm_bf16()) profile.flops_bf16 = product_rate(threads, DType::kBF16);
+  if (has_bf16_products(Device::cpu())) profile.flops_bf16 = product_rate(threads, DType::kBF16);
   const double copied = copy_rate(threads);
   profile.memory_bytes = 2 * copied;
   profile.host_bytes = profile.link_bytes = copied;

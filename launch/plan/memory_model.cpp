@@ -62,13 +62,13 @@ MemoryModel::MemoryModel(PlanInput input)
       scheduler_(ctx_, base_.store()),
       decoder_(ctx_, base_, scheduler_, &adapters_),
       elements_(adapters_.size()),
-      segments_(state_segments(adapters_, input_.optimizer.is_8bit)) {
+      segments_(state_segments(adapters_, input_.optimizer.kind.bits)) {
   TESSERA_CHECK(input_.ranks() >= 1 && input_.tokens >= 1 && input_.micro_batches >= 1);
 }
 
 lora::Decoder::Memory MemoryModel::activity(std::vector<parallel::LayerGroup> groups) {
   scheduler_.set_groups(std::move(groups));
-  return lora::TrainingPass(decoder_).plan(input_.tokens);
+  return lora::TrainingPass(decoder_, *input_.loss).plan(input_.tokens);
 }
 
 MemoryModel::Group MemoryModel::group_of(int rank, parallel::Sharding sharding) const {
@@ -88,8 +88,9 @@ MemoryModel::Group MemoryModel::group_of(int rank, parallel::Sharding sharding) 
 optim::PageMemory MemoryModel::optimizer(int rank, std::optional<size_t> budget) const {
   optim::PageOptions options = input_.optimizer.pages;
   options.budget = budget;
-  return optim::AdamW::memory(
-      segments_, owned_state(elements_, input_.optimizer.sharded, rank, input_.ranks()), options);
+  return optim::Optimizer::memory(
+      *input_.optimizer.kind.rule, segments_,
+      owned_state(elements_, input_.optimizer.sharded, rank, input_.ranks()), options);
 }
 
 parallel::GradientTree::ExchangeBytes MemoryModel::exchange(int rank) const {
@@ -143,8 +144,8 @@ RankMemory MemoryModel::rank(int rank, parallel::Sharding sharding,
 
 size_t MemoryModel::loading_bytes() const {
   const auto matrix = [](const quant::FrozenSpec& spec) {
-    const size_t scales = spec.is_4bit() && spec.double_quant ? size_t(spec.blocks()) : 0;
-    return size_t(spec.numel()) * sizeof(float) + scales * sizeof(float) + spec.bytes();
+    const size_t beside = spec.format->encode_bytes(spec);
+    return size_t(spec.numel()) * sizeof(float) + beside + spec.bytes();
   };
   size_t largest = 0;
   for (const lora::PlacedTensor& tensor : base_.layout().outer.tensors) {

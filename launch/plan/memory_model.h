@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "lora/decoder/training_pass.h"
-#include "optim/adamw.h"
+#include "optim/optimizer.h"
 #include "parallel/gradient_tree.h"
 #include "parallel/layer_scheduler.h"
 #include "parallel/sharded_store.h"
@@ -20,7 +20,7 @@
 namespace tessera::launch {
 
 struct OptimizerSetting {
-  bool is_8bit = false;
+  optim::OptimizerKind kind = {&optim::adamw_rule()};
   bool sharded = false;  // each rank's slice of the state
   optim::PageOptions pages = {};
 };
@@ -33,7 +33,8 @@ struct PlanInput {
   int64_t tokens = 0;            // of the largest micro-batch
   int64_t sequence = 0;          // tokens that attend to each other at most
   int64_t micro_batches = 1;     // of a step, over all ranks
-  bool invariant = true;         // reduction: invariant
+  const lora::Loss* loss = &lora::default_loss();
+  bool invariant = true;  // reduction: invariant
   OptimizerSetting optimizer;
   std::optional<DType> gpu;  // on a GPU, with activations of that dtype; nothing: on the CPU
 

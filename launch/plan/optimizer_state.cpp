@@ -6,10 +6,11 @@
 
 namespace tessera::launch {
 
-std::vector<optim::StateSegment> state_segments(const lora::AdapterSet& adapters, bool is_8bit) {
+std::vector<optim::StateSegment> state_segments(const lora::AdapterSet& adapters,
+                                                optim::StateBits bits) {
   std::vector<optim::StateSegment> segments;
   for (const lora::Segment& s : adapters.segments()) {
-    segments.push_back({s.offset, s.elements(), optim::state_bits(s.elements(), is_8bit)});
+    segments.push_back({s.offset, s.elements(), optim::state_bits(s.elements(), bits)});
   }
   return segments;
 }

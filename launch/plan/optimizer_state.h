@@ -8,8 +8,9 @@
 
 namespace tessera::launch {
 
-/// The tensors of an adapter set as the optimizer sees them.
-std::vector<optim::StateSegment> state_segments(const lora::AdapterSet& adapters, bool is_8bit);
+/// The tensors of an adapter set as an optimizer of these bits sees them.
+std::vector<optim::StateSegment> state_segments(const lora::AdapterSet& adapters,
+                                                optim::StateBits bits);
 
 /// The range of `rank` when state, or the writing of it, is dealt over `ranks` as GradientTree
 /// deals its slices. May be empty.

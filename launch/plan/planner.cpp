@@ -16,13 +16,9 @@ using parallel::Policy;
 
 constexpr int64_t kGroupSizes[] = {1, 2, 4};
 
-bool is_paged(OptimizerKind kind) {
-  return kind == OptimizerKind::kPagedAdamW || kind == OptimizerKind::kPagedAdamW8bit;
-}
-
 /// The integers that stand for the policies of all layers.
 struct Policies {
-  Checkpointing checkpointing;
+  Policy policy;
   int64_t group;
   int64_t kept;
 };
@@ -30,14 +26,14 @@ struct Policies {
 /// Every choice that the config allows; what is kept first, then what is recomputed.
 std::vector<Policies> allowed_policies(const Config& config, int64_t layers, bool gpu) {
   const int64_t size = config.gradient_checkpointing_layers;
-  if (config.gradient_checkpointing != Checkpointing::kAuto) {
+  if (config.gradient_checkpointing) {
     const int64_t kept = std::min(layers, config.gradient_checkpointing_kept_layers);
-    return {{config.gradient_checkpointing, size, kept}};
+    return {{*config.gradient_checkpointing, size, kept}};
   }
-  std::vector<Policies> all = {{Checkpointing::kNo, size, 0}};
-  for (Checkpointing how : {Checkpointing::kYes, Checkpointing::kOffload}) {
+  std::vector<Policies> all = {{Policy::kKeep, size, 0}};
+  for (Policy how : {Policy::kRecompute, Policy::kOffload}) {
     // In one memory with what it is moved from, an input that is offloaded saves nothing.
-    if (how == Checkpointing::kOffload && !gpu) continue;
+    if (how == Policy::kOffload && !gpu) continue;
     for (int64_t group : kGroupSizes) {
       if (size != 1 && group != 1) continue;  // it was set
       const int64_t step = size == 1 ? group : size;
@@ -52,17 +48,9 @@ std::vector<Policies> allowed_policies(const Config& config, int64_t layers, boo
 std::vector<parallel::Sharding> allowed_shardings(const Config& config, const PlanInput& input,
                                                   bool limited) {
   using Mode = parallel::Sharding::Mode;
-  switch (config.sharding) {
-    case Sharding::kReplicate:
-      return {{Mode::kReplicate, 0}};
-    case Sharding::kFull:
-      return {{Mode::kFull, 0}};
-    case Sharding::kHybrid:
-      return {{Mode::kHybrid, int(config.sharding_group.value_or(0))}};
-    case Sharding::kHost:
-      return {{Mode::kHost, 0}};
-    case Sharding::kAuto:
-      break;
+  if (config.sharding) {
+    const bool groups = *config.sharding == Mode::kHybrid;
+    return {{*config.sharding, groups ? int(config.sharding_group.value_or(0)) : 0}};
   }
   if (input.ranks() == 1 && !input.gpu) return {{Mode::kReplicate, 0}};
   if (input.ranks() == 1) return {{Mode::kReplicate, 0}, {Mode::kHost, 0}};
@@ -172,10 +160,8 @@ std::optional<Plan> Search::run() {
   for (parallel::Sharding sharding : shardings) fullest.push_back(find_fullest(model_, sharding));
   std::optional<Plan> best;
   for (const Policies& policies : allowed_policies(config_, layers, gpu())) {
-    const Policy policy = policies.checkpointing == Checkpointing::kNo    ? Policy::kKeep
-                          : policies.checkpointing == Checkpointing::kYes ? Policy::kRecompute
-                                                                          : Policy::kOffload;
-    const auto groups = parallel::layer_groups(policy, policies.group, policies.kept, layers);
+    const auto groups =
+        parallel::layer_groups(policies.policy, policies.group, policies.kept, layers);
     const lora::Decoder::Memory activity = model_.activity(groups);
     for (size_t s = 0; s < shardings.size(); ++s) {
       const Plan plan = evaluate(policies, activity, groups, shardings[s], fullest[s]);
@@ -197,7 +183,7 @@ Plan Search::evaluate(const Policies& policies, const lora::Decoder::Memory& act
   Plan plan;
   plan.sharding = sharding;
   plan.groups = std::move(groups);
-  plan.checkpointing = policies.checkpointing;
+  plan.checkpointing = policies.policy;
   plan.group_layers = policies.group;
   plan.kept_layers = policies.kept;
   plan.page_budget = model_.input().optimizer.pages.budget;
@@ -208,7 +194,7 @@ Plan Search::evaluate(const Policies& policies, const lora::Decoder::Memory& act
   plan.node = fullest.node_bytes +
               fullest.ranks_of_node *
                   (plan.memory.device() + plan.memory.host() - without.device() - without.host());
-  if (is_paged(config_.optimizer) && !plan.page_budget) page(plan);
+  if (config_.optimizer.paged && !plan.page_budget) page(plan);
   plan.host = fullest.host_bytes +
               fullest.ranks_of_node * (host_of(plan.memory, gpu()) - host_of(without, gpu()));
   const DType compute = config_.bnb_4bit_compute_dtype.value_or(gpu() ? DType::kBF16 : DType::kF32);
@@ -255,7 +241,7 @@ std::string what_would_fit(const Config& config, const PlanInput& input,
     if (fits(with_tokens(length * rows))) cures.push_back(fmt::format("sequence_len={}", length));
   }
   const bool apart = limit.node && !input.gpu;  // on one node they share what is free
-  const bool shards = config.sharding == Sharding::kAuto || config.sharding == Sharding::kFull;
+  const bool shards = !config.sharding || *config.sharding == parallel::Sharding::Mode::kFull;
   for (int ranks = 2; shards && ranks <= 64; ranks *= 2) {
     if (ranks <= input.ranks()) continue;
     PlanInput changed = input;
@@ -287,13 +273,8 @@ Config Plan::applied(const Config& config) const {
   chosen.gradient_checkpointing = checkpointing;
   chosen.gradient_checkpointing_layers = group_layers;
   chosen.gradient_checkpointing_kept_layers = kept_layers;
-  if (is_paged(config.optimizer) && page_budget) chosen.optimizer_page_budget = *page_budget;
-  using Mode = parallel::Sharding::Mode;
-  if (config.sharding == Sharding::kAuto && ranks > 1) {
-    chosen.sharding = sharding.mode == Mode::kFull   ? Sharding::kFull
-                      : sharding.mode == Mode::kHost ? Sharding::kHost
-                                                     : Sharding::kReplicate;
-  }
+  if (config.optimizer.paged && page_budget) chosen.optimizer_page_budget = *page_budget;
+  if (ranks > 1) chosen.sharding = sharding.mode;
   return chosen;
 }
 
@@ -304,8 +285,7 @@ std::string Plan::describe_policies() const {
     if (group.policy == Policy::kKeep) kept += group.count;
   }
   if (kept == layers) return "kept";
-  std::string text =
-      checkpointing == Checkpointing::kOffload ? "offloaded and recomputed" : "recomputed";
+  std::string text = checkpointing == Policy::kOffload ? "offloaded and recomputed" : "recomputed";
   if (group_layers > 1) text += fmt::format(" in groups of {}", group_layers);
   if (kept == 0) return text;
   return fmt::format("of {} layers {}, of {} kept", layers - kept, text, kept);
@@ -315,14 +295,15 @@ PlanInput plan_input(const Config& config, const lora::ModelSpec& model,
                      const lora::BaseFormat& stored, std::vector<int> nodes, bool gpu) {
   PlanInput input;
   input.model = model;
-  input.format = BaseChoice::of(config).apply(stored);
+  input.format = base_format(quantization(config), stored);
   input.adapter = adapter_options(config);
   input.micro_batches = micro_batches_per_step(config, int(nodes.size()));
   input.nodes = std::move(nodes);
   input.tokens = config.sequence_len * config.micro_batch_size.value_or(1);
   input.sequence = config.sequence_len;
+  input.loss = config.loss;
   input.invariant = config.reduction == Reduction::kInvariant;
-  input.optimizer = {.is_8bit = is_8bit(config.optimizer),
+  input.optimizer = {.kind = config.optimizer,
                      .sharded = config.optimizer_sharding,
                      .pages = page_options(config, gpu ? Device::cuda(0) : Device::cpu())};
   if (gpu) input.gpu = compute_dtype_on_gpu(config);

@@ -31,7 +31,7 @@ struct Plan {
   parallel::Sharding sharding;
   std::vector<parallel::LayerGroup> groups;
   /// The same as config keys: layers recomputed together, and the last ones that are kept.
-  Checkpointing checkpointing = Checkpointing::kNo;
+  parallel::Policy checkpointing = parallel::Policy::kKeep;
   int64_t group_layers = 1;
   int64_t kept_layers = 0;
   std::optional<size_t> page_budget;  // of the optimizer's state; nothing: all stays

@@ -233,8 +233,8 @@ StepTime step_time(const MemoryModel& model, const DeviceProfile& device,
   }
   const int of_node = model.group_of(0, {parallel::Sharding::Mode::kHost, 0}).members;
   step.between_nodes += between * batches * of_node;
-  // Parameters and both moments are read and written, gradients read.
-  step.optimizer = 7.0 * parameters / rates.memory + double(choice.optimizer_pages) / rates.host;
+  step.optimizer = input.optimizer.kind.rule->floats_moved * parameters / rates.memory +
+                   double(choice.optimizer_pages) / rates.host;
   step.seconds = (pass.seconds + head) * batches + step.exchange + step.optimizer;
   step.tokens_per_second = double(input.micro_batches * input.tokens) / step.seconds;
   return step;

@@ -7,10 +7,10 @@
 #include "launch/config/settings.h"
 #include "launch/machine/device.h"
 #include "runtime/core/error.h"
-#include "runtime/cpu/gemm_bf16.h"
 #include "runtime/io/file.h"
 #include "runtime/io/folder.h"
 #include "runtime/io/json.h"
+#include "runtime/ops/matmul.h"
 
 namespace tessera::launch {
 namespace {
@@ -66,7 +66,7 @@ Config base_of_run(const std::string& file, const std::vector<std::string>& sett
   Config config = checked_config(read, file, {}, faults);
   const auto asked = read.find(kComputeDtype);
   const bool own = asked == read.end() || !asked->second.on_command_line();
-  if (own && config.bnb_4bit_compute_dtype == DType::kBF16 && !cpu::has_gemm_bf16() &&
+  if (own && config.bnb_4bit_compute_dtype == DType::kBF16 && !has_bf16_products(Device::cpu()) &&
       !choose_device(std::nullopt).is_cuda()) {
     config.bnb_4bit_compute_dtype.reset();
   }

@@ -49,6 +49,9 @@ std::string difference(const json& stored, const json& expected) {
   for (const auto& [key, value] : expected.items()) {
     if (stored.value(key, json()) != value) return key;
   }
+  for (const auto& [key, value] : stored.items()) {
+    if (!expected.contains(key)) return key;
+  }
   return "";
 }
 
@@ -58,7 +61,8 @@ void check_identity(const std::string& path, const json& stored, const json& exp
   fail_usage(
       "{} was made with {} = {}, but this run has {}; change it back{}, or start afresh in another "
       "output_dir",
-      path, key, stored.value(key, json()).dump(), expected[key].dump(), setting_of(key));
+      path, key, stored.value(key, json()).dump(), expected.value(key, json()).dump(),
+      setting_of(key));
 }
 
 /// state.json of the checkpoint in `path`.

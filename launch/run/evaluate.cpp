@@ -8,12 +8,25 @@
 namespace tessera::launch {
 double Evaluation::perplexity() const { return std::exp(loss); }
 
-Evaluation evaluate(lora::Decoder& decoder, const std::vector<lora::Batch>& batches,
-                    parallel::Communicator& world, Console& console) {
+Evaluation evaluate(lora::Decoder& decoder, const lora::Loss& loss,
+                    const std::vector<lora::Batch>& batches, parallel::Communicator& world,
+                    Console& console) {
+  Evaluation result;
+  double weight = 0.0;
+  for (const lora::Batch& batch : batches) {
+    result.tokens += batch.supervised();
+    weight += batch.weight();
+  }
+  if (!(weight > 0.0)) {
+    throw SharedError(fmt::format(
+        "the weights of the {} supervised tokens to evaluate add up to {}; give some of their "
+        "rows a weight above 0",
+        result.tokens, weight));
+  }
   const auto total = int64_t(batches.size());
   const auto [first, count] = parallel::micro_batches_of(world.rank(), world.size(), total);
   const int64_t most = parallel::micro_batches_of(0, world.size(), total).count;
-  lora::EvaluationPass pass(decoder);
+  lora::EvaluationPass pass(decoder, loss);
   std::vector<double> sums;
   for (int64_t i = 0; i < most; ++i) {
     console.live(fmt::format("evaluating: batch {}/{}", i * world.size() + 1, total));
@@ -24,10 +37,8 @@ Evaluation evaluate(lora::Decoder& decoder, const std::vector<lora::Batch>& batc
     }
   }
   console.live("");
-  Evaluation result;
   for (double sum : gather_dealt(world, sums, total)) result.loss += sum;
-  for (const lora::Batch& batch : batches) result.tokens += batch.supervised();
-  result.loss /= double(result.tokens);
+  result.loss /= weight;
   return result;
 }
 

@@ -9,15 +9,16 @@
 namespace tessera::launch {
 
 struct Evaluation {
-  double loss = 0;     // mean over the supervised tokens
+  double loss = 0;     // weighted mean over the supervised tokens
   int64_t tokens = 0;  // supervised
 
   double perplexity() const;
 };
 
 /// The mean loss of `batches`, for which the decoder's memory must be planned. The ranks share them
-/// out; all get the same bits, whatever their number. Collective.
-Evaluation evaluate(lora::Decoder& decoder, const std::vector<lora::Batch>& batches,
-                    parallel::Communicator& world, Console& console);
+/// out; all get the same bits, whatever their number. Collective. Error where all weights are 0.
+Evaluation evaluate(lora::Decoder& decoder, const lora::Loss& loss,
+                    const std::vector<lora::Batch>& batches, parallel::Communicator& world,
+                    Console& console);
 
 }  // namespace tessera::launch

@@ -6,14 +6,15 @@
 
 namespace tessera::launch {
 
-LoadedModel::LoadedModel(Context& ctx, const std::string& path, const BaseChoice& choice,
+LoadedModel::LoadedModel(Context& ctx, lora::Checkpoint checkpoint,
+                         const std::optional<quant::Storage>& quantization,
                          lora::Placement placement, Console& console)
-    : checkpoint_(lora::Checkpoint::open(path)) {
+    : checkpoint_(std::move(checkpoint)) {
   base_ = std::make_unique<lora::BaseWeights>(
-      ctx, spec(), choice.apply(lora::checkpoint_format(checkpoint_)), placement);
+      ctx, spec(), base_format(quantization, lora::checkpoint_format(checkpoint_)), placement);
   fingerprint_ =
       lora::load_base(ctx, checkpoint_, *base_, placement.world, [&](int64_t done, int64_t total) {
-        console.live(fmt::format("loading {}: tensor {}/{}", path, done, total));
+        console.live(fmt::format("loading {}: tensor {}/{}", checkpoint_.path(), done, total));
       });
   console.live("");
   scheduler_ = std::make_unique<parallel::LayerScheduler>(ctx, base_->store());

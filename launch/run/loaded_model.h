@@ -1,5 +1,5 @@
-// A checkpoint opened and its base loaded in the format asked for: what every command that runs the
-// model starts from.
+// A checkpoint's base, loaded in the format asked for: what every command that runs the model
+// starts from.
 #pragma once
 
 #include <memory>
@@ -17,10 +17,11 @@ namespace tessera::launch {
 
 class LoadedModel {
  public:
-  /// Opens and loads, with progress on the console. `path`: a Hugging Face folder or a .gguf file.
-  /// Collective over `world`, which outlives the model.
-  LoadedModel(Context& ctx, const std::string& path, const BaseChoice& choice,
-              lora::Placement placement, Console& console);
+  /// Loads, with progress on the console. Collective over the placement's world, which outlives the
+  /// model.
+  LoadedModel(Context& ctx, lora::Checkpoint checkpoint,
+              const std::optional<quant::Storage>& quantization, lora::Placement placement,
+              Console& console);
 
   const lora::ModelSpec& spec() const { return checkpoint_.spec(); }
   const lora::Checkpoint& checkpoint() const { return checkpoint_; }

@@ -17,7 +17,7 @@ constexpr size_t kChunkBytes = size_t{4} << 20;
 /// Items of the array `name` over a range; 0 where the range has no such array.
 uint64_t items_of(const StoredOptimizer& stored, ElementRange range, const std::string& name) {
   if (range.size() == 0) return 0;
-  for (const StateArray& array : optim::state_arrays(stored.segments, range)) {
+  for (const StateArray& array : stored.arrays(range)) {
     if (array.name == name) return array.elements;
   }
   return 0;
@@ -65,7 +65,7 @@ void write_optimizer_part(const std::string& path, const StoredOptimizer& stored
   const ElementRange whole = stored.optimizer.range();
   TESSERA_CHECK(whole.begin <= range.begin && range.end <= whole.end);
   std::vector<StateArray> arrays;
-  if (range.size() > 0) arrays = optim::state_arrays(stored.segments, range);
+  if (range.size() > 0) arrays = stored.arrays(range);
   std::vector<io::SafetensorsEntry> layout;
   for (const StateArray& a : arrays)
     layout.push_back({a.name, a.dtype, {int64_t(a.elements)}, 0, 0});
@@ -98,7 +98,7 @@ void read_optimizer_parts(const std::vector<std::string>& paths, const StoredOpt
     next = part.end;
     const ElementRange both = {std::max(part.begin, mine.begin), std::min(part.end, mine.end)};
     if (both.begin >= both.end) continue;
-    for (const StateArray& array : optim::state_arrays(stored.segments, both)) {
+    for (const StateArray& array : stored.arrays(both)) {
       const io::SafetensorsEntry* entry = file.find(array.name);
       const uint64_t expected = items_of(stored, part, array.name);
       const size_t bytes = item_bytes(array);

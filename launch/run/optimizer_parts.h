@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "optim/adamw.h"
+#include "optim/optimizer.h"
 
 namespace tessera::launch {
 
@@ -18,8 +18,13 @@ bool is_optimizer_part(std::string_view file_name);
 
 /// What is stored of an optimizer: all of it, or on each rank a range.
 struct StoredOptimizer {
-  optim::AdamW& optimizer;
+  optim::Optimizer& optimizer;
   std::span<const optim::StateSegment> segments;
+
+  /// The arrays of a range.
+  std::vector<optim::StateArray> arrays(optim::ElementRange range) const {
+    return optim::state_arrays(optimizer.rule().moments, segments, range);
+  }
 };
 
 /// Writes the arrays of `range`, which lies in the optimizer's.

@@ -2,14 +2,10 @@
 
 #include <unistd.h>
 
-#include <algorithm>
-#include <cmath>
 #include <filesystem>
 
-#include "launch/config/options.h"
 #include "launch/machine/agreement.h"
 #include "launch/run/checkpoint.h"
-#include "launch/run/run_data.h"
 #include "lora/adapter/peft.h"
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
@@ -113,11 +109,12 @@ bool RunFolder::holds_finished(int64_t step) const {
   }
 }
 
-void RunFolder::begin(const std::optional<Tokenizer>& tokenizer, int64_t step) const {
+void RunFolder::begin(const Config& resolved, const std::optional<Tokenizer>& tokenizer,
+                      int64_t step) const {
   on_first_rank([&] {
     if (config_.overwrite_output_dir && !config_.resume_from_checkpoint) remove_older_run();
     write_state(step, false);
-    write_start(tokenizer);
+    write_start(resolved, tokenizer);
   });
 }
 
@@ -130,9 +127,10 @@ void RunFolder::remove_older_run() const {
   }
 }
 
-void RunFolder::write_start(const std::optional<Tokenizer>& tokenizer) const {
+void RunFolder::write_start(const Config& resolved,
+                            const std::optional<Tokenizer>& tokenizer) const {
   const fs::path dir = config_.output_dir;
-  io::write_file((dir / "config.resolved.yml").string(), dump_config(config_));
+  io::write_file((dir / "config.resolved.yml").string(), dump_config(resolved));
   if (tokenizer) {
     for (const auto& [name, content] : tokenizer->files()) {
       io::write_file((dir / name).string(), content);
@@ -147,59 +145,6 @@ void RunFolder::end(int64_t step, bool finished) const {
 void RunFolder::write_state(int64_t step, bool finished) const {
   const json state = {{"step", step}, {"finished", finished}};
   io::write_file((fs::path(config_.output_dir) / kStateFile).string(), state.dump(2) + "\n");
-}
-
-json run_identity(const Config& c, const RunMadeFrom& from) {
-  const lora::ModuleList& targets = c.lora_target_modules;
-  const json all = {
-      {"base_hash", fmt::format("{:016x}", from.base_hash)},
-      {"data_hash", fmt::format("{:016x}", from.data_hash)},
-      {"compute_dtype", name_of(from.compute_dtype)},
-      {"micro_batch_size", *c.micro_batch_size},
-      {"micro_batches_per_step", from.micro_batches},
-      {"total_steps", from.total_steps},
-      {"sequence_len", c.sequence_len},
-      {"sample_packing", c.sample_packing},
-      {"shuffle", c.shuffle},
-      {"seed", c.seed},
-      {"lora_r", c.lora_r},
-      {"lora_alpha", c.lora_alpha},
-      {"lora_dropout", c.lora_dropout},
-      {"lora_target_modules",
-       targets.pattern.empty() ? json(targets.names) : json(targets.pattern)},
-      {"use_rslora", c.use_rslora},
-      {"learning_rate", c.learning_rate},
-      {"lr_scheduler", int(c.lr_scheduler)},
-      {"warmup_ratio", c.warmup_ratio},
-      {"warmup_steps", c.warmup_steps.value_or(-1)},
-      {"adam_beta1", c.adam_beta1},
-      {"adam_beta2", c.adam_beta2},
-      {"adam_epsilon", c.adam_epsilon},
-      {"weight_decay", c.weight_decay},
-      {"optimizer_bits", is_8bit(c.optimizer) ? 8 : 32},
-      {"max_grad_norm", c.max_grad_norm},
-  };
-  return all;
-}
-
-std::string describe_losses(const DatasetCounts& counts) {
-  std::string text;
-  const auto add = [&](int64_t n, const char* what) {
-    if (n > 0) text += fmt::format(", {} {}", n, what);
-  };
-  add(counts.dropped_long, "longer than sequence_len (dropped)");
-  add(counts.truncated, "longer than sequence_len (cut)");
-  add(counts.dropped_empty, "with nothing to learn (dropped)");
-  return text;
-}
-
-std::string first_non_finite(const lora::AdapterSet& adapters, optim::ElementRange range,
-                             std::span<const float> grads) {
-  const auto bad = std::ranges::find_if(grads, [](float g) { return !std::isfinite(g); });
-  if (bad == grads.end()) return "the sum of squares overflows";
-  const size_t at = range.begin + size_t(bad - grads.begin());
-  const auto after = std::ranges::upper_bound(adapters.segments(), at, {}, &lora::Segment::offset);
-  return std::prev(after)->name;
 }
 
 }  // namespace tessera::launch

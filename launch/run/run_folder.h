@@ -2,16 +2,12 @@
 // run holds its lock (run.lock) from the first look to the end.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 
 #include "launch/config/config.h"
 #include "launch/console/progress.h"
-#include "launch/data/dataset.h"
 #include "launch/text/tokenizer.h"
-#include "lora/adapter/adapter.h"
-#include "optim/state_layout.h"
 #include "parallel/communicator.h"
 #include "runtime/core/function_ref.h"
 #include "runtime/io/lock_file.h"
@@ -27,9 +23,9 @@ class RunFolder {
 
   /// Whether a run that ends after `step` steps has ended here and left its adapter. Collective.
   bool finished(int64_t step) const;
-  /// Writes config.resolved.yml and the tokenizer's files for a run that begins after `step`;
-  /// removes an older run if told to.
-  void begin(const std::optional<Tokenizer>& tokenizer, int64_t step) const;
+  /// Writes `resolved` as config.resolved.yml and the tokenizer's files for a run that begins after
+  /// `step`; removes an older run if told to.
+  void begin(const Config& resolved, const std::optional<Tokenizer>& tokenizer, int64_t step) const;
   /// Writes state.json: how far the run came and whether it finished.
   void end(int64_t step, bool finished) const;
 
@@ -37,7 +33,7 @@ class RunFolder {
   void prepare(Console& console);
   void take_lock(Console& console);
   void remove_older_run() const;
-  void write_start(const std::optional<Tokenizer>& tokenizer) const;
+  void write_start(const Config& resolved, const std::optional<Tokenizer>& tokenizer) const;
   void write_state(int64_t step, bool finished) const;
   bool holds_finished(int64_t step) const;
   /// On rank 0 alone; where it throws there, all ranks do.
@@ -47,24 +43,5 @@ class RunFolder {
   parallel::Communicator& world_;
   std::optional<io::LockFile> lock_;
 };
-
-/// Everything that changes what a run computes, as flat keys: a resume must find the same.
-/// Ranks and memory options do not: a run may go on with others.
-struct RunMadeFrom {
-  uint64_t base_hash;
-  uint64_t data_hash;
-  DType compute_dtype;    // in effect, which for auto is the device's
-  int64_t micro_batches;  // of a full step
-  int64_t total_steps;
-};
-nlohmann::json run_identity(const Config& config, const RunMadeFrom& from);
-
-/// ", 3 too long (dropped)" and the like; empty when nothing was lost.
-std::string describe_losses(const DatasetCounts& counts);
-
-/// The first adapter tensor whose gradient holds an infinity or NaN, by name. `grads` are those of
-/// a range of the flat buffer.
-std::string first_non_finite(const lora::AdapterSet& adapters, optim::ElementRange range,
-                             std::span<const float> grads);
 
 }  // namespace tessera::launch

@@ -9,7 +9,6 @@
 #include "launch/machine/device.h"
 #include "launch/machine/system_limits.h"
 #include "launch/plan/plan_table.h"
-#include "launch/run/run_folder.h"
 #include "lora/model/loader.h"
 #include "runtime/core/has_cuda.h"
 
@@ -48,6 +47,18 @@ std::optional<MemoryLimit::Bound> least_of(parallel::Communicator& world,
   return MemoryLimit::Bound{size_t(double(*least) * kUsableShare), names};
 }
 
+/// ", 3 too long (dropped)" and the like; empty when nothing was lost.
+std::string describe_losses(const DatasetCounts& counts) {
+  std::string text;
+  const auto add = [&](int64_t n, const char* what) {
+    if (n > 0) text += fmt::format(", {} {}", n, what);
+  };
+  add(counts.dropped_long, "longer than sequence_len (dropped)");
+  add(counts.truncated, "longer than sequence_len (cut)");
+  add(counts.dropped_empty, "with nothing to learn (dropped)");
+  return text;
+}
+
 /// The GPU's profile by its name; for one that is not known, that of a middling one.
 DeviceProfile profile_of(const std::string& name) {
   for (std::string_view known : gpu_names()) {
@@ -68,9 +79,9 @@ MemoryLimit free_memory(parallel::Communicator& world, Device device) {
           .node = least_of(world, node_memory("/"), "what is free")};
 }
 
-RunPlan plan_run(const Config& config, const RunData& data, const StepPlan& steps,
-                 parallel::Communicator& world, const Context& ctx) {
-  const auto checkpoint = lora::Checkpoint::open(config.base_model);
+RunPlan plan_run(const Config& config, const RunInputs& inputs, parallel::Communicator& world,
+                 const Context& ctx) {
+  const lora::Checkpoint& checkpoint = inputs.checkpoint;
   PlanInput input =
       plan_input(config, checkpoint.spec(), lora::checkpoint_format(checkpoint),
                  parallel::gather_values(world, world.node()), ctx.device().is_cuda());
@@ -78,10 +89,10 @@ RunPlan plan_run(const Config& config, const RunData& data, const StepPlan& step
   const auto most = [&](int64_t mine) {
     return std::ranges::max(parallel::gather_values(world, mine));
   };
-  input.tokens = most(largest_batch(data, steps));
-  input.sequence = most(longest_sample(data));
+  input.tokens = most(largest_batch(inputs.data, inputs.steps));
+  input.sequence = most(longest_sample(inputs.data));
   Plan plan = plan_on(config, input, world, ctx);
-  return {std::move(input), std::move(plan)};
+  return {plan.applied(config), std::move(input), std::move(plan)};
 }
 
 Plan plan_on(const Config& config, const PlanInput& input, parallel::Communicator& world,
@@ -96,16 +107,19 @@ Plan plan_on(const Config& config, const PlanInput& input, parallel::Communicato
   return on_all(world, [&] { return choose_plan(config, input, profile, limit); });
 }
 
-void print_banner(Console& console, const Config& config, const RunPlan& plan, const RunData& data,
-                  const StepPlan& steps, const Context& ctx) {
+void print_banner(Console& console, const RunPlan& plan, const RunInputs& inputs,
+                  const Context& ctx) {
+  const Config& config = plan.config;
+  const RunData& data = inputs.data;
+  const StepPlan& steps = inputs.steps;
   const lora::ModelSpec& c = plan.input.model;
   const lora::AttentionSpec& attention = c.layers.front().attention;
   const size_t base = lora::BaseLayout(c, plan.input.format).bytes();
   console.line(fmt::format("model    {} ({} layers, hidden {}, {} heads / {} kv, vocab {})",
                            config.base_model, c.layer_count(), c.hidden, attention.heads,
                            attention.kv_heads, format_count(c.vocab)));
-  console.line(fmt::format("base     {}: {}", BaseChoice::of(config).describe(),
-                           format_bytes(int64_t(base))));
+  console.line(
+      fmt::format("base     {}: {}", describe(quantization(config)), format_bytes(int64_t(base))));
   console.line(fmt::format("compute  {}; {}", describe_compute(ctx.compute_dtype(), ctx.device()),
                            ctx.device().is_cuda() ? describe_device(ctx.device())
                                                   : fmt::format("{} threads", ctx.threads())));
@@ -125,9 +139,10 @@ void print_banner(Console& console, const Config& config, const RunPlan& plan, c
   if (const int ranks = plan.input.ranks(); ranks > 1) {
     const std::set<int> nodes(plan.input.nodes.begin(), plan.input.nodes.end());
     console.line(fmt::format("ranks    {} on {} node{}, base {}", ranks, nodes.size(),
-                             nodes.size() == 1 ? "" : "s", describe_sharding(plan.plan.sharding)));
+                             nodes.size() == 1 ? "" : "s",
+                             describe_sharding(plan.chosen.sharding)));
   }
-  for (const std::string& line : plan_table(plan.plan, plan.input)) console.line(line);
+  for (const std::string& line : plan_table(plan.chosen, plan.input)) console.line(line);
 }
 
 }  // namespace tessera::launch

@@ -3,14 +3,15 @@
 
 #include "launch/console/progress.h"
 #include "launch/plan/planner.h"
-#include "launch/run/run_data.h"
+#include "launch/run/run_inputs.h"
 #include "parallel/communicator.h"
 
 namespace tessera::launch {
 
 struct RunPlan {
+  Config config;  // with what the plan has chosen
   PlanInput input;
-  Plan plan;
+  Plan chosen;
 };
 
 /// What is free where the ranks compute, by the least that one of them finds: a GPU's memory or
@@ -22,12 +23,12 @@ MemoryLimit free_memory(parallel::Communicator& world, Device device);
 Plan plan_on(const Config& config, const PlanInput& input, parallel::Communicator& world,
              const Context& ctx);
 
-/// The plan for the largest micro-batch of `steps` and of the validation. As plan_on().
-RunPlan plan_run(const Config& config, const RunData& data, const StepPlan& steps,
-                 parallel::Communicator& world, const Context& ctx);
+/// The plan for the largest micro-batch of the steps and of the validation. As plan_on().
+RunPlan plan_run(const Config& config, const RunInputs& inputs, parallel::Communicator& world,
+                 const Context& ctx);
 
 /// What a run says before it starts: model, base, adapter, data, steps and memory.
-void print_banner(Console& console, const Config& config, const RunPlan& plan, const RunData& data,
-                  const StepPlan& steps, const Context& ctx);
+void print_banner(Console& console, const RunPlan& plan, const RunInputs& inputs,
+                  const Context& ctx);
 
 }  // namespace tessera::launch

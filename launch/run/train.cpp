@@ -7,19 +7,17 @@
 #include "launch/config/options.h"
 #include "launch/machine/agreement.h"
 #include "launch/machine/device.h"
+#include "launch/machine/processors.h"
 #include "launch/machine/signals.h"
-#include "launch/machine/threads.h"
-#include "launch/plan/optimizer_state.h"
 #include "launch/run/checkpoint.h"
 #include "launch/run/evaluate.h"
-#include "launch/run/loaded_model.h"
 #include "launch/run/metrics.h"
-#include "launch/run/run_data.h"
 #include "launch/run/run_folder.h"
+#include "launch/run/run_identity.h"
+#include "launch/run/run_inputs.h"
+#include "launch/run/run_machine.h"
 #include "launch/run/run_plan.h"
-#include "launch/run/training_step.h"
 #include "lora/adapter/peft.h"
-#include "optim/adamw.h"
 #include "optim/schedule.h"
 #include "runtime/io/hash.h"
 
@@ -29,17 +27,16 @@ namespace {
 /// As long as torch's process groups wait; loading or tokenizing may keep others waiting long.
 constexpr int64_t kWatchdogSeconds = 1800;
 
-/// One run: everything it holds, in the order in which it is made.
-class Run {
+/// The loop over steps, with what changes in it: the state of the run and its files.
+class Loop {
  public:
-  Run(const Config& config, parallel::Communicator& world, Device device);
-  int loop();
+  /// Goes on from a checkpoint where the config says so. All arguments outlive it. Collective.
+  Loop(const RunInputs& inputs, const RunPlan& plan, RunMachine& machine, RunFolder& folder,
+       parallel::Communicator& world, Console& console);
+  /// The exit code. Collective.
+  int run();
 
  private:
-  /// Settles what the config leaves open, and says what will run. Before the model is loaded.
-  RunPlan plan_memory();
-  /// All memory of the decoder, as planned.
-  void allocate();
   void resume();
   /// The checkpoint to go on from; none where there is none yet.
   std::optional<std::string> find_checkpoint();
@@ -50,8 +47,7 @@ class Run {
   bool on_any_rank(bool mine);
   bool leads() const { return world_.rank() == 0; }
   /// float16 gradients leave their range without a loss scale, on the devices that have them.
-  bool needs_scale() const { return ctx_.activation_dtype() == DType::kF16; }
-  TrainedState trained() { return {adapters_, {optimizer_, segments_}, config_.base_model}; }
+  bool needs_scale() const { return machine_.ctx.activation_dtype() == DType::kF16; }
   void report(const StepMetrics& m);
   void note_lost_line(bool written);
   void evaluate(int64_t step);
@@ -60,21 +56,14 @@ class Run {
   /// What was done and measured since this start.
   std::string summary() const;
 
-  Config config_;  // with what the plan has chosen
-  parallel::Communicator& world_;
-  Console console_;
-  RunFolder folder_;
-  Context ctx_;
-  RunData data_;  // before the model: a bad row must not cost the minutes of a large load
+  const Config& config_;  // with what the plan has chosen
+  const RunData& data_;
   StepPlan steps_;
-  RunPlan memory_;
-  LoadedModel model_;
-  lora::AdapterSet adapters_;
-  lora::Decoder decoder_;
-  std::vector<optim::StateSegment> segments_;
-  optim::AdamW optimizer_;
-  optim::LrSchedule schedule_;
-  TrainingStep step_;
+  RunMachine& machine_;
+  RunFolder& folder_;
+  parallel::Communicator& world_;
+  Console& console_;
+  const optim::LrSchedule schedule_;
   CheckpointStore checkpoints_;
   RunState state_;
   std::optional<MetricsFile> metrics_;
@@ -84,80 +73,42 @@ class Run {
   int64_t first_step_ = 0;
 };
 
-Run::Run(const Config& config, parallel::Communicator& world, Device device)
-    : config_(config),
+Loop::Loop(const RunInputs& inputs, const RunPlan& plan, RunMachine& machine, RunFolder& folder,
+           parallel::Communicator& world, Console& console)
+    : config_(plan.config),
+      data_(inputs.data),
+      steps_(inputs.steps),
+      machine_(machine),
+      folder_(folder),
       world_(world),
-      console_(world.rank() == 0),
-      folder_(config_, world, console_),
-      ctx_(device, thread_count(config.threads, world), uint64_t(config.seed)),
-      data_(on_all(world,
-                   [&] {
-                     const auto checkpoint = lora::Checkpoint::open(config.base_model);
-                     // What is cheap to find wrong comes before the data.
-                     lora::select_linears(adapter_options(config).targets, checkpoint.spec());
-                     if (config.lora_model_dir) announce_adapter(*config.lora_model_dir, console_);
-                     return RunData(config, checkpoint.spec().vocab, world.size(), console_);
-                   })),
-      steps_(data_.training, data_.options, config.num_epochs, config.max_steps.value_or(0)),
-      memory_(plan_memory()),
-      model_(ctx_, config.base_model, BaseChoice::of(config), {world, memory_.plan.sharding},
-             console_),
-      adapters_(model_.spec(), adapter_options(config), device),
-      decoder_(ctx_, model_.base(), model_.scheduler(), &adapters_),
-      segments_(state_segments(adapters_, is_8bit(config.optimizer))),
-      optimizer_(
-          segments_,
-          owned_state(adapters_.size(), config.optimizer_sharding, world.rank(), world.size()),
-          {config.adam_beta1, config.adam_beta2, config.adam_epsilon, config.weight_decay},
-          page_options(config_, device)),
-      schedule_(make_schedule(config, steps_.steps())),
-      step_({ctx_, world, decoder_, adapters_, optimizer_}, config_),
-      checkpoints_(config.output_dir, config.save_total_limit) {
-  adapters_.init(uint64_t(config.seed));
-  if (config.lora_model_dir) {
-    const std::string& folder = *config.lora_model_dir;
-    copy_adapter(lora::load_peft(folder, model_.spec()), adapters_, folder);
-  }
-  state_.identity = run_identity(config, {.base_hash = model_.fingerprint(),
-                                          .data_hash = data_.fingerprint(),
-                                          .compute_dtype = ctx_.compute_dtype(),
-                                          .micro_batches = data_.options.micro_batches,
-                                          .total_steps = steps_.steps()});
+      console_(console),
+      schedule_(make_schedule(config_, steps_.steps())),
+      checkpoints_(config_.output_dir, config_.save_total_limit) {
+  state_.identity = run_identity(config_, {.base_hash = machine.model.fingerprint(),
+                                           .data_hash = data_.fingerprint(),
+                                           .compute_dtype = machine.ctx.compute_dtype(),
+                                           .micro_batches = data_.options.micro_batches,
+                                           .total_steps = steps_.steps()});
   require_agreement(world, state_.identity);
-  allocate();
+  machine.allocate(plan);
   resume();
   // A device that does without keeps the scale of the one before for the one after.
   if (needs_scale() && !state_.scale.dynamic) state_.scale = LossScale::for_float16();
-  adapters_.to_device(ctx_);
+  machine.adapters.to_device(machine.ctx);
 }
 
-RunPlan Run::plan_memory() {
-  ctx_.set_compute_dtype(compute_dtype(config_, ctx_.device()));
-  RunPlan plan = plan_run(config_, data_, steps_, world_, ctx_);
-  config_ = plan.plan.applied(config_);
-  print_banner(console_, config_, plan, data_, steps_, ctx_);
-  return plan;
-}
-
-void Run::allocate() {
-  model_.scheduler().set_groups(memory_.plan.groups);
-  const lora::Decoder::Memory needed = lora::TrainingPass(decoder_).plan(memory_.input.tokens);
-  TESSERA_CHECK(needed.activations == memory_.plan.memory.activations &&
-                needed.scratch == memory_.plan.memory.workspace);
-  decoder_.allocate();
-}
-
-void Run::resume() {
+void Loop::resume() {
   const std::optional<std::string> path = find_checkpoint();
   if (!path) return;
   state_ = on_all(world_, [&] {
-    return CheckpointStore::load(*path, state_.identity, model_.spec(), trained());
+    return CheckpointStore::load(*path, state_.identity, machine_.model.spec(),
+                                 machine_.trained(config_));
   });
   first_step_ = state_.step;
   console_.line(fmt::format("resumed  {} (step {})", *path, state_.step));
 }
 
-std::optional<std::string> Run::find_checkpoint() {
+std::optional<std::string> Loop::find_checkpoint() {
   if (config_.resume_from_checkpoint != "auto") return config_.resume_from_checkpoint;
   std::vector<std::string> skipped;
   const std::optional<std::string> path =
@@ -173,31 +124,32 @@ std::optional<std::string> Run::find_checkpoint() {
   return path;
 }
 
-void Run::begin() {
+void Loop::begin() {
   all_or_none(world_, [&] {
     const bool mixes = config_.resume_from_checkpoint.has_value();
     if (leads() && mixes) checkpoints_.require_no_other_run(state_.identity);
   });
-  folder_.begin(data_.tokenizer, state_.step);
+  folder_.begin(config_, data_.tokenizer, state_.step);
   all_or_none(world_, [&] {
     if (leads()) metrics_.emplace(config_.output_dir + "/metrics.jsonl", state_.step);
   });
 }
 
-bool Run::on_any_rank(bool mine) {
+bool Loop::on_any_rank(bool mine) {
   const std::vector<int> all = parallel::gather_values(world_, int(mine));
   return std::ranges::count(all, 0) != world_.size();
 }
 
-StepMetrics Run::run_step(int64_t step) {
+StepMetrics Loop::run_step(int64_t step) {
   const Stopwatch watch;
-  const double waited = model_.scheduler().waited_seconds();
+  const double waited = machine_.model.scheduler().waited_seconds();
   const std::vector<lora::Batch> batches = steps_.micro_batches(step);
   int64_t tokens = 0;
   for (const lora::Batch& batch : batches) tokens += batch.tokens();
   const double rate = schedule_.rate(step);
   LossScale none;
-  const StepResult result = step_.run(step, batches, rate, needs_scale() ? state_.scale : none);
+  const StepResult result =
+      machine_.step.run(step, batches, rate, needs_scale() ? state_.scale : none);
   if (result.skipped) {
     console_.line(fmt::format("step {}: skipped, its gradient overflows float16; loss scale now {}",
                               step + 1, state_.scale.factor));
@@ -211,11 +163,11 @@ StepMetrics Run::run_step(int64_t step) {
           .learning_rate = rate,
           .tokens = state_.tokens,
           .tokens_per_second = double(tokens) / watch.seconds(),
-          .memory = used_memory(ctx_.device()),
-          .gather_wait = model_.scheduler().waited_seconds() - waited};
+          .memory = used_memory(machine_.ctx.device()),
+          .gather_wait = machine_.model.scheduler().waited_seconds() - waited};
 }
 
-void Run::report(const StepMetrics& m) {
+void Loop::report(const StepMetrics& m) {
   if (metrics_) note_lost_line(metrics_->write(m));
   if (!first_loss_) first_loss_ = m.loss;
   last_loss_ = m.loss;
@@ -232,7 +184,7 @@ void Run::report(const StepMetrics& m) {
   }
 }
 
-void Run::note_lost_line(bool written) {
+void Loop::note_lost_line(bool written) {
   if (written || lines_lost_) return;
   lines_lost_ = true;
   console_.line(
@@ -241,23 +193,23 @@ void Run::note_lost_line(bool written) {
                   config_.output_dir));
 }
 
-void Run::evaluate(int64_t step) {
+void Loop::evaluate(int64_t step) {
   if (data_.validation.empty()) return;
   // By an earlier start, which ended between this and its adapter.
   if (on_any_rank(metrics_ && metrics_->evaluated(step))) return;
   world_.set_phase(fmt::format("evaluation after step {}", step));
   const auto batches = evaluation_batches(data_.validation, data_.options);
-  const Evaluation e = launch::evaluate(decoder_, batches, world_, console_);
+  const Evaluation e = launch::evaluate(machine_.decoder, *config_.loss, batches, world_, console_);
   if (metrics_) note_lost_line(metrics_->write_evaluation(step, e.loss, e.tokens));
   console_.line(fmt::format("step {}: validation loss {:.4f}, perplexity {:.2f} ({} tokens)", step,
                             e.loss, e.perplexity(), format_count(e.tokens)));
 }
 
-void Run::save(int64_t step, bool last) {
+void Loop::save(int64_t step, bool last) {
   world_.set_phase(fmt::format("checkpoint after step {}", step));
-  adapters_.to_host(ctx_);
+  machine_.adapters.to_host(machine_.ctx);
   try {
-    const std::string path = checkpoints_.save(world_, state_, trained());
+    const std::string path = checkpoints_.save(world_, state_, machine_.trained(config_));
     if (!last) console_.line(fmt::format("step {}: saved {}", step, path));
   } catch (const Error& error) {
     if (last) throw;
@@ -269,20 +221,20 @@ void Run::save(int64_t step, bool last) {
   for (const std::string& line : checkpoints_.rotate(step)) console_.line("warning: " + line);
 }
 
-void Run::finish(int64_t step) {
+void Loop::finish(int64_t step) {
   save(step, true);
   all_or_none(world_, [&] {
-    if (leads()) lora::save_peft(config_.output_dir, adapters_, config_.base_model);
+    if (leads()) lora::save_peft(config_.output_dir, machine_.adapters, config_.base_model);
   });
   folder_.end(step, true);
   console_.line(
       fmt::format("done     {} steps{}; adapter in {}", step, summary(), config_.output_dir));
 }
 
-std::string Run::summary() const {
+std::string Loop::summary() const {
   const int64_t ran = state_.step - first_step_;
   if (ran == 0) return ", none of them now";
-  const double seconds = clock_.seconds(), waited = model_.scheduler().waited_seconds();
+  const double seconds = clock_.seconds(), waited = machine_.model.scheduler().waited_seconds();
   std::string text = first_step_ > 0 ? fmt::format(", {} of them now,", ran) : "";
   text += fmt::format(" in {}", format_duration(seconds));
   if (waited > 0) {
@@ -293,7 +245,7 @@ std::string Run::summary() const {
   return text + fmt::format("{:.4f}", *last_loss_);
 }
 
-int Run::loop() {
+int Loop::run() {
   const StopSignals signals;
   if (state_.step == steps_.steps() && folder_.finished(state_.step)) {
     console_.line(fmt::format(
@@ -353,8 +305,16 @@ int train(const Config& config, parallel::Communicator& world) {
   world.set_watchdog(std::chrono::seconds(config.watchdog_seconds.value_or(kWatchdogSeconds)));
   if (world.size() > 1) require_agreement(world, what_all_run(config));
   all_or_none(world, [&] { check_start(config); });
-  Run run(config, world, on_all(world, [&] { return choose_device(config.device, world); }));
-  return run.loop();
+  const Device device = on_all(world, [&] { return choose_device(config.device, world); });
+  Console console(world.rank() == 0);
+  RunFolder folder(config, world, console);
+  Context ctx(device, thread_count(config.threads, world), uint64_t(config.seed));
+  ctx.set_compute_dtype(compute_dtype(config, device));
+  const RunInputs inputs(config, world, console);
+  const RunPlan plan = plan_run(config, inputs, world, ctx);
+  print_banner(console, plan, inputs, ctx);
+  RunMachine machine(ctx, inputs, plan, world, console);
+  return Loop(inputs, plan, machine, folder, world, console).run();
 }
 
 }  // namespace tessera::launch

@@ -4,17 +4,33 @@
 #include <cmath>
 
 #include "launch/machine/agreement.h"
-#include "launch/run/run_folder.h"
 #include "lora/decoder/evaluation_pass.h"
 #include "optim/grad_norm.h"
 #include "runtime/ops/transfer.h"
 
 namespace tessera::launch {
+namespace {
+
+static_assert(parallel::kSliceUnit == optim::kNormChunk,
+              "ranks put the chunk sums of their slices together to those of the whole");
+
+/// The first adapter tensor whose gradient holds an infinity or NaN, by name. `grads` are those of
+/// a range of the flat buffer.
+std::string first_non_finite(const lora::AdapterSet& adapters, optim::ElementRange range,
+                             std::span<const float> grads) {
+  const auto bad = std::ranges::find_if(grads, [](float g) { return !std::isfinite(g); });
+  if (bad == grads.end()) return "the sum of squares overflows";
+  const size_t at = range.begin + size_t(bad - grads.begin());
+  const auto after = std::ranges::upper_bound(adapters.segments(), at, {}, &lora::Segment::offset);
+  return std::prev(after)->name;
+}
+
+}  // namespace
 
 TrainingStep::TrainingStep(Parts parts, const Config& config)
     : parts_(parts),
       config_(config),
-      pass_(parts.decoder),
+      pass_(parts.decoder, parts.loss),
       tree_(parts.ctx, parts.adapters.size(), parts.world) {
   // Backward's shapes are those of real gradients, also where memory is only measured.
   tree_.begin_step({0, 1});
@@ -23,13 +39,14 @@ TrainingStep::TrainingStep(Parts parts, const Config& config)
 
 StepResult TrainingStep::run(int64_t step, const std::vector<lora::Batch>& batches, double rate,
                              LossScale& scale) {
-  int64_t supervised = 0;
-  for (const lora::Batch& batch : batches) supervised += batch.supervised();
+  double weight = 0.0;
+  for (const lora::Batch& batch : batches) weight += batch.weight();
+  const auto mean = [&](double sum) { return weight > 0.0 ? sum / weight : 0.0; };
   parts_.world.set_phase(fmt::format("step {}, forward and backward", step + 1));
-  const double sum = forward_backward(step, batches, float(scale.factor / double(supervised)));
+  const double sum = forward_backward(step, batches, float(mean(scale.factor)));
   parts_.world.set_phase(fmt::format("step {}, exchange of gradients", step + 1));
   const Gradients gradients = reduce(int64_t(batches.size()));
-  const double loss = sum / double(supervised);
+  const double loss = mean(sum);
   if (!std::isfinite(gradients.norm)) {
     if (!scale.dynamic || scale.factor <= 1.0) fail_non_finite(step, gradients);
     scale.step_was_skipped();
@@ -74,7 +91,7 @@ void TrainingStep::fail_non_finite(int64_t step, const std::vector<lora::Batch>&
   const auto index = bad == losses.end() ? 0 : bad - losses.begin();
   const auto mine =
       parallel::micro_batches_of(parts_.world.rank(), parts_.world.size(), int64_t(batches.size()));
-  lora::EvaluationPass pass(parts_.decoder);
+  lora::EvaluationPass pass(parts_.decoder, parts_.loss);
   all_or_none(parts_.world, [&] {
     if (index < mine.first || index >= mine.first + mine.count) return pass.idle();
     fail("step {}: the loss is {} ({}); lower learning_rate, or check the data and the base model",

@@ -9,13 +9,13 @@
 #include "launch/config/config.h"
 #include "launch/run/loss_scale.h"
 #include "lora/decoder/training_pass.h"
-#include "optim/adamw.h"
+#include "optim/optimizer.h"
 #include "parallel/gradient_tree.h"
 
 namespace tessera::launch {
 
 struct StepResult {
-  double loss;       // mean over the supervised tokens of all micro-batches
+  double loss;       // weighted mean over the supervised tokens of all micro-batches
   double grad_norm;  // before clipping; infinite where the step was skipped
   bool skipped;      // the gradient overflowed float16: nothing was updated
 };
@@ -28,20 +28,23 @@ class TrainingStep {
     Context& ctx;
     parallel::Communicator& world;
     lora::Decoder& decoder;
+    const lora::Loss& loss;
     lora::AdapterSet& adapters;
-    optim::AdamW& optimizer;
+    optim::Optimizer& optimizer;
   };
   TrainingStep(Parts parts, const Config& config);
 
   /// Collective; `batches` are the step's micro-batches in global order, the same on every rank.
   /// Error where a loss or the gradient is not finite: step, layer or tensor named, nothing
   /// updated.
-  /// With a dynamic `scale`, a gradient that is not finite skips the step instead.
+  /// With a dynamic `scale`, a gradient that is not finite skips the step instead. Where all
+  /// weights are 0, loss and gradient are 0, and the update follows as from any gradient.
   StepResult run(int64_t step, const std::vector<lora::Batch>& batches, double rate,
                  LossScale& scale);
 
  private:
-  /// The sum of the losses of all micro-batches, added in their order. Gradients go into the tree.
+  /// The weighted sum of the losses of all micro-batches, added in their order. Gradients go into
+  /// the tree.
   double forward_backward(int64_t step, const std::vector<lora::Batch>& batches, float scale);
   [[noreturn]] void fail_non_finite(int64_t step, const std::vector<lora::Batch>& batches,
                                     const std::vector<double>& losses);

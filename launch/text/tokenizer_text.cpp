@@ -89,7 +89,7 @@ bool is_white_space(char32_t point) {
 }
 
 bool is_word_point(char32_t point) {
-  switch (utf8proc_category(utf8proc_int32_t(point))) {
+  switch (int(utf8proc_category(utf8proc_int32_t(point)))) {  // of many, which others may extend
     case UTF8PROC_CATEGORY_LU:
     case UTF8PROC_CATEGORY_LL:
     case UTF8PROC_CATEGORY_LT:

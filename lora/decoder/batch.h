@@ -7,6 +7,8 @@
 #include <span>
 #include <vector>
 
+#include "runtime/core/error.h"
+
 namespace tessera::lora {
 
 struct Batch {
@@ -16,6 +18,7 @@ struct Batch {
   std::vector<int32_t> targets;    // [N] the token to predict at this position, or kUnsupervised
   std::vector<int32_t> positions;  // [N] position inside its sample, from 0
   std::vector<int32_t> starts;     // [S + 1] sample s is tokens [starts[s], starts[s + 1])
+  std::vector<float> weights{};    // [N] of each position's loss, at least 0; empty: all are 1
 
   int64_t tokens() const { return int64_t(ids.size()); }
   int64_t samples() const { return int64_t(starts.size()) - 1; }
@@ -24,13 +27,27 @@ struct Batch {
     for (int32_t target : targets) n += target != kUnsupervised;
     return n;
   }
+  /// The sum of the weights of the supervised positions: their number where every weight is 1.
+  double weight() const {
+    if (weights.empty()) return double(supervised());
+    TESSERA_CHECK(weights.size() == targets.size());
+    double sum = 0.0;
+    for (size_t i = 0; i < targets.size(); ++i) {
+      if (targets[i] != kUnsupervised) sum += double(weights[i]);
+    }
+    return sum;
+  }
 };
 
 /// The same, of values that somebody else keeps. While memory is measured it has lengths only:
-/// nothing reads ids, targets or positions then.
+/// nothing reads ids, targets or positions then, and there are no weights.
 struct BatchView {
   BatchView(const Batch& batch)
-      : ids(batch.ids), targets(batch.targets), positions(batch.positions), starts(batch.starts) {}
+      : ids(batch.ids),
+        targets(batch.targets),
+        positions(batch.positions),
+        starts(batch.starts),
+        weights(batch.weights) {}
   /// Of so many tokens, without values.
   BatchView(int64_t tokens, std::span<const int32_t> sample_starts)
       : ids(static_cast<const int32_t*>(nullptr), size_t(tokens)),
@@ -39,6 +56,7 @@ struct BatchView {
         starts(sample_starts) {}
 
   std::span<const int32_t> ids, targets, positions, starts;
+  std::span<const float> weights;
 
   int64_t tokens() const { return int64_t(ids.size()); }
 };

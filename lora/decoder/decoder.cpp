@@ -88,8 +88,8 @@ UnpackedLayer Decoder::unpack(const LayerLease& lease, int64_t layer) {
     if (!tensor.is_matrix()) continue;
     quant::FrozenMatrix& matrix = unpacked.matrix[size_t(tensor.row.site)];
     matrix = tensor.matrix_in(lease.data());
-    if (matrix.is_dense(dtype)) continue;
-    const quant::FrozenSpec spec{format_of(dtype), matrix.rows(), matrix.cols()};
+    if (matrix.spec().is_dense(dtype)) continue;
+    const quant::FrozenSpec spec{{quant::format_of(dtype)}, matrix.rows(), matrix.cols()};
     const Tensor copy = ctx_.scratch().tensor(dtype, {spec.rows, spec.cols});
     matrix.dequantize(ctx_, copy);
     matrix = {spec, static_cast<const std::byte*>(copy.raw())};

@@ -50,7 +50,7 @@ Decoder::Memory EvaluationPass::plan(int64_t max_tokens) {
 
 double EvaluationPass::loss(const BatchView& batch, std::vector<float>* losses) {
   const Tensor x = run_on_samples(decoder_, batch, [](int64_t, Tensor) {});
-  return head_loss(decoder_.context(), {.losses = losses}, x, batch.targets, decoder_.head());
+  return head_loss(decoder_.context(), {.losses = losses}, x, batch, decoder_.head(), loss_);
 }
 
 std::string EvaluationPass::describe_non_finite(const BatchView& batch) {

@@ -11,13 +11,15 @@ namespace tessera::lora {
 
 class EvaluationPass {
  public:
-  explicit EvaluationPass(Decoder& decoder) : decoder_(decoder) {}
+  /// Both must outlive it.
+  EvaluationPass(Decoder& decoder, const Loss& loss) : decoder_(decoder), loss_(loss) {}
 
   /// Bytes that the largest batch needs. A training pass of as many tokens needs more. Error
   /// (usage) as check_tokens().
   Decoder::Memory plan(int64_t max_tokens);
 
-  /// Sum of the losses of the supervised tokens; per-token losses appended if asked for.
+  /// Weighted sum of the losses of the supervised tokens. Appends the loss of each one, without its
+  /// weight, if asked for.
   double loss(const BatchView& batch, std::vector<float>* losses);
 
   /// For a rank that has no batch while others of its group have: see LayerScheduler::idle_pass().
@@ -29,6 +31,7 @@ class EvaluationPass {
 
  private:
   Decoder& decoder_;
+  const Loss& loss_;
 };
 
 /// How a layer's attention is done.

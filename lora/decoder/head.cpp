@@ -1,11 +1,9 @@
 #include "lora/decoder/head.h"
 
 #include <algorithm>
-#include <numeric>
 #include <vector>
 
 #include "quant/frozen_matmul.h"
-#include "runtime/ops/cross_entropy.h"
 #include "runtime/ops/norm.h"
 #include "runtime/ops/rows.h"
 #include "runtime/ops/transfer.h"
@@ -19,19 +17,41 @@ int64_t chunk_rows(int64_t vocab, DType logit) {
   return std::clamp<int64_t>(kLogitBytes / (int64_t(size_of(logit)) * vocab), 16, 1024);
 }
 
-/// The positions that have a target, and their targets.
+/// The positions that have a target, their targets, and their weights if the batch has any.
 struct Supervised {
   std::vector<int32_t> rows, targets;
+  std::vector<float> weights;
 };
 
-Supervised supervised_of(std::span<const int32_t> targets) {
+Supervised supervised_of(const BatchView& batch) {
+  TESSERA_CHECK(batch.weights.empty() || batch.weights.size() == batch.targets.size());
   Supervised supervised;
-  for (size_t i = 0; i < targets.size(); ++i) {
-    if (targets[i] < 0) continue;
+  for (size_t i = 0; i < batch.targets.size(); ++i) {
+    if (batch.targets[i] < 0) continue;
     supervised.rows.push_back(int32_t(i));
-    supervised.targets.push_back(targets[i]);
+    supervised.targets.push_back(batch.targets[i]);
+    if (!batch.weights.empty()) supervised.weights.push_back(batch.weights[i]);
   }
   return supervised;
+}
+
+/// A chunk's weights for operators: a view of them on the CPU, on a GPU a copy in `memory`.
+Tensor weights_where_computed(Context& ctx, Tensor memory, std::span<const float> weights) {
+  const auto n = int64_t(weights.size());
+  if (!ctx.device().is_cuda()) return Tensor::of(weights, {n});
+  const Tensor there(memory.raw(), DType::kF32, {n}, ctx.device());
+  TESSERA_CHECK(there.bytes() <= memory.bytes());
+  upload(ctx, there.raw(), weights.data(), weights.size_bytes());
+  return there;
+}
+
+/// In token order. An empty `weights`: every weight is 1.
+double weighted_sum(std::span<const float> losses, std::span<const float> weights) {
+  double sum = 0.0;
+  for (size_t i = 0; i < losses.size(); ++i) {
+    sum += weights.empty() ? double(losses[i]) : double(weights[i]) * double(losses[i]);
+  }
+  return sum;
 }
 
 }  // namespace
@@ -44,12 +64,12 @@ void head_logits(Context& ctx, Tensor logits, Tensor x, const Head& head) {
   quant::frozen_matmul(ctx, logits, h, head.matrix, {});
 }
 
-double head_loss(Context& ctx, const HeadLoss& out, Tensor x, std::span<const int32_t> targets,
-                 const Head& head) {
-  const Supervised supervised = ctx.measuring() ? Supervised() : supervised_of(targets);
+double head_loss(Context& ctx, const HeadLoss& out, Tensor x, const BatchView& batch,
+                 const Head& head, const Loss& loss) {
+  const Supervised supervised = ctx.measuring() ? Supervised() : supervised_of(batch);
   if (out.d) fill_zero(ctx, out.d);
   const int64_t vocab = head.matrix.spec().rows, hidden = x.cols();
-  const auto total = int64_t(ctx.measuring() ? targets.size() : supervised.rows.size());
+  const auto total = ctx.measuring() ? batch.tokens() : int64_t(supervised.rows.size());
   const int64_t chunk = std::min(total, chunk_rows(vocab, x.dtype()));
   ArenaScope scope(ctx.scratch());
   const auto activation = [&](int64_t columns) {
@@ -67,13 +87,20 @@ double head_loss(Context& ctx, const HeadLoss& out, Tensor x, std::span<const in
     const int64_t n = std::min(chunk, total - begin);
     const std::span<const int32_t> index(supervised.rows.data() + begin, size_t(n));
     Tensor xs = hidden_rows.slice(0, n), hs = normed.slice(0, n), ls = logits.slice(0, n);
-    Tensor rs = rstd.slice(0, n), loss = losses.slice(begin, begin + n);
+    Tensor rs = rstd.slice(0, n), dh = d_normed.slice(0, n), weights;
     gather_rows(ctx, xs, x, index);
     rmsnorm(ctx, hs, rs, xs, head.norm, head.rms_eps);
     quant::frozen_matmul(ctx, ls, hs, head.matrix, {});
-    cross_entropy(ctx, loss, ls, {supervised.targets.data() + begin, size_t(n)}, out.scale);
+    if (!supervised.weights.empty()) {
+      // dh is free until the loss is done, so weights take no memory of their own.
+      weights = weights_where_computed(ctx, dh, {supervised.weights.data() + begin, size_t(n)});
+    }
+    loss.compute(ctx, {.losses = losses.slice(begin, begin + n),
+                       .logits = ls,
+                       .targets = {supervised.targets.data() + begin, size_t(n)},
+                       .weights = weights,
+                       .scale = out.scale});
     if (!out.d) continue;
-    Tensor dh = d_normed.slice(0, n);
     quant::frozen_matmul_backward(ctx, dh, ls, head.matrix, {}, false);
     fill_zero(ctx, hs);
     rmsnorm_backward(ctx, hs, dh, xs, head.norm, rs);
@@ -81,7 +108,7 @@ double head_loss(Context& ctx, const HeadLoss& out, Tensor x, std::span<const in
   }
   const std::vector<float> all = to_host(ctx, losses);
   if (out.losses) out.losses->insert(out.losses->end(), all.begin(), all.end());
-  return std::accumulate(all.begin(), all.end(), 0.0);
+  return weighted_sum(all, supervised.weights);
 }
 
 }  // namespace tessera::lora

@@ -54,8 +54,8 @@ double TrainingPass::forward(const BatchView& batch, RunKey key, float scale) {
     if (visit.ends && !visit.keeps) arena.release(computed);
     x = y;
   }
-  return head_loss(decoder_.context(), {.d = gradient_, .scale = scale}, x, batch.targets,
-                   decoder_.head());
+  return head_loss(decoder_.context(), {.d = gradient_, .scale = scale}, x, batch, decoder_.head(),
+                   loss_);
 }
 
 Tensor TrainingPass::place_of_input(bool offloaded) {

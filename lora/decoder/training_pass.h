@@ -10,12 +10,13 @@ namespace tessera::lora {
 
 class TrainingPass {
  public:
-  explicit TrainingPass(Decoder& decoder) : decoder_(decoder) {}
+  /// Both must outlive it.
+  TrainingPass(Decoder& decoder, const Loss& loss) : decoder_(decoder), loss_(loss) {}
 
   /// Bytes that the largest batch needs. Error (usage) as check_tokens().
   Decoder::Memory plan(int64_t max_tokens);
 
-  /// Sum of the losses of the supervised tokens. Prepares backward() of `scale` times that sum.
+  /// Weighted sum of the losses of the supervised tokens. Prepares backward() of `scale` times it.
   double forward(const BatchView& batch, RunKey key, float scale);
   /// Of the batch of the last forward(), whose values must still be there.
   void backward();
@@ -33,6 +34,7 @@ class TrainingPass {
   void run_back(Visits visits);
 
   Decoder& decoder_;
+  const Loss& loss_;
   RunKey key_;
   PlacedBatch batch_;
   Visits backward_;                // of the pass under way

@@ -36,9 +36,8 @@ Tensor BaseWeights::outer_tensor(Role role) const {
 
 quant::FrozenMatrix BaseWeights::head() const {
   const Tensor w = outer_tensor(spec_.tied_head ? Role::kEmbedding : Role::kHead);
-  return quant::FrozenMatrix(
-      {.format = format_of(w.dtype()), .rows = spec_.vocab, .cols = spec_.hidden},
-      static_cast<const std::byte*>(w.raw()));
+  return quant::FrozenMatrix({{quant::format_of(w.dtype())}, spec_.vocab, spec_.hidden},
+                             static_cast<const std::byte*>(w.raw()));
 }
 
 }  // namespace tessera::lora

@@ -1,5 +1,5 @@
 // A pretrained model on disk, Hugging Face folder or GGUF file, under one set of tensor names:
-// those of Hugging Face's LlamaForCausalLM. After open() every tensor of the spec is
+// those of its family in Hugging Face's transformers. After open() every tensor of the spec is
 // there, with the right shape. Nothing is kept in memory: each read goes to the file, in chunks.
 // Reads are safe from several threads at once.
 #pragma once

@@ -1,5 +1,4 @@
-// Opens a GGUF file of the llama architecture: config from its metadata, tensors under the names of
-// Hugging Face.
+// Opens a GGUF file: config from its metadata, tensors under the names of Hugging Face.
 #include <algorithm>
 #include <cmath>
 #include <numbers>
@@ -25,36 +24,51 @@ int64_t integer_or(const GgufFile& file, std::string_view key, int64_t otherwise
   return file.has(key) ? file.integer(key) : otherwise;
 }
 
-void check_architecture(const GgufFile& file) {
-  const std::string architecture = file.string("general.architecture");
-  if (architecture != "llama") {
-    fail("{}: architecture '{}' is not supported; supported: llama", file.path(),
-         io::printable(architecture));
+/// The keys of the model itself, which begin with its family's name: "llama.block_count".
+class FamilyKeys {
+ public:
+  FamilyKeys(const GgufFile& file, const Family& family) : file_(file), family_(family) {}
+
+  std::string name(std::string_view key) const { return fmt::format("{}.{}", family_.gguf, key); }
+  bool has(std::string_view key) const { return file_.has(name(key)); }
+  int64_t integer(std::string_view key) const { return file_.integer(name(key)); }
+  int64_t integer_or(std::string_view key, int64_t otherwise) const {
+    return has(key) ? integer(key) : otherwise;
   }
+  double real(std::string_view key) const { return file_.real(name(key)); }
+  std::string string(std::string_view key) const { return file_.string(name(key)); }
+
+ private:
+  const GgufFile& file_;
+  const Family& family_;
+};
+
+void check_supported(const GgufFile& file, const FamilyKeys& keys) {
   if (integer_or(file, "split.count", 1) > 1) {
     fail("{}: one part of a split model; join the parts first (llama-gguf-split --merge)",
          file.path());
   }
-  for (const char* key : {"llama.expert_count", "llama.attention.sliding_window"}) {
-    if (integer_or(file, key, 0) != 0) {
-      fail("{}: metadata {} is {}, which is not supported", file.path(), key, file.integer(key));
+  for (const char* key : {"expert_count", "attention.sliding_window"}) {
+    if (keys.integer_or(key, 0) != 0) {
+      fail("{}: metadata {} is {}, which is not supported", file.path(), keys.name(key),
+           keys.integer(key));
     }
   }
 }
 
-void read_rope(const GgufFile& file, int64_t head_dim, ModelSpec& spec) {
-  if (file.has("llama.rope.freq_base")) spec.rope_theta = file.real("llama.rope.freq_base");
-  const int64_t rotated = integer_or(file, "llama.rope.dimension_count", head_dim);
+void read_rope(const GgufFile& file, const FamilyKeys& keys, int64_t head_dim, ModelSpec& spec) {
+  if (keys.has("rope.freq_base")) spec.rope_theta = keys.real("rope.freq_base");
+  const int64_t rotated = keys.integer_or("rope.dimension_count", head_dim);
   if (rotated != head_dim) {
     fail("{}: rotary positions on {} of {} dimensions of a head are not supported", file.path(),
          rotated, head_dim);
   }
   std::string type = "none";
-  if (file.has("llama.rope.scaling.type")) type = file.string("llama.rope.scaling.type");
-  const char* factor = "llama.rope.scaling.factor";
-  if (file.has("llama.rope.scale_linear")) {  // the older spelling
+  if (keys.has("rope.scaling.type")) type = keys.string("rope.scaling.type");
+  const char* factor = "rope.scaling.factor";
+  if (keys.has("rope.scale_linear")) {  // the older spelling
     type = "linear";
-    factor = "llama.rope.scale_linear";
+    factor = "rope.scale_linear";
   }
   if (type == "none") return;
   if (type != "linear") {
@@ -62,19 +76,19 @@ void read_rope(const GgufFile& file, int64_t head_dim, ModelSpec& spec) {
          io::printable(type));
   }
   spec.rope_scaling.kind = RopeScaling::Kind::kLinear;
-  spec.rope_scaling.factor = file.real(factor);
+  spec.rope_scaling.factor = keys.real(factor);
   if (!(spec.rope_scaling.factor > 0.0 && std::isfinite(spec.rope_scaling.factor))) {
-    fail("{}: metadata {} is not above zero", file.path(), factor);
+    fail("{}: metadata {} is not above zero", file.path(), keys.name(factor));
   }
 }
 
 /// Dimension `i` of the embedding as the file has it, for what the metadata leaves out.
-int64_t vocabulary(const GgufFile& file) {
+int64_t vocabulary(const GgufFile& file, const FamilyKeys& keys) {
   const GgufTensor* embedding = file.find("token_embd.weight");
   if (!embedding || embedding->shape.size() != 2) {
     fail("{}: tensor 'token_embd.weight' is missing or not a matrix", file.path());
   }
-  return integer_or(file, "llama.vocab_size", embedding->shape[0]);
+  return keys.integer_or("vocab_size", embedding->shape[0]);
 }
 
 int32_t token_id(const GgufFile& file, std::string_view key, int64_t vocab) {
@@ -86,26 +100,29 @@ int32_t token_id(const GgufFile& file, std::string_view key, int64_t vocab) {
 }
 
 ModelSpec read_spec(const GgufFile& file) {
-  check_architecture(file);
+  const Family& family = family_of_gguf(file.string("general.architecture"), file.path());
+  const FamilyKeys keys(file, family);
+  check_supported(file, keys);
   ModelSpec spec;
   LayerSizes sizes;
-  spec.architecture = "LlamaForCausalLM";
-  spec.hidden = file.integer("llama.embedding_length");
-  sizes.ffn = file.integer("llama.feed_forward_length");
-  sizes.layers = file.integer("llama.block_count");
-  sizes.heads = file.integer("llama.attention.head_count");
-  sizes.kv_heads = integer_or(file, "llama.attention.head_count_kv", sizes.heads);
-  spec.max_position = file.integer("llama.context_length");
-  spec.rms_eps = float(file.real("llama.attention.layer_norm_rms_epsilon"));
-  spec.vocab = vocabulary(file);
+  spec.architecture = family.architecture;
+  spec.hidden = keys.integer("embedding_length");
+  sizes.ffn = keys.integer("feed_forward_length");
+  sizes.layers = keys.integer("block_count");
+  sizes.heads = keys.integer("attention.head_count");
+  sizes.kv_heads = keys.integer_or("attention.head_count_kv", sizes.heads);
+  spec.max_position = keys.integer("context_length");
+  spec.rms_eps = float(keys.real("attention.layer_norm_rms_epsilon"));
+  spec.vocab = vocabulary(file, keys);
   if (sizes.heads < 1) fail("{}: {} attention heads", file.path(), sizes.heads);
-  sizes.head_dim = integer_or(file, "llama.attention.key_length", spec.hidden / sizes.heads);
-  if (integer_or(file, "llama.attention.value_length", sizes.head_dim) != sizes.head_dim) {
+  sizes.head_dim = keys.integer_or("attention.key_length", spec.hidden / sizes.heads);
+  if (keys.integer_or("attention.value_length", sizes.head_dim) != sizes.head_dim) {
     fail("{}: values and keys of different length are not supported", file.path());
   }
   spec.tied_head = file.find("output.weight") == nullptr;
-  spec.layers = llama_layers(sizes, file.path());
-  read_rope(file, sizes.head_dim, spec);
+  check_layers(sizes.layers, file.path());
+  spec.layers = family.layers(sizes);
+  read_rope(file, keys, sizes.head_dim, spec);
   check_spec(spec, file.path());
   if (file.has("tokenizer.ggml.bos_token_id")) {
     spec.bos_id = token_id(file, "tokenizer.ggml.bos_token_id", spec.vocab);
@@ -120,7 +137,7 @@ ModelSpec read_spec(const GgufFile& file) {
   return spec;
 }
 
-/// Of the layers, which are all alike in this architecture.
+/// Of the layers, which are all alike in a GGUF file.
 int64_t head_dim_of(const ModelSpec& spec) { return spec.layers.front().attention.head_dim; }
 
 /// What frequency i is divided by under Llama 3's rule, as transformers defines rope_type llama3.
@@ -198,7 +215,8 @@ OpenedCheckpoint open_gguf(const std::string& path) {
   }
   for (const GgufTensor& tensor : file.tensors()) {
     if (!known.contains(tensor.name)) {
-      fail("{}: tensor '{}' does not belong to a llama model", path, io::printable(tensor.name));
+      fail("{}: tensor '{}' does not belong to a {} model", path, io::printable(tensor.name),
+           file.string("general.architecture"));
     }
   }
   opened.source.files.push_back(std::move(file).take_file());

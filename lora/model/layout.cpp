@@ -31,11 +31,7 @@ DType dtype_of(Role role, const BaseFormat& format) {
 void place(BlobLayout& blob, TensorRow row, const BaseFormat& format) {
   PlacedTensor tensor{.row = std::move(row), .offset = blob.bytes};
   if (tensor.is_matrix()) {
-    tensor.matrix = {.format = format.linear,
-                     .rows = tensor.row.out(),
-                     .cols = tensor.row.in(),
-                     .block = format.block,
-                     .double_quant = format.double_quant};
+    tensor.matrix = {format.linear, tensor.row.out(), tensor.row.in()};
     tensor.bytes = tensor.matrix.bytes();
   } else {
     tensor.dtype = dtype_of(tensor.row.role, format);
@@ -57,20 +53,6 @@ Tensor PlacedTensor::tensor_in(const std::byte* blob, Device device) const {
   const std::vector<int64_t>& shape = row.shape;
   if (shape.size() == 1) return Tensor(data, dtype, {shape[0]}, device);
   return Tensor(data, dtype, {shape[0], shape[1]}, device);
-}
-
-quant::Format format_of(DType dtype) {
-  switch (dtype) {
-    case DType::kF32:
-      return quant::Format::kF32;
-    case DType::kBF16:
-      return quant::Format::kBF16;
-    case DType::kF16:
-      return quant::Format::kF16;
-    default:
-      break;
-  }
-  fail("a weight of type {} cannot be used", name_of(dtype));
 }
 
 BaseLayout::BaseLayout(const ModelSpec& spec, const BaseFormat& format)

@@ -15,9 +15,7 @@ namespace tessera::lora {
 /// How the weights are stored: the layers' linears in a quantized format or as the checkpoint has
 /// them, all others as the checkpoint has them.
 struct BaseFormat {
-  quant::Format linear = quant::Format::kNf4;
-  int block = 64;
-  bool double_quant = true;
+  quant::Storage linear;
   DType norm = DType::kF32;  // of biases, too
   DType embedding = DType::kF32;
   DType head = DType::kF32;
@@ -52,8 +50,5 @@ struct BaseLayout {
   /// Of all layers and the outer blob.
   size_t bytes() const;
 };
-
-/// The format that stores a 16- or 32-bit float dtype as it is.
-quant::Format format_of(DType dtype);
 
 }  // namespace tessera::lora

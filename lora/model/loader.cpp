@@ -36,9 +36,12 @@ void require_finite(Tensor t, std::string_view name) {
       return require_finite_16<bf16>(t, name);
     case DType::kF16:
       return require_finite_16<f16>(t, name);
-    default:
-      fail("tensor {} has the unusable type {}", name, name_of(t.dtype()));
+    case DType::kI32:
+    case DType::kI64:
+    case DType::kU8:
+      break;
   }
+  fail("tensor {} has the unusable type {}", name, name_of(t.dtype()));
 }
 
 /// One tensor of the checkpoint, and which bytes of a store are its own.
@@ -149,7 +152,7 @@ BaseFormat checkpoint_format(const Checkpoint& checkpoint) {
     if (row.role == Role::kHead) format.head = dtype;
     if (row.role == Role::kNorm && row.layer == TensorRow::kNoLayer) format.norm = dtype;
   }
-  format.linear = format_of(linear.value());
+  format.linear = {quant::format_of(linear.value())};
   return format;
 }
 

@@ -30,6 +30,11 @@ void check_layer(const LayerSpec& layer, std::string_view source) {
 
 }  // namespace
 
+void check_layers(int64_t layers, std::string_view source) {
+  if (layers >= 1 && layers <= SpecLimits::kLayers) return;
+  fail("{}: the number of layers is {}, expected 1 to {}", source, layers, SpecLimits::kLayers);
+}
+
 void check_spec(const ModelSpec& spec, std::string_view source) {
   const auto within = [&](const char* what, int64_t value, int64_t max) {
     if (value < 1 || value > max) {
@@ -37,7 +42,7 @@ void check_spec(const ModelSpec& spec, std::string_view source) {
     }
   };
   within("the hidden size", spec.hidden, SpecLimits::kWidth);
-  within("the number of layers", spec.layer_count(), SpecLimits::kLayers);
+  check_layers(spec.layer_count(), source);
   within("the vocabulary size", spec.vocab, SpecLimits::kVocab);
   within("the number of positions", spec.max_position, SpecLimits::kPosition);
   for (const LayerSpec& layer : spec.layers) check_layer(layer, source);

@@ -82,6 +82,9 @@ struct SpecLimits {
   static constexpr int64_t kPosition = int64_t{1} << 31;
 };
 
+/// Throws Error unless a model can have so many layers.
+void check_layers(int64_t layers, std::string_view source);
+
 /// Throws Error when sizes are out of range or do not fit together. After it no product of two
 /// sizes, times the bytes of an element, overflows int64.
 void check_spec(const ModelSpec& spec, std::string_view source);

@@ -1,7 +1,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "optim/adamw_update.h"
+#include "optim/adamw.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "optim/cpu/adamw.cpp"

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "optim/adamw_update.h"
+#include "optim/adamw.h"
 #include "optim/cpu/dynamic_code.h"
 #include "quant/codebook.h"
 

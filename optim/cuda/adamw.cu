@@ -1,7 +1,7 @@
 // The AdamW updates on a GPU: the operations of the CPU, each rounded as there, so the same bits.
 #include <cmath>
 
-#include "optim/adamw_update.h"
+#include "optim/adamw.h"
 #include "optim/state_layout.h"
 #include "quant/codebook.h"
 #include "runtime/cuda/kernel.h"

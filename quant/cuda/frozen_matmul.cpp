@@ -12,7 +12,7 @@ using tessera::cuda::gemm;
 /// [N, K] in `dtype`: the blob itself where it holds that, else a copy in scratch.
 Tensor dense(Context& ctx, const FrozenMatrix& w, DType dtype) {
   const FrozenSpec& spec = w.spec();
-  if (w.is_dense(dtype)) {
+  if (spec.is_dense(dtype)) {
     return Tensor(const_cast<std::byte*>(w.blob()), dtype, {spec.rows, spec.cols}, ctx.device());
   }
   const Tensor copy = ctx.scratch().tensor(dtype, {spec.rows, spec.cols});

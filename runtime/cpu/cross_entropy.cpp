@@ -25,9 +25,8 @@ HWY_INLINE float row_max(const float* x, int64_t n) {
   return max_lane16(largest);
 }
 
-/// Sum of e^(x - shift), which `take(i, e, size)` sees group by group.
-template <class Take>
-HWY_INLINE double sum_exp(const float* x, int64_t n, float shift, const Take& take) {
+/// x becomes e^(x - shift), whose sum it returns.
+HWY_INLINE double exp_in_place(float* x, int64_t n, float shift) {
   const Vec16 s = set16(shift);
   double total = 0;
   for (int64_t block = 0; block < n; block += kBlock) {
@@ -35,7 +34,7 @@ HWY_INLINE double sum_exp(const float* x, int64_t n, float shift, const Take& ta
     each16(std::min(kBlock, n - block), [&](int64_t i, auto size) HWY_ATTR {
       const Vec16 e = exp16(sub16(load16(x + block + i, size, kMinusInfinity), s));
       sum = add16(sum, e);
-      take(block + i, e, size);
+      store16(e, x + block + i, size);
     });
     total += double(sum16(sum));
   }
@@ -45,9 +44,7 @@ HWY_INLINE double sum_exp(const float* x, int64_t n, float shift, const Take& ta
 float cross_entropy_row(float* x, int64_t n, int32_t target, float scale) {
   const float largest = row_max(x, n);
   const double logit = double(x[target]) - double(largest);
-  const double sum = sum_exp(x, n, largest, [&](int64_t i, const Vec16& e, auto size) HWY_ATTR {
-    store16(e, x + i, size);
-  });
+  const double sum = exp_in_place(x, n, largest);
   // In double, because 1 - p cancels for a token that is nearly certain.
   const double at_target = (double(x[target]) / sum - 1.0) * double(scale);
   const Vec16 factor = set16(float(double(scale) / sum));
@@ -57,12 +54,6 @@ float cross_entropy_row(float* x, int64_t n, int32_t target, float scale) {
   return float(det_log(sum) - logit);
 }
 
-float cross_entropy_loss_row(const float* x, int64_t n, int32_t target) {
-  const float largest = row_max(x, n);
-  const double sum = sum_exp(x, n, largest, [](int64_t, const Vec16&, auto) HWY_ATTR {});
-  return float(det_log(sum) - (double(x[target]) - double(largest)));
-}
-
 }  // namespace tessera::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -70,28 +61,17 @@ HWY_AFTER_NAMESPACE();
 namespace tessera::cpu {
 
 HWY_EXPORT(cross_entropy_row);
-HWY_EXPORT(cross_entropy_loss_row);
 
 void cross_entropy(Context& ctx, Tensor losses, Tensor logits, std::span<const int32_t> targets,
-                   float scale) {
+                   const GradientScale& scale) {
   float *loss = losses.data<float>(), *x = logits.data<float>();
+  const float* weights = scale.weights ? scale.weights.data<float>() : nullptr;
   const int64_t n = logits.cols();
   parallel_ranges(ctx.threads(), logits.rows(), n, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int32_t target = targets[size_t(i)];
-      loss[i] = HWY_DYNAMIC_DISPATCH(cross_entropy_row)(x + i * n, n, target, scale);
-    }
-  });
-}
-
-void cross_entropy_loss(Context& ctx, Tensor losses, Tensor logits,
-                        std::span<const int32_t> targets) {
-  float* loss = losses.data<float>();
-  const float* x = logits.data<float>();
-  const int64_t n = logits.cols();
-  parallel_ranges(ctx.threads(), logits.rows(), n, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      loss[i] = HWY_DYNAMIC_DISPATCH(cross_entropy_loss_row)(x + i * n, n, targets[size_t(i)]);
+      const float of_row = weights ? scale.scale * weights[i] : scale.scale;
+      loss[i] = HWY_DYNAMIC_DISPATCH(cross_entropy_row)(x + i * n, n, target, of_row);
     }
   });
 }

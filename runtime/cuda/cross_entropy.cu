@@ -75,67 +75,56 @@ struct CrossEntropyRows {
   float* losses;
   T* logits;
   const int32_t* targets;
+  const float* weights;  // null: every weight is 1
   float scale;
 };
 
-// A row is read twice and written once (6 bytes a logit in bfloat16), once for the loss alone: rows
-// of a large vocabulary do not stay in a cache. Two exponentials and two conversions are about 40
-// instructions a logit, so memory bounds it, with little to spare. A block takes a row, its threads
-// 16 bytes at a time; a chunk of the head has hundreds of rows.
-template <class T, bool kGradient>
+// A row is read twice and written once (6 bytes a logit in bfloat16): rows of a large vocabulary do
+// not stay in a cache. Two exponentials and two conversions are about 40 instructions a logit, so
+// memory bounds it, with little to spare. A block takes a row, its threads 16 bytes at a time; a
+// chunk of the head has hundreds of rows.
+template <class T>
 static __global__ void __launch_bounds__(kThreads)
     cross_entropy_rows(CrossEntropyRows<T> p, RowShape shape) {
   DYN_SHARED(CrossEntropySum, parts);
   T* x = p.logits + int64_t(blockIdx.x) * shape.columns;
   const int target = p.targets[blockIdx.x];
+  const float scale = p.weights ? p.scale * p.weights[blockIdx.x] : p.scale;
   const float wanted = widened(x[target]);  // before the block meets, after which it changes
   const CrossEntropySum all = cross_entropy_sum(static_cast<const T*>(x), shape, parts);
   if (threadIdx.x == 0) {
     p.losses[blockIdx.x] = float(log(all.sum) - (double(wanted) - double(all.largest)));
   }
-  if constexpr (kGradient) {
-    const float factor = float(double(p.scale) / all.sum);
-    row_runs<T>(shape, int(threadIdx.x), kThreads, [&]<int N>(int c, Run<N>) {
-      Floats<N> v = load_run<N>(x + c);
+  const float factor = float(double(scale) / all.sum);
+  row_runs<T>(shape, int(threadIdx.x), kThreads, [&]<int N>(int c, Run<N>) {
+    Floats<N> v = load_run<N>(x + c);
 #pragma unroll
-      for (int k = 0; k < N; ++k) v.v[k] = expf(v.v[k] - all.largest) * factor;
-      store_run(x + c, v);
-    });
-    __syncthreads();
-    if (threadIdx.x == 0) {
-      // In double, because 1 - p cancels for a token that is nearly certain.
-      const double probability = double(expf(wanted - all.largest)) / all.sum;
-      x[target] = narrowed<T>(float((probability - 1.0) * double(p.scale)));
-    }
+    for (int k = 0; k < N; ++k) v.v[k] = expf(v.v[k] - all.largest) * factor;
+    store_run(x + c, v);
+  });
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    // In double, because 1 - p cancels for a token that is nearly certain.
+    const double probability = double(expf(wanted - all.largest)) / all.sum;
+    x[target] = narrowed<T>(float((probability - 1.0) * double(scale)));
   }
 }
 
-namespace {
-
-template <bool kGradient>
-void run(Context& ctx, Tensor losses, Tensor logits, std::span<const int32_t> targets,
-         float scale) {
+void cross_entropy(Context& ctx, Tensor losses, Tensor logits, std::span<const int32_t> targets,
+                   const GradientScale& scale) {
   ArenaScope scope(ctx.scratch());
   const int32_t* list = to_device(ctx, ctx.scratch(), targets).data<int32_t>();
   with_float_type(logits.dtype(), [&](auto tag) {
     using T = typename decltype(tag)::type;
-    const CrossEntropyRows<T> p{losses.data<float>(), static_cast<T*>(logits.raw()), list, scale};
-    launch(ctx, "cross_entropy", cross_entropy_rows<T, kGradient>,
+    const CrossEntropyRows<T> p{.losses = losses.data<float>(),
+                                .logits = static_cast<T*>(logits.raw()),
+                                .targets = list,
+                                .weights = scale.weights ? scale.weights.data<float>() : nullptr,
+                                .scale = scale.scale};
+    launch(ctx, "cross_entropy", cross_entropy_rows<T>,
            {dim3(unsigned(logits.rows())), dim3(kThreads), kWarps * sizeof(CrossEntropySum)}, p,
            RowShape::of<T>(logits.cols(), {logits.raw()}));
   });
-}
-
-}  // namespace
-
-void cross_entropy(Context& ctx, Tensor losses, Tensor logits, std::span<const int32_t> targets,
-                   float scale) {
-  run<true>(ctx, losses, logits, targets, scale);
-}
-
-void cross_entropy_loss(Context& ctx, Tensor losses, Tensor logits,
-                        std::span<const int32_t> targets) {
-  run<false>(ctx, losses, logits, targets, 0.0f);
 }
 
 }  // namespace tessera::cuda

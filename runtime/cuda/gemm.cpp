@@ -48,9 +48,12 @@ cudaDataType_t type_of(DType dtype) {
       return CUDA_R_16BF;
     case DType::kF16:
       return CUDA_R_16F;
-    default:
-      fail("a GPU's matrix product cannot work on {}", name_of(dtype));
+    case DType::kI32:
+    case DType::kI64:
+    case DType::kU8:
+      break;
   }
+  fail("a GPU's matrix product cannot work on {}", name_of(dtype));
 }
 
 /// All that an algorithm is chosen by.

@@ -126,17 +126,12 @@ void decode(GgufType type, std::span<const std::byte> blocks, std::span<float> o
   const GgufBlock block = block_of(type);
   TESSERA_CHECK(is_decodable(type) && out.size() % block.elements == 0 &&
                 blocks.size() == out.size() / block.elements * block.bytes);
-  switch (type) {
-    case GgufType::kF32:
-      std::copy(blocks.begin(), blocks.end(), std::as_writable_bytes(out).begin());
-      return;
-    case GgufType::kF16:
-      return widen<f16>(blocks.data(), out);
-    case GgufType::kBF16:
-      return widen<bf16>(blocks.data(), out);
-    default:
-      break;
+  if (type == GgufType::kF32) {
+    std::copy(blocks.begin(), blocks.end(), std::as_writable_bytes(out).begin());
+    return;
   }
+  if (type == GgufType::kF16) return widen<f16>(blocks.data(), out);
+  if (type == GgufType::kBF16) return widen<bf16>(blocks.data(), out);
   const auto one = type == GgufType::kQ4_0 ? q4_0 : type == GgufType::kQ4_1 ? q4_1 : q8_0;
   for (size_t i = 0; i < out.size() / block.elements; ++i) {
     one(blocks.data() + i * block.bytes, out.data() + i * block.elements);

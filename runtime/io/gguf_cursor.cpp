@@ -118,9 +118,12 @@ GgufNumber take_number(GgufCursor& cursor, GgufValueType type, std::string_view 
       return take<float>(cursor, key);
     case GgufValueType::kF64:
       return take<double>(cursor, key);
-    default:
-      return {};
+    case GgufValueType::kBool:
+    case GgufValueType::kString:
+    case GgufValueType::kArray:
+      break;
   }
+  return {};
 }
 
 }  // namespace tessera::io

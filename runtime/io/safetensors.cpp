@@ -100,16 +100,14 @@ class HeaderEvents : public JsonEvents {
     return true;
   }
   bool start_object(size_t) override {
-    switch (state_) {
-      case State::kStart:
-        state_ = State::kRoot;
-        return true;
-      case State::kRootValue:
-        state_ = name_ == kMetadata ? State::kMetadata : State::kEntry;
-        return true;
-      default:
-        unexpected("an object");
+    if (state_ == State::kStart) {
+      state_ = State::kRoot;
+    } else if (state_ == State::kRootValue) {
+      state_ = name_ == kMetadata ? State::kMetadata : State::kEntry;
+    } else {
+      unexpected("an object");
     }
+    return true;
   }
   bool start_array(size_t) override {
     if (state_ == State::kShapeStart) {
@@ -131,19 +129,14 @@ class HeaderEvents : public JsonEvents {
     return true;
   }
   bool key(string_t& text) override {
-    switch (state_) {
-      case State::kRoot:
-        return root_key(text);
-      case State::kMetadata:
-        if (metadata.contains(text)) {
-          fail("{}: __metadata__ holds '{}' twice", source(), printable(text));
-        }
-        name_ = std::move(text);
-        state_ = State::kMetadataValue;
-        return true;
-      default:
-        return entry_key(text);
+    if (state_ == State::kRoot) return root_key(text);
+    if (state_ != State::kMetadata) return entry_key(text);
+    if (metadata.contains(text)) {
+      fail("{}: __metadata__ holds '{}' twice", source(), printable(text));
     }
+    name_ = std::move(text);
+    state_ = State::kMetadataValue;
+    return true;
   }
 
  private:

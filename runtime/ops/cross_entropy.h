@@ -9,28 +9,26 @@
 
 namespace tessera {
 
-/// losses[N] = -log softmax(logits[i,:])[targets[i]] in nats, and logits[N,V] becomes
-/// (softmax(logits) - onehot(targets)) * scale; losses are f32, logits of the context's activation
-/// dtype, both overwritten. targets[N] in [0, V); Error otherwise. A NaN or +infinity among a row's
-/// logits makes that row's loss NaN.
-void cross_entropy(Context& ctx, Tensor losses, Tensor logits, std::span<const int32_t> targets,
-                   float scale);
+/// What a row's gradient is multiplied by: scale, times its weight. The product is rounded to f32.
+struct GradientScale {
+  float scale;
+  Tensor weights{};  // [N] f32; empty: every weight is 1
+};
 
-/// The same losses, bit for bit; logits are only read.
-void cross_entropy_loss(Context& ctx, Tensor losses, Tensor logits,
-                        std::span<const int32_t> targets);
+/// losses[N] = -log softmax(logits[i,:])[targets[i]] in nats, without scale or weight, and row i of
+/// logits[N,V] becomes (softmax(logits[i,:]) - onehot(targets[i])) * (scale * weights[i]); losses
+/// are f32, logits of the context's activation dtype, both overwritten. targets[N] in [0, V); Error
+/// otherwise. A NaN or +infinity among a row's logits makes that row's loss NaN.
+void cross_entropy(Context& ctx, Tensor losses, Tensor logits, std::span<const int32_t> targets,
+                   const GradientScale& scale);
 
 namespace cpu {
 void cross_entropy(Context& ctx, Tensor losses, Tensor logits, std::span<const int32_t> targets,
-                   float scale);
-void cross_entropy_loss(Context& ctx, Tensor losses, Tensor logits,
-                        std::span<const int32_t> targets);
+                   const GradientScale& scale);
 }  // namespace cpu
 namespace cuda {
 void cross_entropy(Context& ctx, Tensor losses, Tensor logits, std::span<const int32_t> targets,
-                   float scale);
-void cross_entropy_loss(Context& ctx, Tensor losses, Tensor logits,
-                        std::span<const int32_t> targets);
+                   const GradientScale& scale);
 }  // namespace cuda
 
 }  // namespace tessera

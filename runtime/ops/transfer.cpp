@@ -12,9 +12,13 @@ float widened(const Tensor& x, size_t i) {
       return to_float(x.data<const bf16>()[i]);
     case DType::kF16:
       return to_float(x.data<const f16>()[i]);
-    default:
-      return x.data<const float>()[i];
+    case DType::kF32:
+    case DType::kI32:
+    case DType::kI64:
+    case DType::kU8:
+      break;
   }
+  return x.data<const float>()[i];
 }
 
 }  // namespace

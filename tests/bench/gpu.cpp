@@ -16,8 +16,8 @@
 #include "launch/config/options.h"
 #include "launch/console/progress.h"
 #include "launch/machine/device.h"
+#include "launch/machine/processors.h"
 #include "launch/machine/ranks.h"
-#include "launch/machine/threads.h"
 #include "launch/plan/optimizer_state.h"
 #include "launch/run/loaded_model.h"
 #include "launch/run/metrics.h"
@@ -26,6 +26,7 @@
 #include "launch/run/run_plan.h"
 #include "launch/run/training_step.h"
 #include "lora/decoder/training_pass.h"
+#include "quant/format_dense.h"
 #include "tests/scratch_folder.h"
 #include "tests/spec.h"
 
@@ -126,7 +127,7 @@ int measure(const std::string& name, int64_t layers, std::vector<std::string> ov
   Context ctx(device, thread_count(config.threads, world), 7);
   ctx.set_compute_dtype(compute_dtype(config, device));
 
-  const lora::BaseFormat stored{.linear = quant::Format::kBF16,
+  const lora::BaseFormat stored{.linear = {&quant::kBF16Format},
                                 .norm = DType::kBF16,
                                 .embedding = DType::kBF16,
                                 .head = DType::kBF16};
@@ -142,12 +143,12 @@ int measure(const std::string& name, int64_t layers, std::vector<std::string> ov
   lora::AdapterSet adapters(spec, adapter_options(config), device);
   adapters.init(7);
   lora::Decoder decoder(ctx, base, scheduler, &adapters);
-  optim::AdamW optimizer(
-      state_segments(adapters, is_8bit(config.optimizer)),
+  optim::Optimizer optimizer(
+      *config.optimizer.rule, state_segments(adapters, config.optimizer.bits),
       owned_state(adapters.size(), config.optimizer_sharding, world.rank(), world.size()), {},
       page_options(config, device));
-  TrainingStep step({ctx, world, decoder, adapters, optimizer}, config);
-  lora::TrainingPass(decoder).plan(input.tokens);
+  TrainingStep step({ctx, world, decoder, *config.loss, adapters, optimizer}, config);
+  lora::TrainingPass(decoder, *config.loss).plan(input.tokens);
   decoder.allocate();
   adapters.to_device(ctx);
 

@@ -36,7 +36,7 @@ Times train(const std::string& model, int64_t tokens, double bytes_per_second) {
     Context ctx(Device::cpu(), 1, 7);
     const lora::Checkpoint checkpoint = lora::Checkpoint::open(model);
     lora::BaseFormat format = lora::checkpoint_format(checkpoint);
-    format.linear = quant::Format::kNf4;
+    format.linear = {&quant::kNf4Format};
     lora::BaseWeights base(ctx, checkpoint.spec(), format,
                            {link, {parallel::Sharding::Mode::kFull, 0}});
     lora::load_base(ctx, checkpoint, base, link, [](int64_t, int64_t) {});
@@ -46,7 +46,7 @@ Times train(const std::string& model, int64_t tokens, double bytes_per_second) {
     std::vector<float> gradients(adapters.size());
     adapters.set_gradient_buffer(gradients);
     lora::Decoder decoder(ctx, base, scheduler, &adapters);
-    lora::TrainingPass pass(decoder);
+    lora::TrainingPass pass(decoder, lora::default_loss());
     pass.plan(tokens);
     decoder.allocate();
     lora::Batch batch;

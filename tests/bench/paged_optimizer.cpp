@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "optim/adamw.h"
+#include "optim/optimizer.h"
 
 namespace {
 
@@ -28,7 +28,7 @@ struct Result {
 Result measure(const std::vector<StateSegment>& segments, const PageOptions& paging, int threads) {
   const ElementRange range{0, segments.back().elements};
   Context ctx(Device::cpu(), threads, 0);
-  AdamW optimizer(segments, range, {}, paging);
+  Optimizer optimizer(adamw_rule(), segments, range, {}, paging);
   std::vector<float> params(range.size(), 0.5f), grads(range.size());
   for (size_t i = 0; i < grads.size(); ++i) grads[i] = float(i % 1009) * 1e-4f - 0.05f;
   // Two steps, up and down, so that all memory has been touched.
@@ -55,7 +55,7 @@ void table(size_t elements, const std::string& folder, int threads) {
              "Mi elem/s", "seconds", "waited", "moved MiB", "GiB/s");
   for (const StateBits bits : {StateBits::k32, StateBits::k8}) {
     const std::vector<StateSegment> segments{{0, elements, bits}};
-    const size_t all = AdamW::memory(segments, {0, elements}, {}).resident;
+    const size_t all = Optimizer::memory(adamw_rule(), segments, {0, elements}, {}).resident;
     for (const std::string& where : {std::string(), folder}) {
       for (size_t percent : {100, 50, 25, 0}) {
         const PageOptions paging{.budget = all * percent / 100, .directory = where};

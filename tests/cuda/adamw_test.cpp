@@ -10,7 +10,7 @@
 #include <map>
 #include <memory>
 
-#include "optim/adamw_update.h"
+#include "optim/optimizer.h"
 #include "quant/codebook.h"
 #include "tests/cuda/on_device.h"
 
@@ -160,7 +160,7 @@ TEST(DeviceAdamW, CodesAtMidpointsGoWhereTheCpuPutsThem) {
 
 using Arrays = std::map<std::string, std::vector<std::byte>>;
 
-Arrays state_of(const AdamW& optimizer) {
+Arrays state_of(const Optimizer& optimizer) {
   Arrays all;
   for (const StateArray& array : optimizer.state_arrays()) {
     std::vector<std::byte>& bytes = all[array.name];
@@ -180,13 +180,13 @@ std::vector<float> gradient(int step, size_t elements) {
   return golden_values(uint64_t(100 + step), elements);
 }
 
-constexpr AdamWOptions kOptions{.weight_decay = 0.1};
+constexpr OptimizerOptions kOptions{.weight_decay = 0.1};
 constexpr int kSteps = 5;
 
 /// On the CPU, resident.
 Result expected(const std::vector<StateSegment>& segments, ElementRange range) {
   Context ctx(Device::cpu(), 1, 0);
-  AdamW optimizer(segments, range, kOptions, {});
+  Optimizer optimizer(adamw_rule(), segments, range, kOptions, {});
   std::vector<float> params = golden_values(1, range.size());
   for (int step = 1; step <= kSteps; ++step) {
     optimizer.step(ctx, params, gradient(step, range.size()), 1e-2, 0.5f);
@@ -198,7 +198,7 @@ Result expected(const std::vector<StateSegment>& segments, ElementRange range) {
 class OnGpu {
  public:
   OnGpu(const std::vector<StateSegment>& segments, ElementRange range, PageOptions paging)
-      : optimizer_(segments, range, kOptions, on_device(std::move(paging))),
+      : optimizer_(adamw_rule(), segments, range, kOptions, on_device(std::move(paging))),
         params_(DType::kF32, {int64_t(range.size())}, golden_values(1, range.size())) {
     for (int step = 1; step <= kSteps; ++step) {
       grads_.emplace_back(DType::kF32, std::initializer_list<int64_t>{int64_t(range.size())},
@@ -216,7 +216,7 @@ class OnGpu {
     Arrays state = state_of(optimizer_);  // first: it has to wait by itself
     return {params_.values(ctx), std::move(state)};
   }
-  AdamW& optimizer() { return optimizer_; }
+  Optimizer& optimizer() { return optimizer_; }
   void set_params(const std::vector<float>& values) { params_.set(values); }
 
   static PageOptions on_device(PageOptions paging) {
@@ -225,7 +225,7 @@ class OnGpu {
   }
 
  private:
-  AdamW optimizer_;
+  Optimizer optimizer_;
   OnDevice params_;
   std::deque<OnDevice> grads_;  // by step
 };
@@ -236,7 +236,7 @@ TEST(DeviceAdamW, HasTheBitsOfTheCpuWithAnyPaging) {
     const std::vector<StateSegment> segments = state_table(eight_bit);
     for (const ElementRange range : {ElementRange{0, size_of(segments)}, {4096, 20480}}) {
       const Result cpu = expected(segments, range);
-      const size_t all = AdamW::memory(segments, range, {}).resident;
+      const size_t all = Optimizer::memory(adamw_rule(), segments, range, {}).resident;
       for (const size_t percent : {0, 25, 90, 100}) {
         for (const std::string& directory : {std::string(), folder.path()}) {
           SCOPED_TRACE(::testing::Message() << (eight_bit ? 8 : 32) << " bits, budget " << percent
@@ -275,12 +275,13 @@ TEST(DeviceAdamW, HoldsWhatThePlanSays) {
   ScratchFolder folder;
   const std::vector<StateSegment> segments = state_table(true);
   const ElementRange range{0, size_of(segments)};
-  const size_t all = AdamW::memory(segments, range, {}).resident;
+  const size_t all = Optimizer::memory(adamw_rule(), segments, range, {}).resident;
   for (const size_t budget : {size_t{0}, kPage, all / 2, all - 1, all}) {
     for (const std::string& directory : {std::string(), folder.path()}) {
       PageOptions paging{.budget = budget, .directory = directory, .page_bytes = kPage};
-      PageMemory on_cpu = AdamW::memory(segments, range, paging);
-      const PageMemory planned = AdamW::memory(segments, range, OnGpu::on_device(paging));
+      PageMemory on_cpu = Optimizer::memory(adamw_rule(), segments, range, paging);
+      const PageMemory planned =
+          Optimizer::memory(adamw_rule(), segments, range, OnGpu::on_device(paging));
       EXPECT_EQ(planned, OnGpu(segments, range, paging).optimizer().memory());
       if (on_cpu.file > 0) on_cpu.host = kPage;  // the page on its way
       EXPECT_EQ(planned, on_cpu);
@@ -291,7 +292,7 @@ TEST(DeviceAdamW, HoldsWhatThePlanSays) {
 TEST(DeviceAdamW, RefusesAContextOfAnotherDevice) {
   const std::vector<StateSegment> segments = state_table(false);
   const ElementRange range{0, size_of(segments)};
-  AdamW optimizer(segments, range, {}, OnGpu::on_device({}));
+  Optimizer optimizer(adamw_rule(), segments, range, {}, OnGpu::on_device({}));
   Context ctx(Device::cpu(), 1, 0);
   std::vector<float> params(range.size()), grads(range.size());
   EXPECT_THROW(optimizer.step(ctx, params, grads, 1e-3, 1.0f), std::logic_error);

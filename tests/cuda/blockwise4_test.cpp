@@ -5,7 +5,10 @@
 #include <cstring>
 #include <limits>
 
+#include "quant/blockwise4.h"
 #include "quant/double_quant.h"
+#include "quant/format_4bit.h"
+#include "quant/format_dense.h"
 #include "quant/frozen_matrix.h"
 #include "tests/cuda/on_device.h"
 #include "tests/quant/golden_input.h"
@@ -21,7 +24,7 @@ using tessera::testing::test_device;
 constexpr DType kFloats[] = {DType::kF32, DType::kBF16, DType::kF16};
 
 std::string name(const FrozenSpec& s) {
-  return fmt::format("format {} {}x{} block {} dq {}", int(s.format), s.rows, s.cols, s.block,
+  return fmt::format("format {} {}x{} block {} dq {}", s.format->name, s.rows, s.cols, s.block,
                      s.double_quant);
 }
 
@@ -79,22 +82,22 @@ std::vector<std::byte> device_values(const FrozenSpec& spec, const std::vector<s
 
 std::vector<FrozenSpec> specs() {
   std::vector<FrozenSpec> all;
-  for (const Format format : {Format::kNf4, Format::kFp4}) {
+  for (const Format* format : {&kNf4Format, &kFp4Format}) {
     for (const bool double_quant : {false, true}) {
       for (int block = 32; block <= 4096; block *= 2) {
-        all.push_back({format, 37, 331, block, double_quant});  // odd, the last block short
-        all.push_back({format, 64, 256, block, double_quant});
+        all.push_back({{format, block, double_quant}, 37, 331});  // odd, the last block short
+        all.push_back({{format, block, double_quant}, 64, 256});
       }
-      all.push_back({format, 1, 1, 64, double_quant});
-      all.push_back({format, 1, 65, 64, double_quant});
-      all.push_back({format, 1, 2049, 4096, double_quant});
-      all.push_back({format, 130, 400, 64, double_quant});  // 813 scales: 4 nested
-      all.push_back({format, 512, 1024, 32, double_quant});
+      all.push_back({{format, 64, double_quant}, 1, 1});
+      all.push_back({{format, 64, double_quant}, 1, 65});
+      all.push_back({{format, 4096, double_quant}, 1, 2049});
+      all.push_back({{format, 64, double_quant}, 130, 400});  // 813 scales: 4 nested
+      all.push_back({{format, 32, double_quant}, 512, 1024});
     }
   }
-  for (const Format format : {Format::kF32, Format::kBF16, Format::kF16}) {
-    all.push_back({format, 33, 75});
-    all.push_back({format, 64, 64});
+  for (const Format* format : {&kF32Format, &kBF16Format, &kF16Format}) {
+    all.push_back({{format}, 33, 75});
+    all.push_back({{format}, 64, 64});
   }
   return all;
 }
@@ -117,14 +120,14 @@ TEST(DeviceBlockwise4, BlobsAndValuesHaveTheBitsOfTheCpu) {
 }
 
 TEST(DeviceBlockwise4, AgreesOnTiesZerosAndTheEndsOfTheRange) {
-  for (const Format format : {Format::kNf4, Format::kFp4}) {
+  for (const Format* format : {&kNf4Format, &kFp4Format}) {
     for (const bool double_quant : {false, true}) {
       for (const char* kind :
            {"constant", "ties", "ties0.3", "tiny", "subnormal", "huge", "zeros"}) {
         if (double_quant && std::string(kind) == "huge") continue;  // is refused
-        const FrozenSpec spec{format, 61, 133, 64, double_quant};
+        const FrozenSpec spec{{format, 64, double_quant}, 61, 133};
         SCOPED_TRACE(name(spec) + " " + kind);
-        const std::vector<float> w = golden_input(spec.book(), kind, spec.numel());
+        const std::vector<float> w = golden_input(codebook_of(spec.format), kind, spec.numel());
         const std::vector<std::byte> blob = host_blob(spec, w);
         EXPECT_EQ(device_blob(spec, OnDevice(DType::kF32, {spec.numel()}, w)), blob);
         for (const DType dtype : kFloats) {
@@ -138,7 +141,7 @@ TEST(DeviceBlockwise4, AgreesOnTiesZerosAndTheEndsOfTheRange) {
 }
 
 TEST(DeviceBlockwise4, QuantizesFromAnyAddress) {
-  const FrozenSpec spec{Format::kNf4, 30, 100, 64, true};
+  const FrozenSpec spec{{&kNf4Format, 64, true}, 30, 100};
   for (const DType dtype : kFloats) {
     std::vector<float> w = rounded(dtype, bell(spec.numel() + 1, 3, 1.0f));
     const OnDevice longer(dtype, {spec.numel() + 1}, w);
@@ -148,9 +151,9 @@ TEST(DeviceBlockwise4, QuantizesFromAnyAddress) {
 }
 
 TEST(DeviceBlockwise4, DecodesAnyPart) {
-  for (const FrozenSpec& spec : {FrozenSpec{Format::kNf4, 91, 333, 32, true},
-                                 {Format::kFp4, 91, 333, 128, false},
-                                 {Format::kBF16, 91, 333}}) {
+  for (const FrozenSpec& spec : {FrozenSpec{{&kNf4Format, 32, true}, 91, 333},
+                                 {{&kFp4Format, 128, false}, 91, 333},
+                                 {{&kBF16Format}, 91, 333}}) {
     const std::vector<std::byte> blob = host_blob(spec, bell(spec.numel(), 5, 1.0f));
     for (const DType dtype : kFloats) {
       const std::vector<std::byte> whole = host_values(spec, blob, dtype);
@@ -169,7 +172,7 @@ TEST(DeviceBlockwise4, DecodesAnyPart) {
 }
 
 TEST(DeviceBlockwise4, BothEncodingsOfAZeroBlockDecodeToZero) {
-  const FrozenSpec spec{Format::kNf4, 2, 64, 64, false};
+  const FrozenSpec spec{{&kNf4Format, 64, false}, 2, 64};
   for (const int code : {0x00, 0x77}) {
     std::vector<std::byte> blob(spec.bytes());
     std::memset(blob.data(), code, 64);
@@ -220,9 +223,8 @@ TEST(DeviceBlockwise4, RefusesWhatTheCpuRefuses) {
     EXPECT_EQ(message_of([&] { device_blob(spec, OnDevice(DType::kF32, {spec.numel()}, w)); }),
               on_host);
   };
-  for (const Format format :
-       {Format::kNf4, Format::kFp4, Format::kF32, Format::kBF16, Format::kF16}) {
-    const FrozenSpec spec{format, 201, 101};
+  for (const Format* format : {&kNf4Format, &kFp4Format, &kF32Format, &kBF16Format, &kF16Format}) {
+    const FrozenSpec spec{{format}, 201, 101};
     for (const auto& [value, index] :
          std::vector<std::pair<float, size_t>>{{kInf, 0}, {kNan, 4095}, {-kInf, 20299}}) {
       std::vector<float> w = bell(spec.numel(), 1, 1.0f);
@@ -231,16 +233,16 @@ TEST(DeviceBlockwise4, RefusesWhatTheCpuRefuses) {
       compare(spec, w, fmt::format("tensor w: element {} is {}", index, value));
     }
   }
-  compare({Format::kF16, 10, 64}, std::vector<float>(640, 65520.0f), "beyond float16's 65504");
-  compare({Format::kF16, 10, 64}, std::vector<float>(640, 65519.0f), "no error");
+  compare({{&kF16Format}, 10, 64}, std::vector<float>(640, 65520.0f), "beyond float16's 65504");
+  compare({{&kF16Format}, 10, 64}, std::vector<float>(640, 65519.0f), "no error");
   const std::vector<float> huge(640, 3e38f);
-  compare({Format::kNf4, 10, 64}, huge, "bnb_4bit_use_double_quant: false");
-  compare({Format::kNf4, 10, 64, 64, false}, huge, "no error");
+  compare({{&kNf4Format}, 10, 64}, huge, "bnb_4bit_use_double_quant: false");
+  compare({{&kNf4Format, 64, false}, 10, 64}, huge, "no error");
 }
 
 TEST(DeviceBlockwise4, TouchesNothingWhileMemoryIsPlanned) {
   Context ctx(test_device(), 1, 0);
-  const FrozenSpec spec{Format::kNf4, 8, 64, 64, true};
+  const FrozenSpec spec{{&kNf4Format, 64, true}, 8, 64};
   const FrozenMatrix w(spec, nullptr);
   w.dequantize(ctx, Tensor(nullptr, DType::kBF16, {8, 64}, test_device()));
 }

@@ -43,7 +43,7 @@ SHARED = {
         lambda of_keys: (2 * (8 + 32) * (WIDEST_PLAIN + 1) + 2 * 8 * 32) * 4,
     "norm_forward": lambda block_row: 8 * 4,
     "norm_backward": lambda block_row: 8 * 4,
-    "cross_entropy_rows": lambda gradient: 16 * 16,
+    "cross_entropy_rows": lambda: 16 * 16,
     "blockwise4_decode": lambda: (16 + 256) * 4,
     "double_quant_encode": lambda: (256 + 8) * 4,
     "adamw_8bit_blocks": lambda: 4 * 256 * 4,
@@ -229,8 +229,8 @@ combinations. The name shows the other template arguments:
 - what `attention_backward` computes: 0 queries, 1 keys and values, 2 keys, 3 values;
 - `true` or `false`: whether a row has a whole block of threads (`norm_*`), elements move in packs
   (`adamw_32bit`, `grad_norm_chunks`, `blockwise4_encode`), rows are scattered and not gathered
-  (`rows_move`), the output is added to (`dropout_apply`), the gradient is computed too
-  (`cross_entropy_rows`), or the gradient is that of keys and values (`attention_backward_plain`).
+  (`rows_move`), the output is added to (`dropout_apply`), or the gradient is that of keys and values
+  (`attention_backward_plain`).
 
 `threads` is the largest number of threads of a block. `shared` is the shared memory of a block in
 bytes, for the widest head in the case of `*_plain`. A GPU's column gives the blocks that an SM

@@ -178,17 +178,18 @@ TEST_F(TrainOnGpu, AStepThatOverflowsIsSkippedAndTheScaleHalved) {
   Context ctx(Device::cuda(0), 1, 7);
   ctx.set_compute_dtype(DType::kF16);
   Console console(false);
-  LoadedModel model(ctx, config.base_model, BaseChoice::of(config), {alone, {}}, console);
+  LoadedModel model(ctx, lora::Checkpoint::open(config.base_model), quantization(config),
+                    {alone, {}}, console);
   lora::AdapterSet adapters(model.spec(), adapter_options(config), ctx.device());
   adapters.init(7);
   adapters.to_device(ctx);
   lora::Decoder decoder(ctx, model.base(), model.scheduler(), &adapters);
-  optim::AdamW optimizer(state_segments(adapters, false), {0, adapters.size()}, {},
-                         page_options(config, ctx.device()));
-  TrainingStep step({ctx, alone, decoder, adapters, optimizer}, config);
+  optim::Optimizer optimizer(optim::adamw_rule(), state_segments(adapters, optim::StateBits::k32),
+                             {0, adapters.size()}, {}, page_options(config, ctx.device()));
+  TrainingStep step({ctx, alone, decoder, lora::default_loss(), adapters, optimizer}, config);
   const lora::Batch batch{
       .ids = {1, 2, 3, 4}, .targets = {2, 3, 4, 5}, .positions = {0, 1, 2, 3}, .starts = {0, 4}};
-  lora::TrainingPass(decoder).plan(batch.tokens());
+  lora::TrainingPass(decoder, lora::default_loss()).plan(batch.tokens());
   decoder.allocate();
 
   LossScale scale{.dynamic = true, .factor = 0x1p24};  // beyond float16 in the logits' gradient
@@ -228,10 +229,11 @@ TEST_F(TrainOnGpu, EachBatchHasSamplesOfItsOwn) {
   parallel::SelfCommunicator alone;
   Console console(false);
   Context ctx(Device::cuda(0), 1, 7);
-  LoadedModel model(ctx, folder_.path(), BaseChoice(), {alone, {}}, console);
+  LoadedModel model(ctx, lora::Checkpoint::open(folder_.path()), quant::Storage(), {alone, {}},
+                    console);
   const auto losses_of = [&](std::initializer_list<int> which) {
     lora::Decoder decoder(ctx, model.base(), model.scheduler(), nullptr);
-    lora::EvaluationPass pass(decoder);
+    lora::EvaluationPass pass(decoder, lora::default_loss());
     pass.plan(200);
     decoder.allocate();
     std::vector<float> losses;

@@ -19,9 +19,9 @@ json logits_of_rows(int argc, char** argv) {
   if (argc != 6) fail_usage("usage: golden_last_logits BASE ADAPTER|none nf4|stored ROWS COUNT");
   std::optional<std::string> adapter(argv[2]);
   if (adapter == "none") adapter.reset();
-  BaseChoice choice;
-  choice.quantize = std::string(argv[3]) == "nf4";
-  testing::TestModel model(argv[1], choice, adapter);
+  std::optional<quant::Storage> quantization;
+  if (std::string(argv[3]) == "nf4") quantization.emplace();
+  testing::TestModel model(argv[1], quantization, adapter);
   std::ifstream rows(argv[4]);
   json out = json::array();
   std::string line;

@@ -82,9 +82,9 @@ output_dir: )" + folder_->file("out"));
   };
   static Loaded load() {
     lora::AdapterSet adapters(*model_, adapter_options(*config_));
-    const auto segments = state_segments(adapters, false);
-    optim::AdamW optimizer(segments, {0, adapters.size()}, {},
-                           page_options(*config_, Device::cpu()));
+    const auto segments = state_segments(adapters, optim::StateBits::k32);
+    optim::Optimizer optimizer(optim::adamw_rule(), segments, {0, adapters.size()}, {},
+                               page_options(*config_, Device::cpu()));
     const RunState state =
         CheckpointStore::load(checkpoint(), (*expected_)["identity"], *model_,
                               {adapters, {optimizer, segments}, config_->base_model});
@@ -189,6 +189,14 @@ TEST_F(CheckpointDamage, FilesThatAreMissingOrOfAnotherStepAreRefused) {
   }
   EXPECT_EQ(irrelevant_, 0);
   EXPECT_EQ(load(), *whole_);
+}
+
+/// Such as the name of an update rule, which AdamW's identity does not have.
+TEST_F(CheckpointDamage, AnIdentityWithAKeyThatTheRunLacksIsRefused) {
+  const json before = *expected_;
+  (*expected_)["identity"].erase("optimizer_bits");
+  testing::expect_error(load, checkpoint(), "made with optimizer_bits = 32, but this run has null");
+  *expected_ = before;
 }
 
 }  // namespace

@@ -98,14 +98,27 @@ TEST(Config, ReadsEveryKindOfValue) {
   EXPECT_EQ(config.num_epochs, 3);
   EXPECT_FALSE(config.sample_packing);
   EXPECT_FALSE(config.shuffle);
-  EXPECT_EQ(config.gradient_checkpointing, Checkpointing::kYes);
-  EXPECT_EQ(config.optimizer, OptimizerKind::kAdamW);
+  EXPECT_EQ(config.gradient_checkpointing, parallel::Policy::kRecompute);
+  EXPECT_EQ(config.optimizer, (optim::OptimizerKind{&optim::adamw_rule()}));
   EXPECT_EQ(config.resume_from_checkpoint, "auto");
   EXPECT_EQ(config.memory_budget, int64_t{22} << 30);
   EXPECT_EQ(config.warmup_steps, 0);
   EXPECT_EQ(config.micro_batch_size, std::nullopt);
   EXPECT_EQ(config.output_dir, "2024");
   EXPECT_EQ(config.device, Device::Kind::kCpu);
+}
+
+TEST(Config, AnOptimizerIsARuleItsBitsAndPagedOrNot) {
+  using optim::StateBits;
+  const optim::Rule* adamw = &optim::adamw_rule();
+  const std::pair<std::string, optim::OptimizerKind> cases[] = {
+      {"adamw", {adamw, StateBits::k32, false}},
+      {"adamw_bnb_8bit", {adamw, StateBits::k8, false}},
+      {"paged_adamw", {adamw, StateBits::k32, true}},
+      {"paged_adamw_8bit", {adamw, StateBits::k8, true}}};
+  for (const auto& [name, kind] : cases) {
+    EXPECT_EQ(parse("optimizer: " + name, {}).optimizer, kind) << name;
+  }
 }
 
 TEST(Config, SizesHaveUnits) {
@@ -417,9 +430,9 @@ TEST(Config, EveryFieldIsInTheTable) {
   for (const FlagGroup& group : flag_groups()) {
     for (const Flag& flag : group.flags) same += flag.write(all) == flag.write(Config{});
   }
-  // adapter, load_in_4bit, overwrite_output_dir, and those that others rule out: warmup_ratio and
-  // gradient_accumulation_steps.
-  EXPECT_EQ(same, 5);
+  // adapter, load_in_4bit, overwrite_output_dir, loss, which has one value, and those that others
+  // rule out: warmup_ratio and gradient_accumulation_steps.
+  EXPECT_EQ(same, 6);
 }
 
 TEST(Config, EveryKeySetsItsOwnFieldOnly) {

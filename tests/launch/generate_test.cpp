@@ -53,13 +53,13 @@ std::vector<Ids> golden_ids(const json& root, const std::string& key) {
 }
 
 /// Greedy tokens equal transformers' and PEFT's, one by one and together.
-void expect_golden(const BaseChoice& choice, const std::string& kind) {
+void expect_golden(const std::optional<quant::Storage>& quantization, const std::string& kind) {
   const json root = golden();
   const std::vector<Ids> prompts = golden_ids(root, "ids");
   for (const char* with : {"base", "adapter"}) {
     std::optional<std::string> adapter;
     if (std::string(with) == "adapter") adapter = kTiny + "/adapter_out";
-    TestModel model(kTiny, choice, adapter);
+    TestModel model(kTiny, quantization, adapter);
     const std::vector<Ids> expected = golden_ids(root, kind + "_" + with);
     GeneratorOptions options;
     options.max_new_tokens = int64_t(expected.front().size());
@@ -72,9 +72,11 @@ void expect_golden(const BaseChoice& choice, const std::string& kind) {
   }
 }
 
-TEST(Generate, GreedyEqualsTransformersAndPeft) { expect_golden(testing::as_stored(), "original"); }
+TEST(Generate, GreedyEqualsTransformersAndPeft) { expect_golden(std::nullopt, "original"); }
 
-TEST(Generate, GreedyOver4BitEqualsTransformersAndPeft) { expect_golden({}, "dequantized"); }
+TEST(Generate, GreedyOver4BitEqualsTransformersAndPeft) {
+  expect_golden(quant::Storage(), "dequantized");
+}
 
 /// Few places in the cache and a chunk size that cuts prompts: nothing an answer may depend on.
 TEST(Generate, AnswersDoNotDependOnWhatRunsBeside) {
@@ -172,7 +174,7 @@ TEST(Generate, EqualsAnIndependentImplementation) {
       std::iota(batch.positions.end() - int64_t(ids.size()), batch.positions.end(), 0);
       batch.starts.push_back(int32_t(batch.ids.size()));
     }
-    lora::EvaluationPass pass(model.decoder());
+    lora::EvaluationPass pass(model.decoder(), lora::default_loss());
     pass.plan(batch.tokens());
     model.decoder().allocate();
     const double loss = pass.loss(batch, nullptr) / double(batch.supervised());

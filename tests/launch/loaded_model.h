@@ -12,23 +12,20 @@
 
 namespace tessera::launch::testing {
 
-inline BaseChoice as_stored() {
-  BaseChoice choice;
-  choice.quantize = false;
-  return choice;
-}
-
 class TestModel {
  public:
-  explicit TestModel(const std::string& path, const BaseChoice& choice = as_stored(),
+  explicit TestModel(const std::string& path,
+                     const std::optional<quant::Storage>& quantization = std::nullopt,
                      const std::optional<std::string>& adapter = std::nullopt)
-      : ctx_(Device::cpu(), 2, 1), model_(ctx_, path, choice, {alone_, {}}, console_) {
+      : ctx_(Device::cpu(), 2, 1),
+        model_(ctx_, lora::Checkpoint::open(path), quantization, {alone_, {}}, console_) {
     if (adapter) adapters_ = lora::load_peft(*adapter, model_.spec());
     decoder_ = std::make_unique<lora::Decoder>(ctx_, model_.base(), model_.scheduler(),
                                                adapters_ ? &*adapters_ : nullptr);
   }
 
   lora::Decoder& decoder() { return *decoder_; }
+  lora::AdapterSet& adapters() { return *adapters_; }
   const lora::ModelSpec& spec() const { return model_.spec(); }
 
  private:

@@ -13,6 +13,7 @@
 #include "lora/adapter/peft.h"
 #include "lora/model/checkpoint.h"
 #include "lora/model/families.h"
+#include "quant/format_4bit.h"
 #include "runtime/cpu/gemm_bf16.h"
 #include "runtime/io/json.h"
 #include "runtime/io/safetensors.h"
@@ -243,7 +244,7 @@ TEST_F(Merging, TakesOnlyTheBaseFromTheRun) {
   EXPECT_EQ(merge(o).into, MergeInto::kDequantized);
   const Config base = base_config(o.adapter, {});
   EXPECT_TRUE(base.load_in_4bit);
-  EXPECT_EQ(base.bnb_4bit_quant_type, QuantType::kFp4);
+  EXPECT_EQ(base.bnb_4bit_quant_type, &quant::kFp4Format);
   EXPECT_EQ(base.bnb_4bit_blocksize, 128);
   EXPECT_EQ(base.device, std::nullopt);
   EXPECT_EQ(base.threads, std::nullopt);

@@ -99,22 +99,23 @@ RankMemory PlanTest::held(const Config& config, Communicator& world, const Case&
                           const Plan& plan) {
   Context ctx(Device::cpu(), 1, 7);
   Console console(false);
-  LoadedModel model(ctx, config.base_model, BaseChoice::of(config), {world, plan.sharding},
-                    console);
+  LoadedModel model(ctx, lora::Checkpoint::open(config.base_model), quantization(config),
+                    {world, plan.sharding}, console);
   lora::AdapterSet adapters(model.spec(), adapter_options(config));
   adapters.init(7);
   lora::Decoder decoder(ctx, model.base(), model.scheduler(), &adapters);
-  const auto segments = state_segments(adapters, is_8bit(config.optimizer));
+  const auto segments = state_segments(adapters, config.optimizer.bits);
   const optim::ElementRange range = config.optimizer_sharding
                                         ? state_slice(adapters.size(), world.rank(), world.size())
                                         : optim::ElementRange{0, adapters.size()};
-  optim::AdamW optimizer(segments, range, {}, page_options(config, Device::cpu()));
+  optim::Optimizer optimizer(*config.optimizer.rule, segments, range, {},
+                             page_options(config, Device::cpu()));
   parallel::GradientTree tree(ctx, adapters.size(), world);
   tree.begin_step({0, 1});
   adapters.set_gradient_buffer(tree.leaf());
   model.scheduler().set_groups(plan.groups);
   const lora::Batch batch = batch_of(c.lengths);
-  lora::TrainingPass pass(decoder);
+  lora::TrainingPass pass(decoder, lora::default_loss());
   pass.plan(batch.tokens());
   decoder.allocate();
 
@@ -190,8 +191,7 @@ void PlanTest::compare(const Case& c) {
     }
     held_total += is.device() + is.host();
     if (world.rank() == plan.fullest) {
-      EXPECT_EQ(plan.memory.peak(),
-                model.rank(plan.fullest, plan.sharding, activity).peak());
+      EXPECT_EQ(plan.memory.peak(), model.rank(plan.fullest, plan.sharding, activity).peak());
     }
   });
   std::string settings = c.settings;
@@ -413,7 +413,7 @@ TEST_F(PlanCommand, TheHostOfAGpuIsLimitedToo) {
       load_config(config_, std::vector<std::string>{"sharding=replicate", "sequence_len=8192"});
   const lora::ModelSpec model =
       lora::parse_config(testing::bytes_of_file(folder_.file("8b/config.json")), "config.json");
-  const lora::BaseFormat stored{.linear = lora::format_of(model.dtype),
+  const lora::BaseFormat stored{.linear = {quant::format_of(model.dtype)},
                                 .norm = model.dtype,
                                 .embedding = model.dtype,
                                 .head = model.dtype};
@@ -424,7 +424,7 @@ TEST_F(PlanCommand, TheHostOfAGpuIsLimitedToo) {
                         .node = {{size_t(host_mib) << 20, "what the host has free"}}});
   };
   const Plan offloaded = planned(9500, 100000);
-  EXPECT_EQ(offloaded.checkpointing, Checkpointing::kOffload);
+  EXPECT_EQ(offloaded.checkpointing, parallel::Policy::kOffload);
   EXPECT_EQ(offloaded.host, offloaded.memory.host());
   EXPECT_GT(offloaded.host, size_t{200} << 20);
   EXPECT_LE(planned(24000, 1).host, size_t{1} << 20);  // not needed there

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "launch/run/checkpoint.h"
+#include "launch/run/run_identity.h"
 #include "launch/run/train.h"
 #include "parallel/thread_communicator.h"
 #include "tests/expect_error.h"
@@ -357,6 +358,27 @@ TEST_F(FolderOfARun, APathThatCannotBeFollowedIsAnErrorOfOneLine) {
       expect_text(o.err, "filesystem error", false);
     }
   }
+}
+
+TEST(RunIdentity, NamesEveryLossButTheDefault) {
+  Config config;
+  const RunMadeFrom from{1, 2, DType::kF32, 3, 4};
+  EXPECT_FALSE(run_identity(config, from).contains("loss"));
+  const lora::Loss other = {"other", lora::default_loss().compute};
+  config.loss = &other;
+  EXPECT_EQ(run_identity(config, from)["loss"], "other");
+}
+
+TEST(RunIdentity, NamesEveryRuleButAdamW) {
+  Config config;
+  const RunMadeFrom from{1, 2, DType::kF32, 3, 4};
+  EXPECT_EQ(run_identity(config, from)["optimizer_bits"], 32);
+  EXPECT_FALSE(run_identity(config, from).contains("optimizer"));
+  optim::Rule other = optim::adamw_rule();
+  other.name = "other";
+  config.optimizer = {&other, optim::StateBits::k8, true};
+  EXPECT_EQ(run_identity(config, from)["optimizer_bits"], 8);
+  EXPECT_EQ(run_identity(config, from)["optimizer"], "other");
 }
 
 }  // namespace

@@ -42,16 +42,16 @@ class RunPlanTest : public ::testing::Test {
 
 TEST_F(RunPlanTest, TheBudgetDecidesAndTheBitsStay) {
   const Config free = run("free", 1, {});
-  EXPECT_EQ(free.gradient_checkpointing, Checkpointing::kNo);
-  EXPECT_EQ(free.sharding, Sharding::kAuto);
+  EXPECT_EQ(free.gradient_checkpointing, parallel::Policy::kKeep);
+  EXPECT_EQ(free.sharding, std::nullopt);
   const Config some = run("some", 1, {"memory_budget=5500KiB"});
-  EXPECT_EQ(some.gradient_checkpointing, Checkpointing::kYes);
+  EXPECT_EQ(some.gradient_checkpointing, parallel::Policy::kRecompute);
   EXPECT_GT(some.gradient_checkpointing_kept_layers, 0);
   const Config little = run("little", 1, {"memory_budget=4700KiB"});
-  EXPECT_EQ(little.gradient_checkpointing, Checkpointing::kYes);
+  EXPECT_EQ(little.gradient_checkpointing, parallel::Policy::kRecompute);
   EXPECT_LT(little.gradient_checkpointing_kept_layers, some.gradient_checkpointing_kept_layers);
   const Config two = run("two", 2, {"memory_budget=5500KiB"});
-  EXPECT_EQ(two.sharding, Sharding::kHost);  // nothing moves, and there is one copy
+  EXPECT_EQ(two.sharding, parallel::Sharding::Mode::kHost);  // nothing moves, and there is one copy
   for (const char* out : {"some", "little", "two"}) {
     EXPECT_TRUE(adapter(out) == adapter("free")) << out;
   }

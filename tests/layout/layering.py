@@ -48,6 +48,10 @@ INCLUDE = re.compile(r'^ *# *include *(["<].*)')
 OURS = re.compile(r'"((?:%s|tests)/[^"]+)"' % "|".join(FOLDERS))
 
 
+# The backends, which only the folders with operators know.
+BACKEND = re.compile(r'"[a-z]+/(cpu|cuda)/')
+
+
 def room_of(path):
     """The part of a path below its folder: a room, or the file that lies beside the rooms."""
     return path.split("/")[1]
@@ -76,6 +80,8 @@ def faults_of_file(source, lines):
             fault = ours and fault_of_edge(source, ours[1])
             if fault:
                 yield f"{where}: {fault}: {line.strip()}"
+            if BACKEND.search(include[1]) and source.split("/")[0] in ("lora", "launch"):
+                yield f"{where}: a backend's header; use the operator's: {line.strip()}"
             for header, owner in OWNERS:
                 if header.search(include[1]) and not owner.search(source):
                     yield f"{where}: this header belongs to {owner.pattern}: {line.strip()}"
@@ -131,6 +137,7 @@ PLANTED = {
     "lora/adapter/linear.cpp": "#include <cuda_runtime.h>",
     "optim/adamw.cpp": "#include <immintrin.h>",
     "quant/sizes.cpp": "auto n = fs::file_size(path);",
+    "lora/decoder/head.cpp": '#include "runtime/cpu/gemm.h"',
     "parallel/utils.h": "",
 }
 EXPECTED = [
@@ -142,6 +149,7 @@ EXPECTED = [
     "<cuda_runtime.h>",
     "<immintrin.h>",
     "use runtime/io/folder.h",
+    "a backend's header",
     "a name that says nothing",
 ]
 

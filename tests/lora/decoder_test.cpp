@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 
@@ -18,12 +19,12 @@ namespace {
 /// The tiny model of tests/golden with adapters whose B is not zero.
 struct TinyModel {
   explicit TinyModel(int threads = 2, parallel::Policy policy = parallel::Policy::kKeep,
-                     double dropout = 0.0, quant::Format format = quant::Format::kNf4,
+                     double dropout = 0.0, const quant::Format* format = &quant::kNf4Format,
                      std::vector<std::string> targets = {})
       : ctx(Device::cpu(), threads, 7),
         checkpoint(Checkpoint::open(std::string(TESSERA_GOLDEN_DIR) + "/tiny_llama")) {
     BaseFormat base_format = checkpoint_format(checkpoint);
-    base_format.linear = format;
+    base_format.linear = {format};
     base = std::make_unique<BaseWeights>(ctx, checkpoint.spec(), base_format, Placement{group, {}});
     load_base(ctx, checkpoint, *base, group, [](int64_t, int64_t) {});
     scheduler = std::make_unique<parallel::LayerScheduler>(ctx, base->store());
@@ -45,7 +46,7 @@ struct TinyModel {
     grads.assign(adapters->size(), 0.0f);
     adapters->set_gradient_buffer(grads);
     decoder = std::make_unique<Decoder>(ctx, *base, *scheduler, adapters.get());
-    training.emplace(*decoder);
+    training.emplace(*decoder, default_loss());
     training->plan(128);
     decoder->allocate();
   }
@@ -84,9 +85,8 @@ Batch batch_of(std::initializer_list<int> lengths, uint32_t seed = 9) {
   return batch;
 }
 
-void expect_gradient(TinyModel& model) {
-  const Batch batch = batch_of({9, 17, 1, 5});
-  const float scale = 1.0f / float(batch.supervised());
+void expect_gradient(TinyModel& model, const Batch& batch) {
+  const auto scale = float(1.0 / batch.weight());
   model.run(batch, scale);
   const std::vector<float> grads = model.grads;
   // Along the gradient of one tensor at a time the slope is its squared norm. Losses are float32
@@ -118,12 +118,12 @@ void expect_gradient(TinyModel& model) {
 
 TEST(Decoder, GradientAgreesWithFiniteDifferences) {
   TinyModel model;
-  expect_gradient(model);
+  expect_gradient(model, batch_of({9, 17, 1, 5}));
 }
 
 TEST(Decoder, GradientWithDropoutAgreesWithFiniteDifferences) {
   TinyModel model(2, parallel::Policy::kKeep, 0.3);
-  expect_gradient(model);
+  expect_gradient(model, batch_of({9, 17, 1, 5}));
 }
 
 TEST(Decoder, GradientOfSomeLayersAgreesWithFiniteDifferences) {
@@ -134,9 +134,94 @@ TEST(Decoder, GradientOfSomeLayersAgreesWithFiniteDifferences) {
       {first + "self_attn.o_proj", "gate_proj"}};
   for (const auto& targets : some) {
     for (auto policy : {parallel::Policy::kKeep, parallel::Policy::kRecompute}) {
-      TinyModel model(2, policy, 0.3, quant::Format::kNf4, targets);
-      expect_gradient(model);
+      TinyModel model(2, policy, 0.3, &quant::kNf4Format, targets);
+      expect_gradient(model, batch_of({9, 17, 1, 5}));
     }
+  }
+}
+
+/// The gradient is the slope of the weighted mean.
+TEST(Decoder, GradientUnderMixedWeightsAgreesWithFiniteDifferences) {
+  Batch batch = batch_of({9, 17, 1, 5});
+  for (size_t i = 0; i < batch.ids.size(); ++i) batch.weights.push_back(0.375f * float(i * i % 5));
+  EXPECT_NE(batch.weight(), double(batch.supervised()));
+  TinyModel model;
+  expect_gradient(model, batch);
+}
+
+/// Loss and gradients; `weights` of the batch's positions.
+std::vector<double> run_weighted(Batch batch, std::vector<float> weights, float scale) {
+  TinyModel model(2, parallel::Policy::kKeep, 0.1);
+  model.training->plan(batch.tokens());
+  model.decoder->allocate();
+  batch.weights = std::move(weights);
+  std::vector<double> all = {model.run(batch, scale)};
+  all.insert(all.end(), model.grads.begin(), model.grads.end());
+  return all;
+}
+
+TEST(Decoder, WeightsOf1ChangeNoBit) {
+  const Batch batch = batch_of({40, 33, 20});
+  const std::vector<float> ones(batch.ids.size(), 1.0f);
+  EXPECT_EQ(run_weighted(batch, ones, 0.01f), run_weighted(batch, {}, 0.01f));
+}
+
+TEST(Decoder, TwiceTheWeightIsTwiceTheLossAndTwiceTheScale) {
+  const Batch batch = batch_of({40, 33, 20});
+  const std::vector<float> twos(batch.ids.size(), 2.0f);
+  const std::vector<double> doubled = run_weighted(batch, twos, 0.01f);
+  std::vector<double> expected = run_weighted(batch, {}, 0.02f);
+  expected[0] *= 2;
+  EXPECT_EQ(doubled, expected);
+}
+
+TEST(Decoder, ATokenOfWeight0TrainsAsIfItWereNotSupervised) {
+  Batch batch = batch_of({400, 400, 400, 400, 60});
+  ASSERT_GT(batch.supervised(), 1024);  // rows of the head's first chunk
+  const size_t at = 1650;
+  ASSERT_NE(batch.targets[at], Batch::kUnsupervised);
+  std::vector<float> weights(batch.ids.size(), 1.0f);
+  const std::vector<double> all = run_weighted(batch, weights, 0.1f);
+  weights[at] = 0.0f;
+  const std::vector<double> without = run_weighted(batch, weights, 0.1f);
+  batch.targets[at] = Batch::kUnsupervised;
+  EXPECT_EQ(without, run_weighted(batch, {}, 0.1f));
+  EXPECT_NE(without, all);
+}
+
+TEST(Decoder, LossesOfTokensAreWithoutTheirWeights) {
+  TinyModel model;
+  EvaluationPass pass(*model.decoder, default_loss());
+  Batch batch = batch_of({9, 17, 5});
+  std::vector<float> plain, weighted;
+  pass.loss(batch, &plain);
+  for (size_t i = 0; i < batch.ids.size(); ++i) batch.weights.push_back(0.3f * float(i % 4));
+  const double sum = pass.loss(batch, &weighted);
+  EXPECT_EQ(weighted, plain);
+  double expected = 0.0, weight = 0.0;
+  size_t of_token = 0;
+  for (size_t i = 0; i < batch.ids.size(); ++i) {
+    if (batch.targets[i] == Batch::kUnsupervised) continue;
+    expected += double(batch.weights[i]) * double(plain[of_token++]);
+    weight += double(batch.weights[i]);
+  }
+  EXPECT_EQ(of_token, plain.size());
+  EXPECT_EQ(sum, expected);
+  EXPECT_EQ(batch.weight(), weight);
+}
+
+TEST(Decoder, RefusesWeightsThatAreNotOneForEachPosition) {
+  TinyModel model;
+  Batch batch = batch_of({9});
+  batch.weights.assign(batch.ids.size() - 1, 1.0f);
+  EXPECT_THROW(model.run(batch, 1.0f), std::logic_error);
+}
+
+TEST(Losses, AreInATableThatBeginsWithTheDefault) {
+  EXPECT_EQ(&losses().front(), &default_loss());
+  EXPECT_EQ(default_loss().name, "cross_entropy");
+  for (const Loss& loss : losses()) {
+    EXPECT_EQ(std::ranges::count(losses(), loss.name, &Loss::name), 1) << loss.name;
   }
 }
 
@@ -168,7 +253,7 @@ TEST(Decoder, RecomputationNeedsLessMemory) {
 TEST(Decoder, PackedSamplesLoseNothing) {
   TinyModel model;
   std::vector<float> packed, alone;
-  EvaluationPass(*model.decoder).loss(batch_of({9, 17, 5}), &packed);
+  EvaluationPass(*model.decoder, default_loss()).loss(batch_of({9, 17, 5}), &packed);
   const Batch all = batch_of({9, 17, 5});
   for (size_t s = 0; s + 1 < all.starts.size(); ++s) {
     const auto begin = all.starts[s], end = all.starts[s + 1];
@@ -177,7 +262,7 @@ TEST(Decoder, PackedSamplesLoseNothing) {
     one.targets.assign(all.targets.begin() + begin, all.targets.begin() + end);
     one.positions.assign(all.positions.begin() + begin, all.positions.begin() + end);
     one.starts = {0, end - begin};
-    EvaluationPass(*model.decoder).loss(one, &alone);
+    EvaluationPass(*model.decoder, default_loss()).loss(one, &alone);
   }
   EXPECT_EQ(packed, alone);  // to the bit, so within 1e-6 too
 }

@@ -53,7 +53,7 @@ int check(parallel::Communicator& world) {
   Context ctx(Device::cpu(), 1, 0);
   const Checkpoint checkpoint = Checkpoint::open(path);
   BaseFormat format = checkpoint_format(checkpoint);
-  format.linear = quant::Format::kNf4;
+  format.linear = {&quant::kNf4Format};
   world.barrier();
   reset_peak();
   const size_t before = memory("VmRSS");

@@ -61,7 +61,7 @@ class ShardedDecoder : public ::testing::Test {
     }
     const Checkpoint checkpoint = Checkpoint::open(folder_.path());
     BaseFormat format = checkpoint_format(checkpoint);
-    format.linear = quant::Format::kNf4;
+    format.linear = {&quant::kNf4Format};
     BaseWeights base(ctx, checkpoint.spec(), format, {world, sharding});
     load_base(ctx, checkpoint, base, world, [](int64_t, int64_t) {});
     parallel::LayerScheduler scheduler(ctx, base.store());
@@ -75,8 +75,8 @@ class ShardedDecoder : public ::testing::Test {
     std::vector<float> result(adapters.size(), 0.0f);
     adapters.set_gradient_buffer(result);
     Decoder decoder(ctx, base, scheduler, &adapters);
-    TrainingPass training(decoder);
-    EvaluationPass evaluation(decoder);
+    TrainingPass training(decoder, default_loss());
+    EvaluationPass evaluation(decoder, default_loss());
     training.plan(40);
     decoder.allocate();
     std::vector<float> losses;
@@ -137,7 +137,7 @@ TEST_F(ShardedDecoder, PoliciesTradeActivationsAgainstHostMemory) {
     Decoder decoder(ctx, base, scheduler, nullptr);
     const auto plan = [&](Policy policy, int64_t layers) {
       scheduler.set_groups(uniform_groups(kLayers, policy, layers));
-      return TrainingPass(decoder).plan(100);
+      return TrainingPass(decoder, default_loss()).plan(100);
     };
     const size_t input = 100 * 64 * sizeof(float);  // 25 blocks of the arena
     const auto keep = plan(Policy::kKeep, 1), recompute = plan(Policy::kRecompute, 1),

@@ -102,7 +102,7 @@ TEST(TensorTable, OfAFamilyWithOtherLayers) {
 
 TEST(TensorTable, LayoutPlacesEveryTensorOnce) {
   const ModelSpec spec = made_up();
-  const BaseLayout layout(spec, {.norm = DType::kBF16, .embedding = DType::kF16});
+  const BaseLayout layout(spec, {.linear = {}, .norm = DType::kBF16, .embedding = DType::kF16});
   std::multiset<std::string> placed;
   const auto check = [&](const BlobLayout& blob) {
     size_t end = 0;

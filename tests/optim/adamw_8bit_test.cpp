@@ -9,7 +9,7 @@
 
 #include "hwy/targets.h"
 #include "optim/adamw.h"
-#include "optim/adamw_update.h"
+#include "optim/optimizer.h"
 #include "quant/codebook.h"
 #include "tests/optim/golden_values.h"
 
@@ -35,13 +35,13 @@ std::vector<uint32_t> bits_of(std::span<const float> values) {
 std::vector<uint32_t> bits_in(const Json& list) { return list.get<std::vector<uint32_t>>(); }
 
 template <class T>
-std::vector<T> state_of(const AdamW& optimizer, const std::string& name, size_t items) {
+std::vector<T> state_of(const Optimizer& optimizer, const std::string& name, size_t items) {
   std::vector<T> values(items);
   optimizer.read_state(name, 0, std::as_writable_bytes(std::span(values)));
   return values;
 }
 
-void expect_state(const AdamW& optimizer, const Json& snapshot, size_t elements) {
+void expect_state(const Optimizer& optimizer, const Json& snapshot, size_t elements) {
   const size_t blocks = (elements + kStateBlock - 1) / kStateBlock;
   for (const auto& [name, key] : {std::pair("exp_avg", "m"), std::pair("exp_avg_sq", "v")}) {
     EXPECT_EQ(state_of<uint8_t>(optimizer, name + std::string("_codes"), elements),
@@ -57,8 +57,9 @@ std::vector<float> gradient(int step, size_t elements) {
   return grads;
 }
 
-AdamW optimizer_of(size_t elements, const AdamWOptions& options) {
-  return AdamW(std::vector<StateSegment>{{0, elements, StateBits::k8}}, {0, elements}, options, {});
+Optimizer optimizer_of(size_t elements, const OptimizerOptions& options) {
+  const std::vector<StateSegment> segments{{0, elements, StateBits::k8}};
+  return Optimizer(adamw_rule(), segments, {0, elements}, options, {});
 }
 
 void expect_golden() {
@@ -68,10 +69,10 @@ void expect_golden() {
   Context ctx(Device::cpu(), 2, 0);
   ASSERT_EQ(golden.at("cases").size(), 2u);
   for (const auto& c : golden.at("cases")) {
-    AdamW optimizer = optimizer_of(elements, {.beta1 = c.at("beta1"),
-                                              .beta2 = c.at("beta2"),
-                                              .eps = c.at("eps"),
-                                              .weight_decay = c.at("weight_decay")});
+    Optimizer optimizer = optimizer_of(elements, {.beta1 = c.at("beta1"),
+                                                  .beta2 = c.at("beta2"),
+                                                  .eps = c.at("eps"),
+                                                  .weight_decay = c.at("weight_decay")});
     auto params = golden_values(1, elements);
     size_t next = 0;
     for (int step = 1; step <= steps; ++step) {
@@ -105,7 +106,7 @@ TEST(AdamW8bit, LeavesOutGradientsThatAreNotFinite) {
   const auto golden = read_golden("adamw_8bit.json");
   const size_t elements = golden.at("elements");
   Context ctx(Device::cpu(), 1, 0);
-  AdamW optimizer = optimizer_of(elements, {.weight_decay = 0.1});
+  Optimizer optimizer = optimizer_of(elements, {.weight_decay = 0.1});
   auto params = golden_values(1, elements);
   optimizer.step(ctx, params, gradient(3, elements), 1e-2, 1.0f);
   auto grads = gradient(4, elements);
@@ -175,7 +176,7 @@ TEST(AdamW8bit, CodesOfTheSecondMomentAreTheNearestEntries) {
 TEST(AdamW8bit, PaddingStaysZero) {
   Context ctx(Device::cpu(), 1, 0);
   const size_t elements = 2 * kStateBlock;
-  AdamW optimizer = optimizer_of(elements, {.weight_decay = 0.1});
+  Optimizer optimizer = optimizer_of(elements, {.weight_decay = 0.1});
   auto params = golden_values(1, elements);
   const auto clear = [](std::vector<float>& values) {
     std::fill(values.begin() + 300, values.end(), 0.0f);

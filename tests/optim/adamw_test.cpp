@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "hwy/targets.h"
+#include "optim/optimizer.h"
 #include "runtime/core/error.h"
 #include "tests/optim/golden_values.h"
 
@@ -22,19 +23,19 @@ std::vector<uint32_t> bits_of(std::span<const float> values) {
   return bits;
 }
 
-AdamWOptions options_of(const nlohmann::json& c) {
+OptimizerOptions options_of(const nlohmann::json& c) {
   return {.beta1 = c.at("beta1"),
           .beta2 = c.at("beta2"),
           .eps = c.at("eps"),
           .weight_decay = c.at("weight_decay")};
 }
 
-AdamW resident(size_t elements, AdamWOptions options) {
-  return AdamW(std::vector<StateSegment>{{0, elements, StateBits::k32}}, {0, elements}, options,
-               {});
+Optimizer resident(size_t elements, const OptimizerOptions& options) {
+  const std::vector<StateSegment> segments{{0, elements, StateBits::k32}};
+  return Optimizer(adamw_rule(), segments, {0, elements}, options, {});
 }
 
-std::vector<float> moment(const AdamW& optimizer, const char* name) {
+std::vector<float> moment(const Optimizer& optimizer, const char* name) {
   std::vector<float> values(optimizer.size());
   optimizer.read_state(name, 0, std::as_writable_bytes(std::span(values)));
   return values;
@@ -46,7 +47,7 @@ TEST(AdamW, HasTorchsBits) {
   const int steps = golden.at("steps");
   Context ctx(Device::cpu(), 2, 0);
   for (const auto& c : golden.at("cases")) {
-    AdamW optimizer = resident(elements, options_of(c));
+    Optimizer optimizer = resident(elements, options_of(c));
     auto params = golden_values(1, elements);
     size_t next = 0;
     for (int step = 1; step <= steps; ++step) {
@@ -78,7 +79,7 @@ std::vector<float> three_steps(size_t n, int threads, size_t slice) {
   auto params = golden_values(1, n);
   for (size_t begin = 0; begin < n; begin += slice) {
     const size_t count = std::min(slice, n - begin);
-    AdamW optimizer = resident(count, {.weight_decay = 0.1});
+    Optimizer optimizer = resident(count, {.weight_decay = 0.1});
     for (uint64_t step = 1; step <= 3; ++step) {
       const auto grads = golden_values(100 + step, n);
       optimizer.step(ctx, std::span(params).subspan(begin, count),
@@ -101,11 +102,11 @@ TEST(AdamW, SameBitsOnAnyThreadCountTargetAndSlicing) {
 TEST(AdamW, ContinuesFromSavedState) {
   const size_t n = 100;
   Context ctx(Device::cpu(), 1, 0);
-  AdamW straight = resident(n, {});
+  Optimizer straight = resident(n, {});
   auto params = golden_values(1, n);
   straight.step(ctx, params, golden_values(101, n), 1e-2, 1.0f);
   auto resumed_params = params;
-  AdamW resumed = resident(n, {});
+  Optimizer resumed = resident(n, {});
   for (const char* name : {"exp_avg", "exp_avg_sq"}) {
     const std::vector<float> values = moment(straight, name);
     resumed.write_state(name, 0, std::as_bytes(std::span(values)));
@@ -120,7 +121,7 @@ TEST(AdamW, ContinuesFromSavedState) {
 
 TEST(AdamW, PaddingStaysZero) {
   Context ctx(Device::cpu(), 1, 0);
-  AdamW optimizer = resident(16, {.weight_decay = 0.1});
+  Optimizer optimizer = resident(16, {.weight_decay = 0.1});
   std::vector<float> params(16), grads(16);
   optimizer.step(ctx, params, grads, 1e-2, 1.0f);
   EXPECT_EQ(params, std::vector<float>(16));
@@ -134,7 +135,7 @@ TEST(AdamW, RefusesImpossibleSettings) {
   EXPECT_THROW(resident(1, {.eps = -1.0}), Error);
   EXPECT_THROW(resident(1, {.weight_decay = std::numeric_limits<double>::infinity()}), Error);
   Context ctx(Device::cpu(), 1, 0);
-  AdamW optimizer = resident(1, {});
+  Optimizer optimizer = resident(1, {});
   std::vector<float> one(1);
   EXPECT_THROW(optimizer.step(ctx, one, one, nan, 1.0f), Error);
   EXPECT_THROW(optimizer.step(ctx, one, one, -1e-3, 1.0f), Error);

@@ -14,7 +14,7 @@
 #include <thread>
 #include <vector>
 
-#include "optim/adamw.h"
+#include "optim/optimizer.h"
 #include "tests/expect_error.h"
 #include "tests/optim/golden_values.h"
 #include "tests/optim/state_table.h"
@@ -37,8 +37,9 @@ class Ranks {
         const PageOptions& paging)
       : segments_(segments), params_(golden_values(1, size_of(segments))) {
     for (size_t i = 0; i + 1 < cuts.size(); ++i) {
-      ranks_.push_back(std::make_unique<AdamW>(segments, ElementRange{cuts[i], cuts[i + 1]},
-                                               AdamWOptions{.weight_decay = 0.1}, paging));
+      ranks_.push_back(std::make_unique<Optimizer>(adamw_rule(), segments,
+                                                   ElementRange{cuts[i], cuts[i + 1]},
+                                                   OptimizerOptions{.weight_decay = 0.1}, paging));
       begins_.push_back(cuts[i]);
     }
   }
@@ -78,7 +79,8 @@ class Ranks {
     std::memcpy(params_.data(), params.data(), params.size());
     for (size_t r = 0; r < ranks_.size(); ++r) {
       std::map<std::string, uint64_t> before;
-      for (const StateArray& array : state_arrays(segments_, {0, begins_[r]})) {
+      const ElementRange below{0, begins_[r]};
+      for (const StateArray& array : state_arrays(adamw_rule().moments, segments_, below)) {
         before[array.name] = array.elements;
       }
       for (const StateArray& array : ranks_[r]->state_arrays()) {
@@ -94,12 +96,12 @@ class Ranks {
     }
   }
 
-  const AdamW& rank(size_t r) const { return *ranks_[r]; }
+  const Optimizer& rank(size_t r) const { return *ranks_[r]; }
 
  private:
   std::vector<StateSegment> segments_;
   std::vector<float> params_;
-  std::vector<std::unique_ptr<AdamW>> ranks_;
+  std::vector<std::unique_ptr<Optimizer>> ranks_;
   std::vector<size_t> begins_;
 };
 
@@ -204,7 +206,8 @@ TEST(PagedAdamW, MovesOnlyWhatDoesNotFit) {
   Context ctx(Device::cpu(), 1, 0);
   const auto grads = golden_values(1, range.size());
   for (size_t kept : {0, 1, 10, 37, 38, 40}) {
-    AdamW optimizer(segments, range, {}, {.budget = kept * kPage, .page_bytes = kPage});
+    Optimizer optimizer(adamw_rule(), segments, range, {},
+                        {.budget = kept * kPage, .page_bytes = kPage});
     auto params = golden_values(2, range.size());
     for (int step = 0; step < 3; ++step) optimizer.step(ctx, params, grads, 1e-3, 1.0f);
     // Forty pages; of the two staging frames one keeps a page between sweeps.
@@ -220,15 +223,15 @@ TEST(PagedAdamW, HoldsWhatThePlanSays) {
   ScratchFolder folder;
   const auto segments = state_table(true);
   for (const ElementRange range : {ElementRange{0, size_of(segments)}, {4096, 20480}, {0, 0}}) {
-    const size_t all = AdamW::memory(segments, range, {}).resident;
+    const size_t all = Optimizer::memory(adamw_rule(), segments, range, {}).resident;
     size_t bytes = 0;
-    for (const StateRun& run : state_runs(segments, range)) bytes += run.bytes();
+    for (const StateRun& run : state_runs(segments, range)) bytes += run.bytes(2);
     EXPECT_EQ(all, bytes);
     for (size_t budget : {size_t{0}, kPage - 1, kPage, all / 2, all - 1, all, 2 * all}) {
       for (const std::string& directory : {std::string(), folder.path()}) {
         const PageOptions paging{.budget = budget, .directory = directory, .page_bytes = kPage};
-        const PageMemory planned = AdamW::memory(segments, range, paging);
-        EXPECT_EQ(planned, AdamW(segments, range, {}, paging).memory());
+        const PageMemory planned = Optimizer::memory(adamw_rule(), segments, range, paging);
+        EXPECT_EQ(planned, Optimizer(adamw_rule(), segments, range, {}, paging).memory());
         EXPECT_LE(planned.resident, budget);
         EXPECT_LE(planned.staging, 2 * kPage);
         EXPECT_GE(planned.resident + planned.staging + planned.host + planned.file, all);
@@ -239,7 +242,8 @@ TEST(PagedAdamW, HoldsWhatThePlanSays) {
     }
   }
   const std::vector<StateSegment> large{{0, size_t{1} << 34, StateBits::k32}};
-  const PageMemory planned = AdamW::memory(large, {0, size_t{1} << 34}, {.budget = 1u << 30});
+  const PageMemory planned =
+      Optimizer::memory(adamw_rule(), large, {0, size_t{1} << 34}, {.budget = 1u << 30});
   EXPECT_EQ(planned.resident, 1u << 30);
   EXPECT_EQ(planned.staging, 2u << 20);
   EXPECT_EQ(planned.host, (size_t{8} << 34) - (1u << 30) - (1u << 20));
@@ -248,8 +252,8 @@ TEST(PagedAdamW, HoldsWhatThePlanSays) {
 TEST(PagedAdamW, LeavesNothingInItsFolder) {
   ScratchFolder folder;
   const auto segments = state_table(false);
-  AdamW optimizer(segments, {0, size_of(segments)}, {},
-                  {.budget = 0, .directory = folder.path(), .page_bytes = kPage});
+  Optimizer optimizer(adamw_rule(), segments, {0, size_of(segments)}, {},
+                      {.budget = 0, .directory = folder.path(), .page_bytes = kPage});
   EXPECT_GT(optimizer.memory().file, 0u);
   EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
 }
@@ -276,8 +280,8 @@ TEST(PagedAdamW, RefusesAFolderItCannotUse) {
   ScratchFolder folder;
   const auto segments = state_table(false);
   const auto make = [&](const std::string& directory) {
-    AdamW(segments, {0, size_of(segments)}, {},
-          {.budget = 0, .directory = directory, .page_bytes = kPage});
+    Optimizer(adamw_rule(), segments, {0, size_of(segments)}, {},
+              {.budget = 0, .directory = directory, .page_bytes = kPage});
   };
   expect_error([&] { make(folder.file("absent")); }, "optimizer_page_dir", folder.file("absent"),
                "No such file or directory");
@@ -293,8 +297,8 @@ TEST(PagedAdamW, ReportsAPageThatCannotBeWritten) {
   ScratchFolder folder;
   const auto segments = state_table(false);
   const size_t size = size_of(segments);
-  AdamW optimizer(segments, {0, size}, {},
-                  {.budget = 0, .directory = folder.path(), .page_bytes = kPage});
+  Optimizer optimizer(adamw_rule(), segments, {0, size}, {},
+                      {.budget = 0, .directory = folder.path(), .page_bytes = kPage});
   auto params = golden_values(1, size);
   const auto grads = golden_values(2, size);
   Context ctx(Device::cpu(), 1, 0);

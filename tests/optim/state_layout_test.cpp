@@ -13,11 +13,13 @@ const std::vector<StateSegment> kTable = {{0, 5000, StateBits::k8},
                                           {5376, 300, StateBits::k32},
                                           {5888, 4096, StateBits::k8}};
 constexpr size_t kEnd = 5888 + 4096;
+constexpr std::string_view kNames[] = {"exp_avg", "exp_avg_sq"};
+constexpr size_t kMoments = 2;
 
 TEST(StateLayout, GivesSmallTensors32Bits) {
-  EXPECT_EQ(state_bits(4095, true), StateBits::k32);
-  EXPECT_EQ(state_bits(4096, true), StateBits::k8);
-  EXPECT_EQ(state_bits(1 << 20, false), StateBits::k32);
+  EXPECT_EQ(state_bits(4095, StateBits::k8), StateBits::k32);
+  EXPECT_EQ(state_bits(4096, StateBits::k8), StateBits::k8);
+  EXPECT_EQ(state_bits(1 << 20, StateBits::k32), StateBits::k32);
 }
 
 TEST(StateLayout, JoinsNeighboursOfOneWidth) {
@@ -26,8 +28,10 @@ TEST(StateLayout, JoinsNeighboursOfOneWidth) {
   EXPECT_EQ(runs[0].end, 5120u);
   EXPECT_EQ(runs[1].begin, 5120u);
   EXPECT_EQ(runs[1].end, 5888u);
-  EXPECT_EQ(runs[0].bytes(), 20u * 520);
-  EXPECT_EQ(runs[1].bytes(), 3u * 2048);
+  EXPECT_EQ(runs[0].bytes(kMoments), 20u * 520);
+  EXPECT_EQ(runs[1].bytes(kMoments), 3u * 2048);
+  EXPECT_EQ(runs[0].bytes(1), 20u * 260);
+  EXPECT_EQ(runs[1].bytes(1), 3u * 1024);
   const auto inner = state_runs(kTable, {4096, 5376});
   ASSERT_EQ(inner.size(), 2u);
   EXPECT_EQ(inner[0].begin, 4096u);
@@ -51,7 +55,7 @@ TEST(StateLayout, PagesHoldEveryBlockOnceAndFit) {
   const auto runs = state_runs(kTable, {0, kEnd});
   for (size_t page_bytes : {2048, 2600, 4096, 5000, 1 << 20}) {
     size_t next = 0, bytes = 0;
-    for (const StatePage& page : cut_pages(runs, page_bytes)) {
+    for (const StatePage& page : cut_pages(runs, kMoments, page_bytes)) {
       EXPECT_LE(page.bytes, page_bytes);
       size_t offset = 0;
       for (const StatePart& part : page.parts) {
@@ -59,20 +63,24 @@ TEST(StateLayout, PagesHoldEveryBlockOnceAndFit) {
         EXPECT_EQ(part.offset, offset);
         EXPECT_EQ(part.run.begin % kStateBlock, 0u);
         next = part.run.end;
-        offset += part.run.bytes();
+        offset += part.run.bytes(kMoments);
       }
       EXPECT_EQ(page.bytes, offset);
       bytes += offset;
     }
     EXPECT_EQ(next, kEnd);
-    EXPECT_EQ(bytes, runs[0].bytes() + runs[1].bytes() + runs[2].bytes());
+    size_t all = 0;
+    for (const StateRun& run : runs) all += run.bytes(kMoments);
+    EXPECT_EQ(bytes, all);
   }
 }
 
 TEST(StateLayout, ArraysOfRangesAddUp) {
   const auto sizes = [](ElementRange range) {
     std::map<std::string, uint64_t> items;
-    for (const StateArray& array : state_arrays(kTable, range)) items[array.name] = array.elements;
+    for (const StateArray& array : state_arrays(kNames, kTable, range)) {
+      items[array.name] = array.elements;
+    }
     return items;
   };
   EXPECT_EQ(sizes({0, kEnd}), (std::map<std::string, uint64_t>{{"exp_avg", 768},
@@ -87,7 +95,7 @@ TEST(StateLayout, ArraysOfRangesAddUp) {
     EXPECT_EQ(joined, sizes({0, kEnd})) << cut;
   }
   const std::vector<StateSegment> plain = {{0, 300, StateBits::k32}};
-  const auto arrays = state_arrays(plain, {0, 300});
+  const auto arrays = state_arrays(kNames, plain, {0, 300});
   ASSERT_EQ(arrays.size(), 2u);
   EXPECT_EQ(arrays[0].name, "exp_avg");
   EXPECT_EQ(arrays[0].dtype, "F32");

@@ -12,7 +12,8 @@ inline std::vector<StateSegment> state_table(bool eight_bit) {
   std::vector<StateSegment> segments;
   size_t offset = 0;
   for (size_t elements : {5000, 100, 4096, 4095, 20000, 1, 256, 9999}) {
-    segments.push_back({offset, elements, state_bits(elements, eight_bit)});
+    segments.push_back(
+        {offset, elements, state_bits(elements, eight_bit ? StateBits::k8 : StateBits::k32)});
     offset += (elements + kStateBlock - 1) / kStateBlock * kStateBlock;
   }
   return segments;

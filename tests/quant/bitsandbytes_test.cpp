@@ -4,7 +4,9 @@
 #include <sstream>
 
 #include "hwy/targets.h"
+#include "quant/blockwise4.h"
 #include "quant/double_quant.h"
+#include "quant/format_4bit.h"
 #include "quant/frozen_matrix.h"
 #include "runtime/core/buffer.h"
 #include "tests/quant/golden_input.h"
@@ -19,7 +21,7 @@ struct Case {
   int64_t rows = 0, cols = 0;
 
   FrozenSpec spec() const {
-    return {format == "nf4" ? Format::kNf4 : Format::kFp4, rows, cols, block, double_quant};
+    return {{format == "nf4" ? &kNf4Format : &kFp4Format, block, double_quant}, rows, cols};
   }
 };
 
@@ -43,7 +45,7 @@ std::string hash(const void* data, int64_t count) {
 }
 
 std::vector<float> rounded_input(const Case& c) {
-  std::vector<float> x = golden_input(c.spec().book(), c.kind, c.rows * c.cols);
+  std::vector<float> x = golden_input(codebook_of(c.spec().format), c.kind, c.rows * c.cols);
   for (float& v : x) {
     if (c.type == "bf16") v = to_float(to_bf16(v));
     if (c.type == "f16") v = to_float(to_f16(v));
@@ -71,17 +73,18 @@ void compare(const Case& c, int threads) {
   Context ctx(Device::cpu(), threads, 0);
   give_scratch(ctx);
   const FrozenSpec spec = c.spec();
+  const Layout4 layout(spec);
   const Buffer blob = Buffer::host(spec.bytes());
   FrozenMatrix::quantize(ctx, spec, rounded_input(c), blob.data(), "w");
   EXPECT_EQ(hash<uint8_t>(blob.data(), (spec.numel() + 1) / 2), c.codes);
-  const std::byte* scales = blob.data() + spec.scales_offset();
+  const std::byte* scales = blob.data() + layout.scales_offset;
   if (c.double_quant) {
-    EXPECT_EQ(hash<uint8_t>(scales, spec.blocks()), c.scales);
-    const uint32_t* nested = reinterpret_cast<const uint32_t*>(blob.data() + spec.nested_offset());
-    EXPECT_EQ(hash<uint32_t>(nested, spec.nested()), c.nested);
-    EXPECT_EQ(fmt::format("{:08x}", nested[spec.nested()]), c.offset);
+    EXPECT_EQ(hash<uint8_t>(scales, layout.blocks), c.scales);
+    const uint32_t* nested = reinterpret_cast<const uint32_t*>(blob.data() + layout.nested_offset);
+    EXPECT_EQ(hash<uint32_t>(nested, layout.nested), c.nested);
+    EXPECT_EQ(fmt::format("{:08x}", nested[layout.nested]), c.offset);
   } else {
-    EXPECT_EQ(hash<uint32_t>(scales, spec.blocks()), c.scales);
+    EXPECT_EQ(hash<uint32_t>(scales, layout.blocks), c.scales);
   }
   EXPECT_EQ(hash_of_dequantized(ctx, c, FrozenMatrix(spec, blob.data())), c.out);
 }

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include "quant/format_4bit.h"
+#include "quant/format_dense.h"
 #include "runtime/core/buffer.h"
 #include "runtime/cpu/gemm_bf16.h"
 #include "tests/quant/golden_input.h"
@@ -107,12 +109,12 @@ TEST_P(FrozenMatmul, Bfloat16RoundsBothOperandsButNotTheUpdate) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, FrozenMatmul,
-                         ::testing::Values(FrozenSpec{Format::kNf4, 130, 172, 64, true},
-                                           FrozenSpec{Format::kFp4, 65, 77, 32, true},
-                                           FrozenSpec{Format::kNf4, 70, 1101, 256, false},
-                                           FrozenSpec{Format::kF32, 1101, 75},
-                                           FrozenSpec{Format::kBF16, 66, 75},
-                                           FrozenSpec{Format::kF16, 13, 131}));
+                         ::testing::Values(FrozenSpec{{&kNf4Format, 64, true}, 130, 172},
+                                           FrozenSpec{{&kFp4Format, 32, true}, 65, 77},
+                                           FrozenSpec{{&kNf4Format, 256, false}, 70, 1101},
+                                           FrozenSpec{{&kF32Format}, 1101, 75},
+                                           FrozenSpec{{&kBF16Format}, 66, 75},
+                                           FrozenSpec{{&kF16Format}, 13, 131}));
 
 }  // namespace
 }  // namespace tessera::quant

@@ -7,6 +7,8 @@
 #include <limits>
 
 #include "hwy/targets.h"
+#include "quant/format_4bit.h"
+#include "quant/format_dense.h"
 #include "runtime/core/buffer.h"
 #include "runtime/cpu/gemm.h"
 #include "tests/quant/golden_input.h"
@@ -37,15 +39,15 @@ struct Frozen {
 };
 
 std::vector<FrozenSpec> specs() {
-  return {{Format::kNf4, 130, 172, 64, true},
-          {Format::kNf4, 7, 33, 64, false},
-          {Format::kFp4, 65, 77, 32, true},
-          {Format::kNf4, 70, 1100, 256, true},
-          {Format::kFp4, 1100, 66, 4096, true},
-          {Format::kNf4, 1, 1, 64, true},
-          {Format::kF32, 66, 75},
-          {Format::kBF16, 66, 75},
-          {Format::kF16, 130, 131}};
+  return {{{&kNf4Format, 64, true}, 130, 172},
+          {{&kNf4Format, 64, false}, 7, 33},
+          {{&kFp4Format, 32, true}, 65, 77},
+          {{&kNf4Format, 256, true}, 70, 1100},
+          {{&kFp4Format, 4096, true}, 1100, 66},
+          {{&kNf4Format, 64, true}, 1, 1},
+          {{&kF32Format}, 66, 75},
+          {{&kBF16Format}, 66, 75},
+          {{&kF16Format}, 130, 131}};
 }
 
 class FrozenFormats : public ::testing::TestWithParam<FrozenSpec> {
@@ -174,40 +176,40 @@ TEST_P(FrozenFormats, SameBitsOnAnyThreadCountAndTarget) {
 INSTANTIATE_TEST_SUITE_P(All, FrozenFormats, ::testing::ValuesIn(specs()));
 
 TEST(FrozenMatrix, SixteenBitFormatsRoundToNearest) {
-  for (const Format format : {Format::kBF16, Format::kF16, Format::kF32}) {
-    const Frozen w(FrozenSpec{format, 37, 53});
+  for (const Format* format : {&kBF16Format, &kF16Format, &kF32Format}) {
+    const Frozen w(FrozenSpec{{format}, 37, 53});
     const std::vector<float> got = w.dequantized();
     for (size_t i = 0; i < got.size(); ++i) {
       const float x = w.source[i];
-      EXPECT_EQ(got[i], format == Format::kBF16  ? to_float(to_bf16(x))
-                        : format == Format::kF16 ? to_float(to_f16(x))
-                                                 : x);
+      EXPECT_EQ(got[i], format == &kBF16Format  ? to_float(to_bf16(x))
+                        : format == &kF16Format ? to_float(to_f16(x))
+                                                : x);
     }
   }
 }
 
 TEST(FrozenMatrix, LayoutFollowsFromTheSpec) {
-  const FrozenSpec dq{Format::kNf4, 576, 172, 64, true};  // 99,072 elements, 1,548 blocks
-  EXPECT_EQ(dq.scales_offset(), 49664u);                  // 49,536 rounded up to 256
-  EXPECT_EQ(dq.nested_offset(), 49664u + 1792u);
+  const FrozenSpec dq{{&kNf4Format, 64, true}, 576, 172};  // 99,072 elements, 1,548 blocks
+  EXPECT_EQ(Layout4(dq).scales_offset, 49664u);            // 49,536 rounded up to 256
+  EXPECT_EQ(Layout4(dq).nested_offset, 49664u + 1792u);
   EXPECT_EQ(dq.bytes(), 49664u + 1792u + 256u);  // 7 nested scales and the offset
   FrozenSpec plain = dq;
   plain.double_quant = false;
   EXPECT_EQ(plain.bytes(), 49664u + 6400u);
   // 63 nested scales leave room for the offset in their 256 bytes, 64 do not.
-  const FrozenSpec full{Format::kNf4, 63 * 256, 64, 64, true};
-  EXPECT_EQ(full.bytes() - full.nested_offset(), 256u);
-  const FrozenSpec over{Format::kNf4, 64 * 256, 64, 64, true};
-  EXPECT_EQ(over.bytes() - over.nested_offset(), 512u);
-  EXPECT_EQ((FrozenSpec{Format::kBF16, 3, 5}).bytes(), 256u);
-  EXPECT_EQ((FrozenSpec{Format::kF32, 16, 8}).bytes(), 512u);
+  const FrozenSpec full{{&kNf4Format, 64, true}, 63 * 256, 64};
+  EXPECT_EQ(full.bytes() - Layout4(full).nested_offset, 256u);
+  const FrozenSpec over{{&kNf4Format, 64, true}, 64 * 256, 64};
+  EXPECT_EQ(over.bytes() - Layout4(over).nested_offset, 512u);
+  EXPECT_EQ((FrozenSpec{{&kBF16Format}, 3, 5}).bytes(), 256u);
+  EXPECT_EQ((FrozenSpec{{&kF32Format}, 16, 8}).bytes(), 512u);
 }
 
 TEST(FrozenMatrix, EveryByteOfTheBlobIsWritten) {
   // Blobs travel and are hashed as bytes, so what was in the memory before must not show.
   Context ctx(Device::cpu(), 1, 0);
   give_scratch(ctx);
-  const FrozenSpec spec{Format::kNf4, 5, 77, 64, true};
+  const FrozenSpec spec{{&kNf4Format, 64, true}, 5, 77};
   const std::vector<float> w = bell(spec.numel(), 1, 1.0f);
   const Buffer a = Buffer::host(spec.bytes()), b = Buffer::host(spec.bytes());
   std::memset(b.data(), 0xA5, spec.bytes());
@@ -219,7 +221,7 @@ TEST(FrozenMatrix, EveryByteOfTheBlobIsWritten) {
 TEST(FrozenMatrix, BothEncodingsOfAZeroBlockDecodeToZero) {
   // bitsandbytes writes 0x77 on the CPU and 0x00 on CUDA.
   for (const int code : {0x00, 0x77}) {
-    const FrozenSpec spec{Format::kNf4, 2, 64, 64, false};
+    const FrozenSpec spec{{&kNf4Format, 64, false}, 2, 64};
     const Buffer blob = Buffer::host(spec.bytes());
     std::memset(blob.data(), code, 64);
     float out[128];
@@ -243,9 +245,8 @@ std::string message_of(const FrozenSpec& spec, const std::vector<float>& w) {
 TEST(FrozenMatrix, RefusesWhatIsNotFiniteByNameAndFirstIndex) {
   constexpr float kInf = std::numeric_limits<float>::infinity();
   constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-  for (const Format format :
-       {Format::kNf4, Format::kFp4, Format::kF32, Format::kBF16, Format::kF16}) {
-    const FrozenSpec spec{format, 2001, 100};
+  for (const Format* format : {&kNf4Format, &kFp4Format, &kF32Format, &kBF16Format, &kF16Format}) {
+    const FrozenSpec spec{{format}, 2001, 100};
     for (const auto& [value, index] :
          std::vector<std::pair<float, size_t>>{{kInf, 0}, {kNan, 131100}, {-kInf, 200099}}) {
       std::vector<float> w = bell(spec.numel(), 1, 1.0f);
@@ -262,18 +263,18 @@ TEST(FrozenMatrix, RefusesWhatIsNotFiniteByNameAndFirstIndex) {
 
 TEST(FrozenMatrix, RefusesWhatDoesNotFit) {
   const std::vector<float> large(640, 65520.0f), fits(640, 65519.0f);
-  EXPECT_NE(message_of({Format::kF16, 10, 64}, large).find("beyond float16's 65504"),
+  EXPECT_NE(message_of({{&kF16Format}, 10, 64}, large).find("beyond float16's 65504"),
             std::string::npos);
-  EXPECT_EQ(message_of({Format::kF16, 10, 64}, fits), "no error");
+  EXPECT_EQ(message_of({{&kF16Format}, 10, 64}, fits), "no error");
   const std::vector<float> huge(640, 3e38f);
-  EXPECT_NE(message_of({Format::kNf4, 10, 64}, huge).find("bnb_4bit_use_double_quant: false"),
+  EXPECT_NE(message_of({{&kNf4Format}, 10, 64}, huge).find("bnb_4bit_use_double_quant: false"),
             std::string::npos);
-  EXPECT_EQ(message_of({Format::kNf4, 10, 64, 64, false}, huge), "no error");
+  EXPECT_EQ(message_of({{&kNf4Format, 64, false}, 10, 64}, huge), "no error");
 }
 
 TEST(FrozenMatrix, RefusesBlockSizesThatDoNotExist) {
   for (const int block : {-64, 0, 1, 16, 48, 63, 8192}) {
-    const FrozenSpec spec{Format::kNf4, 4, 4, block, false};
+    const FrozenSpec spec{{&kNf4Format, block, false}, 4, 4};
     try {
       spec.validate();
       ADD_FAILURE() << block;

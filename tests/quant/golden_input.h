@@ -2,6 +2,7 @@
 // repeats.
 #pragma once
 
+#include <fmt/format.h>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -11,10 +12,17 @@
 #include <vector>
 
 #include "quant/codebook.h"
+#include "quant/format.h"
 #include "runtime/core/context.h"
 #include "runtime/core/error.h"
 
 namespace tessera::quant {
+
+/// For the names of tests: "nf4_130x172_64_nested".
+inline void PrintTo(const FrozenSpec& s, std::ostream* out) {
+  *out << fmt::format("{}_{}x{}", s.format->name, s.rows, s.cols);
+  if (!s.format->dtype) *out << fmt::format("_{}{}", s.block, s.double_quant ? "_nested" : "");
+}
 
 inline uint64_t splitmix64(uint64_t x) {
   x += 0x9E3779B97F4A7C15u;

@@ -1,6 +1,7 @@
 // Writes what a training run needs into a folder that exists: a Llama with random weights, rows of
 // random tokens (rows.jsonl) and config.yml.
-// Usage: write_model FOLDER [layers=6] [hidden=64] [ffn=160] [vocab=256] [rows=19]
+// Usage: write_model FOLDER [layers=6] [hidden=64] [ffn=160] [heads=4] [kv_heads=2] [vocab=256]
+// [rows=19]
 #include <fmt/format.h>
 
 #include <charconv>
@@ -22,6 +23,8 @@ void write(int argc, char** argv) {
   const std::map<std::string_view, int64_t*> numbers = {{"layers", &model.layers},
                                                         {"hidden", &model.hidden},
                                                         {"ffn", &model.ffn},
+                                                        {"heads", &model.heads},
+                                                        {"kv_heads", &model.kv_heads},
                                                         {"vocab", &model.vocab},
                                                         {"rows", &rows}};
   for (int i = 2; i < argc; ++i) {

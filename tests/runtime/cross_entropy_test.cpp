@@ -24,15 +24,17 @@ class CrossEntropy : public ::testing::Test {
 
   /// Losses; logits become the gradient.
   Floats run(Context& ctx, Floats& logits, const Ids& targets, float scale) {
+    return run(ctx, logits, targets, GradientScale{scale});
+  }
+  Floats run(Context& ctx, Floats& logits, const Ids& targets, const GradientScale& scale) {
     const int64_t rows = int64_t(targets.size()), cols = int64_t(logits.size()) / rows;
-    Floats losses(targets.size()), alone(targets.size());
+    Floats losses(targets.size());
     const Tensor x = Tensor::of(std::span(logits), {rows, cols});
-    cross_entropy_loss(ctx, Tensor::of(std::span(alone), {rows}), x, targets);
     cross_entropy(ctx, Tensor::of(std::span(losses), {rows}), x, targets, scale);
-    for (size_t i = 0; i < losses.size(); ++i) {
-      EXPECT_TRUE(losses[i] == alone[i] || (losses[i] != losses[i] && alone[i] != alone[i]));
-    }
     return losses;
+  }
+  static Tensor of(Floats& weights) {
+    return Tensor::of(std::span(weights), {int64_t(weights.size())});
   }
   Context ctx_;
 };
@@ -72,16 +74,56 @@ TEST_F(CrossEntropy, IsAccurateForALargeVocabulary) {
 TEST_F(CrossEntropy, GradientIsTheDerivative) {
   for (int64_t cols : {2, 16, 21, 60}) {
     const Ids targets = {0, int32_t(cols - 1), 1};
-    Floats logits = grid_values(size_t(3 * cols), 2), losses(3);
+    Floats logits = grid_values(size_t(3 * cols), 2);
     Floats dlogits = logits;
     run(ctx_, dlogits, targets, 0.5f);
     const auto loss = [&] {
-      cross_entropy_loss(ctx_, Tensor::of(std::span(losses), {3}),
-                         Tensor::of(std::span(logits), {3, cols}), targets);
+      Floats copy = logits;
+      const Floats losses = run(ctx_, copy, targets, 0.5f);
       return 0.5 * (double(losses[0]) + double(losses[1]) + double(losses[2]));
     };
     testing::expect_gradient(logits, dlogits, loss);
   }
+}
+
+TEST_F(CrossEntropy, GradientIsTheDerivativeOfTheWeightedSum) {
+  for (int64_t cols : {2, 16, 21, 60}) {
+    const Ids targets = {0, int32_t(cols - 1), 1};
+    Floats logits = grid_values(size_t(3 * cols), 2), weights = {0.5f, 1.5f, 0.25f};
+    Floats dlogits = logits;
+    run(ctx_, dlogits, targets, {0.5f, of(weights)});
+    const auto loss = [&] {
+      Floats copy = logits;
+      const Floats losses = run(ctx_, copy, targets, {0.5f, of(weights)});
+      return 0.5 * testing::dot(losses, weights);
+    };
+    testing::expect_gradient(logits, dlogits, loss);
+  }
+}
+
+/// A weight acts on the gradient of its own row, as if the row had been alone with another scale.
+TEST_F(CrossEntropy, WeightsScaleTheGradientsOfTheirRows) {
+  const int64_t cols = 5003;
+  const Floats logits = grid_values(size_t(4 * cols), 4, 6.0f);
+  const Ids targets = {7, 0, 5002, 100};
+  Floats weights = {0.3f, 1.0f, 0.0f, 1.7f}, weighted = logits, plain = logits;
+  const float scale = 1.0f / 7.0f;
+  const Floats losses = run(ctx_, weighted, targets, {scale, of(weights)});
+  EXPECT_EQ(losses, run(ctx_, plain, targets, scale));
+  for (int64_t row = 0; row < 4; ++row) {
+    const auto of_row = [&](const Floats& all) {
+      return Floats(all.begin() + row * cols, all.begin() + (row + 1) * cols);
+    };
+    Floats alone = of_row(logits);
+    run(ctx_, alone, {targets[size_t(row)]}, scale * weights[size_t(row)]);
+    EXPECT_EQ(of_row(weighted), alone) << "row " << row;
+    EXPECT_EQ(of_row(weighted) == of_row(plain), weights[size_t(row)] == 1.0f) << "row " << row;
+  }
+}
+
+TEST_F(CrossEntropy, RefusesWeightsThatAreNotOneForEachRow) {
+  Floats logits(6), weights(1);
+  EXPECT_THROW(run(ctx_, logits, {0, 1}, {1.0f, of(weights)}), std::logic_error);
 }
 
 TEST_F(CrossEntropy, ExtremeLogitsAreStableAndNanIsSeen) {
@@ -109,7 +151,8 @@ TEST_F(CrossEntropy, SameBitsOnAnyThreadCountAndTarget) {
     Floats logits = grid_values(size_t(rows * cols), 3, 10.0f);
     Ids targets;
     for (int64_t i = 0; i < rows; ++i) targets.push_back(int32_t(i * 101 % cols));
-    const Floats losses = run(ctx, logits, targets, 1.0f / 3.0f);
+    Floats weights = grid_values(size_t(rows), 5);
+    const Floats losses = run(ctx, logits, targets, {1.0f / 3.0f, of(weights)});
     logits.insert(logits.end(), losses.begin(), losses.end());
     return logits;
   });

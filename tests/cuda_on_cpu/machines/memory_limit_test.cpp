@@ -36,7 +36,8 @@ TEST(GenerateOnGpu, TheDeviceDecidesHowManySequencesAdvanceTogether) {
   Context ctx(Device::cuda(0), 1, 7);
   ctx.set_compute_dtype(DType::kBF16);
   parallel::SelfCommunicator alone;
-  LoadedModel model(ctx, folder.path(), BaseChoice(), {alone, {}}, console);
+  LoadedModel model(ctx, lora::Checkpoint::open(folder.path()), quant::Storage(), {alone, {}},
+                    console);
   lora::Decoder decoder(ctx, model.base(), model.scheduler(), nullptr);
   // 4 layers, keys and values of 64 columns, 2 bytes, 4096 positions.
   EXPECT_EQ(int64_t(lora::GenerationStep(decoder).cache_bytes(1, 4096)), 4 * kMiB);

@@ -15,9 +15,9 @@ planted_bug(loss_parts_read_before_written IN runtime/cuda/cross_entropy.cu
   REPLACE [[= of_warp;]]
   FINDS CudaCrossEntropy.AgreesWithTheCpu ORDER ascending eager)
 planted_bug(target_gradient_written_too_early IN runtime/cuda/cross_entropy.cu
-  FIND [[    __syncthreads();
-    if (threadIdx.x == 0) {]]
-  REPLACE [[    if (threadIdx.x == 0) {]]
+  FIND [[  __syncthreads();
+  if (threadIdx.x == 0) {]]
+  REPLACE [[  if (threadIdx.x == 0) {]]
   FINDS CudaCrossEntropy.AgreesWithTheCpu ORDER ascending eager)
 planted_bug(codebook_read_before_filled IN quant/cuda/blockwise4.cu
   FIND [[
@@ -168,6 +168,12 @@ planted_bug(last_block_wins IN quant/cuda/frozen_matrix.cu
   FIND [[atomicMin(first, Index(i));]]
   REPLACE [[*first = Index(i);]]
   FINDS DeviceBlockwise4.RefusesWhatTheCpuRefuses ORDER ascending eager)
+
+# Arguments that are ignored.
+planted_bug(weights_of_tokens_ignored IN runtime/cuda/cross_entropy.cu
+  FIND [[p.weights ? p.scale * p.weights[blockIdx.x] : p.scale]]
+  REPLACE [[p.scale]]
+  FINDS CudaCrossEntropy.WeightsScaleTheGradientsOfTheirRows ORDER ascending eager)
 
 # Streams and ranks.
 planted_bug(layer_overwritten_in_use IN parallel/layer_scheduler.cpp

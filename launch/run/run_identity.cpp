@@ -1,0 +1,46 @@
+#include "launch/run/run_identity.h"
+
+#include "launch/config/options.h"
+
+namespace tessera::launch {
+
+using nlohmann::json;
+
+json run_identity(const Config& c, const RunMadeFrom& from) {
+  const lora::ModuleList& targets = c.lora_target_modules;
+  json all = {
+      {"base_hash", fmt::format("{:016x}", from.base_hash)},
+      {"data_hash", fmt::format("{:016x}", from.data_hash)},
+      {"compute_dtype", name_of(from.compute_dtype)},
+      {"micro_batch_size", *c.micro_batch_size},
+      {"micro_batches_per_step", from.micro_batches},
+      {"total_steps", from.total_steps},
+      {"sequence_len", c.sequence_len},
+      {"sample_packing", c.sample_packing},
+      {"shuffle", c.shuffle},
+      {"seed", c.seed},
+      {"lora_r", c.lora_r},
+      {"lora_alpha", c.lora_alpha},
+      {"lora_dropout", c.lora_dropout},
+      {"lora_target_modules",
+       targets.pattern.empty() ? json(targets.names) : json(targets.pattern)},
+      {"use_rslora", c.use_rslora},
+      {"learning_rate", c.learning_rate},
+      {"lr_scheduler", int(c.lr_scheduler)},
+      {"warmup_ratio", c.warmup_ratio},
+      {"warmup_steps", c.warmup_steps.value_or(-1)},
+      {"adam_beta1", c.adam_beta1},
+      {"adam_beta2", c.adam_beta2},
+      {"adam_epsilon", c.adam_epsilon},
+      {"weight_decay", c.weight_decay},
+      {"optimizer_bits", int(c.optimizer.bits)},
+      {"max_grad_norm", c.max_grad_norm},
+  };
+  // AdamW has no name there: its checkpoints are older than all other rules.
+  const optim::Rule& rule = *c.optimizer.rule;
+  if (&rule != &optim::adamw_rule()) all["optimizer"] = std::string(rule.name);
+  if (c.loss != &lora::default_loss()) all["loss"] = c.loss->name;  // likewise
+  return all;
+}
+
+}  // namespace tessera::launch

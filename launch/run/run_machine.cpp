@@ -1,0 +1,39 @@
+#include "launch/run/run_machine.h"
+
+#include "launch/plan/optimizer_state.h"
+#include "lora/adapter/peft.h"
+#include "lora/decoder/training_pass.h"
+
+namespace tessera::launch {
+
+RunMachine::RunMachine(Context& context, const RunInputs& inputs, const RunPlan& plan,
+                       parallel::Communicator& world, Console& console)
+    : ctx(context),
+      model(ctx, inputs.checkpoint, quantization(plan.config), {world, plan.chosen.sharding},
+            console),
+      adapters(model.spec(), adapter_options(plan.config), ctx.device()),
+      decoder(ctx, model.base(), model.scheduler(), &adapters),
+      segments(state_segments(adapters, plan.config.optimizer.bits)),
+      optimizer(
+          *plan.config.optimizer.rule, segments,
+          owned_state(adapters.size(), plan.config.optimizer_sharding, world.rank(), world.size()),
+          optimizer_options(plan.config), page_options(plan.config, ctx.device())),
+      step({ctx, world, decoder, *plan.config.loss, adapters, optimizer}, plan.config) {
+  const Config& config = plan.config;
+  adapters.init(uint64_t(config.seed));
+  if (config.lora_model_dir) {
+    const std::string& folder = *config.lora_model_dir;
+    copy_adapter(lora::load_peft(folder, model.spec()), adapters, folder);
+  }
+}
+
+void RunMachine::allocate(const RunPlan& plan) {
+  model.scheduler().set_groups(plan.chosen.groups);
+  const lora::Decoder::Memory needed =
+      lora::TrainingPass(decoder, *plan.config.loss).plan(plan.input.tokens);
+  TESSERA_CHECK(needed.activations == plan.chosen.memory.activations &&
+                needed.scratch == plan.chosen.memory.workspace);
+  decoder.allocate();
+}
+
+}  // namespace tessera::launch

@@ -1,0 +1,40 @@
+// What a run computes with: the base in memory, what is trained, the optimizer and the sums of
+// gradients, all of it allocated as planned.
+#pragma once
+
+#include "launch/run/checkpoint.h"
+#include "launch/run/loaded_model.h"
+#include "launch/run/run_inputs.h"
+#include "launch/run/run_plan.h"
+#include "launch/run/training_step.h"
+#include "optim/optimizer.h"
+
+namespace tessera::launch {
+
+struct RunMachine {
+  /// Loads the base, and makes the adapter or copies the one to start from. All arguments but the
+  /// last outlive it. Collective.
+  RunMachine(Context& ctx, const RunInputs& inputs, const RunPlan& plan,
+             parallel::Communicator& world, Console& console);
+
+  RunMachine(const RunMachine&) = delete;  // its members refer to each other
+  RunMachine& operator=(const RunMachine&) = delete;
+
+  /// Takes the memory of activations.
+  void allocate(const RunPlan& plan);
+
+  /// What a checkpoint holds of it.
+  TrainedState trained(const Config& config) {
+    return {adapters, {optimizer, segments}, config.base_model};
+  }
+
+  Context& ctx;
+  LoadedModel model;
+  lora::AdapterSet adapters;
+  lora::Decoder decoder;
+  const std::vector<optim::StateSegment> segments;
+  optim::Optimizer optimizer;
+  TrainingStep step;
+};
+
+}  // namespace tessera::launch

@@ -1,0 +1,11 @@
+// The negative log-likelihood of each target.
+#include "lora/decoder/loss.h"
+#include "runtime/ops/cross_entropy.h"
+
+namespace tessera::lora {
+
+void cross_entropy_loss(Context& ctx, const LossChunk& chunk) {
+  cross_entropy(ctx, chunk.losses, chunk.logits, chunk.targets, {chunk.scale, chunk.weights});
+}
+
+}  // namespace tessera::lora

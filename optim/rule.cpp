@@ -1,0 +1,20 @@
+#include "optim/rule.h"
+
+#include "optim/adamw.h"
+
+namespace tessera::optim {
+
+namespace {
+
+constexpr Rule kRules[] = {
+    // Parameters and both moments are read and written, gradients read.
+    {"adamw", kAdamWMoments, 7.0, check_adamw, update_adamw},
+};
+
+}  // namespace
+
+std::span<const Rule> rules() { return kRules; }
+
+const Rule& adamw_rule() { return kRules[0]; }
+
+}  // namespace tessera::optim
