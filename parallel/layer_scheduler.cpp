@@ -20,7 +20,8 @@ LayerScheduler::LayerScheduler(Context& ctx, ShardedStore& store) : ctx_(ctx), s
 }
 
 LayerScheduler::~LayerScheduler() {
-  // A gather under way writes into a slot. What it throws was, or will be, met by acquire().
+  // A gather under way writes into a slot, so it must end first. Its error no longer matters: no
+  // layer will be acquired.
   for (Slot& slot : slots_) {
     try {
       slot.ready.wait();
@@ -38,8 +39,9 @@ std::span<const Visit> LayerScheduler::begin_pass(bool training) {
   visits_ = visits_of(groups_, training);
   next_visit_ = 0;
   if (ctx_.measuring() || store_.in_place()) return visits_;
-  // Two groups of a GPU must not communicate at once: before its first gather comes the end of the
-  // last exchange of gradients. The layers that this pass begins with are in the slots already.
+  // Two groups of a GPU must not communicate at once. The exchange of gradients runs on the compute
+  // stream, so the comm stream waits for it before the first gather. After a training pass that
+  // costs nothing: the layers that this pass begins with are in the slots still.
   ctx_.comm_stream().wait(ctx_.compute_stream().record());
   return visits_;
 }

@@ -7,7 +7,7 @@
 
 namespace tessera::parallel {
 
-struct MpiPlaces::Place {
+struct MpiPlaces::Address {
   MemoryTicket board;
   int64_t node;  // as MPI sees it: the lowest rank there
   char host[64];
@@ -17,21 +17,21 @@ MpiPlaces::MpiPlaces(MPI_Comm all) : board_memory_(sizeof(BoardPage)) {
   MPI_Comm_rank(all, &rank_);
   MPI_Comm_size(all, &size_);
   board_.emplace(*std::construct_at(reinterpret_cast<BoardPage*>(board_memory_.bytes().data())));
-  Place mine{board_memory_.ticket(), rank_, {}};
+  Address mine{board_memory_.ticket(), rank_, {}};
   gethostname(mine.host, sizeof(mine.host) - 1);
   MPI_Comm node;
   MPI_Comm_split_type(all, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
   MPI_Bcast(&mine.node, 1, MPI_INT64_T, 0, node);
   MPI_Comm_free(&node);
-  std::vector<Place> places(static_cast<size_t>(size_));
-  MPI_Allgather(&mine, sizeof(Place), MPI_BYTE, places.data(), sizeof(Place), MPI_BYTE, all);
-  for (const Place& place : places) hosts_.emplace_back(place.host);
+  std::vector<Address> places(static_cast<size_t>(size_));
+  MPI_Allgather(&mine, sizeof(Address), MPI_BYTE, places.data(), sizeof(Address), MPI_BYTE, all);
+  for (const Address& place : places) hosts_.emplace_back(place.host);
   one_host_ = std::ranges::count(hosts_, hosts_[0]) == size_;
   agree_on_nodes(places, all);  // after which all have opened what they will
   board_memory_.close();
 }
 
-void MpiPlaces::agree_on_nodes(const std::vector<Place>& places, MPI_Comm all) {
+void MpiPlaces::agree_on_nodes(const std::vector<Address>& places, MPI_Comm all) {
   // MPI's word for one node is not enough: the ranks may be in containers of their own. A node
   // stands when all of its ranks have reached all others.
   peer_boards_.resize(places.size());

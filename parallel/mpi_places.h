@@ -31,8 +31,8 @@ class MpiPlaces {
   const BoardPage* page_of(int rank) const;
 
  private:
-  struct Place;
-  void agree_on_nodes(const std::vector<Place>& places, MPI_Comm all);
+  struct Address;
+  void agree_on_nodes(const std::vector<Address>& places, MPI_Comm all);
 
   int rank_ = 0, size_ = 0;
   NodeMemory board_memory_;

@@ -127,7 +127,6 @@ std::span<const std::byte> ShardedStore::whole(int64_t layer) const {
 
 void ShardedStore::gather(int64_t layer, std::span<std::byte> slot) {
   TESSERA_CHECK(!in_place_ && slot.size() == padded_bytes(layer));
-  gathered_ += slot.size() - shard(layer).size();
   if (!readable_) return group_->all_gather(shard(layer), slot);
   const size_t begin = begin_[size_t(layer)];
   if (mode_ == Sharding::Mode::kHost) {

@@ -4,7 +4,6 @@
 // shards without a rendezvous.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -58,8 +57,6 @@ class ShardedStore {
   /// Makes a layer whole in `slot`, padded_bytes(layer) long, as work of the context's comm stream.
   /// Not where in_place().
   void gather(int64_t layer, std::span<std::byte> slot);
-  /// Bytes that gather() brought from other ranks so far; from any thread.
-  uint64_t gathered_bytes() const { return gathered_; }
 
  private:
   ShardRange range_of(int member, int members, int64_t layer) const {
@@ -92,7 +89,6 @@ class ShardedStore {
   Buffer received_;  // while loading: on its way to the GPU
   bool in_place_ = false;
   bool readable_ = false;  // all shards of the group can be read by this node
-  std::atomic<uint64_t> gathered_ = 0;
 };
 
 }  // namespace tessera::parallel

@@ -157,8 +157,8 @@ std::string as_json(const Planned& p) {
   const Config chosen = p.plan.applied(p.config);
   ordered_json device = ordered_json::object(), host = device, disk = device;
   for (const MemoryRow& row : memory_rows()) {
-    ordered_json& place = row.place == MemoryRow::Place::kDevice ? device
-                          : row.place == MemoryRow::Place::kHost ? host
+    ordered_json& place = row.where == MemoryRow::Where::kDevice ? device
+                          : row.where == MemoryRow::Where::kHost ? host
                                                                  : disk;
     place[row.key] = p.plan.memory.*row.bytes;
   }

@@ -9,36 +9,36 @@
 
 namespace tessera::launch {
 
-using Place = MemoryRow::Place;
+using Where = MemoryRow::Where;
 
 namespace {
 
 constexpr MemoryRow kRows[] = {
-    {"base", "base, this rank's shard", &RankMemory::base, Place::kDevice},
-    {"gather_slots", "gathered layers", &RankMemory::slots, Place::kDevice},
-    {"embeddings", "embedding and head", &RankMemory::outer, Place::kDevice},
-    {"adapters", "adapters", &RankMemory::adapters, Place::kDevice},
-    {"gradients", "gradients, pending sums", &RankMemory::gradients, Place::kDevice},
-    {"exchange", "exchange of gradients", &RankMemory::exchange, Place::kDevice},
-    {"optimizer", "optimizer", &RankMemory::optimizer, Place::kDevice},
-    {"activations", "activations", &RankMemory::activations, Place::kDevice},
-    {"workspace", "workspace", &RankMemory::workspace, Place::kDevice},
-    {"tables", "position tables", &RankMemory::tables, Place::kDevice},
-    {"libraries", "driver and libraries", &RankMemory::libraries, Place::kDevice},
-    {"host_base", "base, this node's copy", &RankMemory::host_base, Place::kHost},
-    {"offloaded", "offloaded inputs", &RankMemory::offloaded, Place::kHost},
-    {"optimizer_pages", "optimizer pages", &RankMemory::pages, Place::kHost},
-    {"optimizer_file", "optimizer page file", &RankMemory::page_file, Place::kDisk},
+    {"base", "base, this rank's shard", &RankMemory::base, Where::kDevice},
+    {"gather_slots", "gathered layers", &RankMemory::slots, Where::kDevice},
+    {"embeddings", "embedding and head", &RankMemory::outer, Where::kDevice},
+    {"adapters", "adapters", &RankMemory::adapters, Where::kDevice},
+    {"gradients", "gradients, pending sums", &RankMemory::gradients, Where::kDevice},
+    {"exchange", "exchange of gradients", &RankMemory::exchange, Where::kDevice},
+    {"optimizer", "optimizer", &RankMemory::optimizer, Where::kDevice},
+    {"activations", "activations", &RankMemory::activations, Where::kDevice},
+    {"workspace", "workspace", &RankMemory::workspace, Where::kDevice},
+    {"tables", "position tables", &RankMemory::tables, Where::kDevice},
+    {"libraries", "driver and libraries", &RankMemory::libraries, Where::kDevice},
+    {"host_base", "base, this node's copy", &RankMemory::host_base, Where::kHost},
+    {"offloaded", "offloaded inputs", &RankMemory::offloaded, Where::kHost},
+    {"optimizer_pages", "optimizer pages", &RankMemory::pages, Where::kHost},
+    {"optimizer_file", "optimizer page file", &RankMemory::page_file, Where::kDisk},
 };
 
 // Modelled: a CUDA context with this program's kernels and a cuBLAS workspace, and what NCCL adds.
 constexpr size_t kGpuContext = size_t{1} << 30;
 constexpr size_t kGpuCommunication = size_t{512} << 20;
 
-size_t sum(const RankMemory& memory, Place place) {
+size_t sum(const RankMemory& memory, Where where) {
   size_t bytes = 0;
   for (const MemoryRow& row : kRows) {
-    if (row.place == place) bytes += memory.*row.bytes;
+    if (row.where == where) bytes += memory.*row.bytes;
   }
   return bytes;
 }
@@ -47,7 +47,7 @@ size_t sum(const RankMemory& memory, Place place) {
 
 std::span<const MemoryRow> memory_rows() { return kRows; }
 
-size_t RankMemory::device() const { return sum(*this, Place::kDevice); }
+size_t RankMemory::device() const { return sum(*this, Where::kDevice); }
 
 size_t RankMemory::peak() const {
   return std::max(device() + host(), base + outer + host_base + loading);

@@ -73,11 +73,11 @@ struct RankMemory {
 
 /// The rows of a table of it.
 struct MemoryRow {
-  enum class Place { kDevice, kHost, kDisk };
+  enum class Where { kDevice, kHost, kDisk };
   std::string_view key;   // in JSON
   std::string_view name;  // for people
   size_t RankMemory::*bytes;
-  Place place;
+  Where where;
 };
 std::span<const MemoryRow> memory_rows();
 

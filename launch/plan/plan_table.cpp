@@ -26,8 +26,8 @@ std::vector<std::string> plan_table(const Plan& plan, const PlanInput& input) {
     const size_t bytes = m.*row.bytes;
     if (bytes == 0) continue;
     std::string name(row.name);
-    if (row.place == MemoryRow::Place::kHost && input.gpu) name += " (host)";
-    if (row.place == MemoryRow::Place::kDisk) name += " (disk)";
+    if (row.where == MemoryRow::Where::kHost && input.gpu) name += " (host)";
+    if (row.where == MemoryRow::Where::kDisk) name += " (disk)";
     cells.emplace_back(std::move(name), bytes);
   }
   const std::string total = format_bytes(int64_t(m.budgeted(input.gpu.has_value())));

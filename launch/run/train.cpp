@@ -51,7 +51,8 @@ class Loop {
   void report(const StepMetrics& m);
   void note_lost_line(bool written);
   void evaluate(int64_t step);
-  void save(int64_t step, bool last);
+  /// With must_succeed an Error ends the run; else it is a warning, and the run goes on.
+  void save(int64_t step, bool must_succeed);
   void finish(int64_t step);
   /// What was done and measured since this start.
   std::string summary() const;
@@ -92,7 +93,8 @@ Loop::Loop(const RunInputs& inputs, const RunPlan& plan, RunMachine& machine, Ru
   require_agreement(world, state_.identity);
   machine.allocate(plan);
   resume();
-  // A device that does without keeps the scale of the one before for the one after.
+  // A device without float16 leaves the stored scale alone: a later start on one that has it goes
+  // on with it.
   if (needs_scale() && !state_.scale.dynamic) state_.scale = LossScale::for_float16();
   machine.adapters.to_device(machine.ctx);
 }
@@ -126,8 +128,9 @@ std::optional<std::string> Loop::find_checkpoint() {
 
 void Loop::begin() {
   all_or_none(world_, [&] {
-    const bool mixes = config_.resume_from_checkpoint.has_value();
-    if (leads() && mixes) checkpoints_.require_no_other_run(state_.identity);
+    // A resumed run adds its checkpoints to the folder, so that no other run's may be there.
+    const bool resuming = config_.resume_from_checkpoint.has_value();
+    if (leads() && resuming) checkpoints_.require_no_other_run(state_.identity);
   });
   folder_.begin(config_, data_.tokenizer, state_.step);
   all_or_none(world_, [&] {
@@ -148,6 +151,8 @@ StepMetrics Loop::run_step(int64_t step) {
   for (const lora::Batch& batch : batches) tokens += batch.tokens();
   const double rate = schedule_.rate(step);
   LossScale none;
+  // All ranks pass the same batches. Each computes its share; the gradients are summed over all
+  // ranks, and the adapters updated alike.
   const StepResult result =
       machine_.step.run(step, batches, rate, needs_scale() ? state_.scale : none);
   if (result.skipped) {
@@ -195,7 +200,7 @@ void Loop::note_lost_line(bool written) {
 
 void Loop::evaluate(int64_t step) {
   if (data_.validation.empty()) return;
-  // By an earlier start, which ended between this and its adapter.
+  // An earlier start has written this evaluation, and ended before it wrote the adapter.
   if (on_any_rank(metrics_ && metrics_->evaluated(step))) return;
   world_.set_phase(fmt::format("evaluation after step {}", step));
   const auto batches = evaluation_batches(data_.validation, data_.options);
@@ -205,14 +210,14 @@ void Loop::evaluate(int64_t step) {
                             e.loss, e.perplexity(), format_count(e.tokens)));
 }
 
-void Loop::save(int64_t step, bool last) {
+void Loop::save(int64_t step, bool must_succeed) {
   world_.set_phase(fmt::format("checkpoint after step {}", step));
   machine_.adapters.to_host(machine_.ctx);
   try {
     const std::string path = checkpoints_.save(world_, state_, machine_.trained(config_));
-    if (!last) console_.line(fmt::format("step {}: saved {}", step, path));
+    if (!must_succeed) console_.line(fmt::format("step {}: saved {}", step, path));
   } catch (const Error& error) {
-    if (last) throw;
+    if (must_succeed) throw;
     // A full disk costs this checkpoint, not the run; at the end there is nothing left to try.
     return console_.line(
         fmt::format("warning: step {}: no checkpoint was written: {}", step, error.what()));

@@ -27,14 +27,14 @@ std::string first_non_finite(const lora::AdapterSet& adapters, optim::ElementRan
 
 }  // namespace
 
-TrainingStep::TrainingStep(Parts parts, const Config& config)
-    : parts_(parts),
+TrainingStep::TrainingStep(Tools tools, const Config& config)
+    : tools_(tools),
       config_(config),
-      pass_(parts.decoder, parts.loss),
-      tree_(parts.ctx, parts.adapters.size(), parts.world) {
+      pass_(tools.decoder, tools.loss),
+      tree_(tools.ctx, tools.adapters.size(), tools.world) {
   // Backward's shapes are those of real gradients, also where memory is only measured.
   tree_.begin_step({0, 1});
-  parts_.adapters.set_gradient_buffer(tree_.leaf());
+  tools_.adapters.set_gradient_buffer(tree_.leaf());
 }
 
 StepResult TrainingStep::run(int64_t step, const std::vector<lora::Batch>& batches, double rate,
@@ -42,9 +42,9 @@ StepResult TrainingStep::run(int64_t step, const std::vector<lora::Batch>& batch
   double weight = 0.0;
   for (const lora::Batch& batch : batches) weight += batch.weight();
   const auto mean = [&](double sum) { return weight > 0.0 ? sum / weight : 0.0; };
-  parts_.world.set_phase(fmt::format("step {}, forward and backward", step + 1));
+  tools_.world.set_phase(fmt::format("step {}, forward and backward", step + 1));
   const double sum = forward_backward(step, batches, float(mean(scale.factor)));
-  parts_.world.set_phase(fmt::format("step {}, exchange of gradients", step + 1));
+  tools_.world.set_phase(fmt::format("step {}, exchange of gradients", step + 1));
   const Gradients gradients = reduce(int64_t(batches.size()));
   const double loss = mean(sum);
   if (!std::isfinite(gradients.norm)) {
@@ -52,7 +52,7 @@ StepResult TrainingStep::run(int64_t step, const std::vector<lora::Batch>& batch
     scale.step_was_skipped();
     return {loss, gradients.norm, true};
   }
-  parts_.world.set_phase(fmt::format("step {}, optimizer", step + 1));
+  tools_.world.set_phase(fmt::format("step {}, optimizer", step + 1));
   update(gradients, rate, scale.factor);
   const double norm = gradients.norm / scale.factor;
   scale.step_was_good();
@@ -62,8 +62,8 @@ StepResult TrainingStep::run(int64_t step, const std::vector<lora::Batch>& batch
 double TrainingStep::forward_backward(int64_t step, const std::vector<lora::Batch>& batches,
                                       float scale) {
   const auto total = int64_t(batches.size());
-  const auto mine = parallel::micro_batches_of(parts_.world.rank(), parts_.world.size(), total);
-  const int64_t most = parallel::micro_batches_of(0, parts_.world.size(), total).count;
+  const auto mine = parallel::micro_batches_of(tools_.world.rank(), tools_.world.size(), total);
+  const int64_t most = parallel::micro_batches_of(0, tools_.world.size(), total).count;
   tree_.begin_step(mine);
   std::vector<double> losses;
   for (int64_t i = 0; i < most; ++i) {
@@ -72,13 +72,13 @@ double TrainingStep::forward_backward(int64_t step, const std::vector<lora::Batc
       continue;
     }
     const lora::Batch& batch = batches[size_t(mine.first + i)];
-    parts_.adapters.set_gradient_buffer(tree_.leaf());
+    tools_.adapters.set_gradient_buffer(tree_.leaf());
     losses.push_back(pass_.forward(batch, {uint64_t(step), uint64_t(mine.first + i)}, scale));
     pass_.backward();
     tree_.push();
   }
-  parts_.world.set_phase(fmt::format("step {}, exchange of losses", step + 1));
-  const std::vector<double> all = gather_dealt(parts_.world, losses, total);
+  tools_.world.set_phase(fmt::format("step {}, exchange of losses", step + 1));
+  const std::vector<double> all = gather_dealt(tools_.world, losses, total);
   double sum = 0.0;
   for (double loss : all) sum += loss;
   if (!std::isfinite(sum)) fail_non_finite(step, batches, all);
@@ -90,9 +90,9 @@ void TrainingStep::fail_non_finite(int64_t step, const std::vector<lora::Batch>&
   const auto bad = std::ranges::find_if(losses, [](double x) { return !std::isfinite(x); });
   const auto index = bad == losses.end() ? 0 : bad - losses.begin();
   const auto mine =
-      parallel::micro_batches_of(parts_.world.rank(), parts_.world.size(), int64_t(batches.size()));
-  lora::EvaluationPass pass(parts_.decoder, parts_.loss);
-  all_or_none(parts_.world, [&] {
+      parallel::micro_batches_of(tools_.world.rank(), tools_.world.size(), int64_t(batches.size()));
+  lora::EvaluationPass pass(tools_.decoder, tools_.loss);
+  all_or_none(tools_.world, [&] {
     if (index < mine.first || index >= mine.first + mine.count) return pass.idle();
     fail("step {}: the loss is {} ({}); lower learning_rate, or check the data and the base model",
          step + 1, losses[size_t(index)], pass.describe_non_finite(batches[size_t(index)]));
@@ -101,7 +101,7 @@ void TrainingStep::fail_non_finite(int64_t step, const std::vector<lora::Batch>&
 }
 
 TrainingStep::Gradients TrainingStep::reduce(int64_t micro_batches) {
-  const optim::ElementRange range = parts_.optimizer.range();
+  const optim::ElementRange range = tools_.optimizer.range();
   std::span<const float> mine;
   if (config_.reduction == Reduction::kFast) {
     mine = tree_.reduce_fast().subspan(range.begin, range.size());
@@ -110,7 +110,7 @@ TrainingStep::Gradients TrainingStep::reduce(int64_t micro_batches) {
   } else {
     mine = tree_.reduce(micro_batches);
   }
-  std::vector<float> sums = optim::chunk_sums(parts_.ctx, mine);
+  std::vector<float> sums = optim::chunk_sums(tools_.ctx, mine);
   if (config_.optimizer_sharding) sums = gather_chunk_sums(std::move(sums));
   const double norm = optim::norm_of(sums);
   return {mine, norm};
@@ -118,30 +118,30 @@ TrainingStep::Gradients TrainingStep::reduce(int64_t micro_batches) {
 
 void TrainingStep::fail_non_finite(int64_t step, const Gradients& gradients) {
   const Tensor on_device =
-      Tensor::of(gradients.mine, {int64_t(gradients.mine.size())}, parts_.ctx.device());
-  all_or_none(parts_.world, [&] {
+      Tensor::of(gradients.mine, {int64_t(gradients.mine.size())}, tools_.ctx.device());
+  all_or_none(tools_.world, [&] {
     fail("step {}: the gradient is not finite ({}); lower learning_rate", step + 1,
-         first_non_finite(parts_.adapters, parts_.optimizer.range(),
-                          to_host(parts_.ctx, on_device)));
+         first_non_finite(tools_.adapters, tools_.optimizer.range(),
+                          to_host(tools_.ctx, on_device)));
   });
   fail("step {}: the gradient is not finite; lower learning_rate", step + 1);
 }
 
 std::vector<float> TrainingStep::gather_chunk_sums(std::vector<float> mine) {
   const size_t each =
-      parallel::slice_elements(parts_.adapters.size(), parts_.world.size()) / parallel::kSliceUnit;
+      parallel::slice_elements(tools_.adapters.size(), tools_.world.size()) / parallel::kSliceUnit;
   mine.resize(each);
-  return parallel::gather_values(parts_.world, std::span<const float>(mine));
+  return parallel::gather_values(tools_.world, std::span<const float>(mine));
 }
 
 void TrainingStep::update(const Gradients& gradients, double rate, double scale) {
-  const optim::ElementRange range = parts_.optimizer.range();
+  const optim::ElementRange range = tools_.optimizer.range();
   const std::span<float> params =
-      parts_.adapters.device_params().subspan(range.begin, range.size());
-  parts_.optimizer.step(
-      parts_.ctx, params, gradients.mine, rate,
+      tools_.adapters.device_params().subspan(range.begin, range.size());
+  tools_.optimizer.step(
+      tools_.ctx, params, gradients.mine, rate,
       optim::clip_factor(gradients.norm / scale, config_.max_grad_norm) / float(scale));
-  if (config_.optimizer_sharding) tree_.gather_slices(params, parts_.adapters.device_params());
+  if (config_.optimizer_sharding) tree_.gather_slices(params, tools_.adapters.device_params());
 }
 
 }  // namespace tessera::launch

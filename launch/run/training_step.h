@@ -22,9 +22,9 @@ struct StepResult {
 
 class TrainingStep {
  public:
-  /// What a step works on; all outlive it. The optimizer's range is the whole of the adapters, or
+  /// What a step works with; all outlive it. The optimizer's range is the whole of the adapters, or
   /// with optimizer_sharding this rank's slice.
-  struct Parts {
+  struct Tools {
     Context& ctx;
     parallel::Communicator& world;
     lora::Decoder& decoder;
@@ -32,7 +32,7 @@ class TrainingStep {
     lora::AdapterSet& adapters;
     optim::Optimizer& optimizer;
   };
-  TrainingStep(Parts parts, const Config& config);
+  TrainingStep(Tools tools, const Config& config);
 
   /// Collective; `batches` are the step's micro-batches in global order, the same on every rank.
   /// Error where a loss or the gradient is not finite: step, layer or tensor named, nothing
@@ -58,7 +58,7 @@ class TrainingStep {
   std::vector<float> gather_chunk_sums(std::vector<float> mine);
   void update(const Gradients& gradients, double rate, double scale);
 
-  Parts parts_;
+  Tools tools_;
   const Config& config_;
   lora::TrainingPass pass_;
   parallel::GradientTree tree_;

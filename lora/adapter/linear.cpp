@@ -33,8 +33,9 @@ void Linear::backward(Context& ctx, InputGrad grad, Tensor dy, Tensor x, Tensor 
     if (grad.dx) quant::frozen_matmul_backward(ctx, grad.dx, dy, weight_, {}, grad.accumulate);
     return;
   }
-  // With u = scale * x A^T and y = u B^T:  dB += dy^T u,  du = scale * dy B,  dA += du^T x,  dx +=
-  // du A.
+  // The adapter adds u B^T to y, with u = scale * dropout(x) A^T. Hence:
+  //   dB += dy^T u,  du = scale * dy B,  dA += du^T dropout(x),
+  // and dx gets dy W, and du A through the mask.
   const Tensor a = as_dtype(ctx, adapter_->a, x.dtype());
   const Tensor b = as_dtype(ctx, adapter_->b, x.dtype());
   Tensor du = ctx.scratch().tensor(x.dtype(), {dy.rows(), rank()});
@@ -47,7 +48,6 @@ void Linear::backward(Context& ctx, InputGrad grad, Tensor dy, Tensor x, Tensor 
     quant::frozen_matmul_backward(ctx, grad.dx, dy, weight_, {du, a}, grad.accumulate);
     return;
   }
-  // The adapter's part of dx passes through the mask before it joins.
   Tensor branch = ctx.scratch().tensor(x.dtype(), {x.rows(), x.cols()});
   quant::frozen_matmul_backward(ctx, grad.dx, dy, weight_, {}, grad.accumulate);
   matmul(ctx, branch, du, a, {});

@@ -26,6 +26,10 @@ void check_computable(const ModelSpec& model) {
           "behind attention or MLP",
           model.architecture);
     }
+    // The tables of rotary positions are those of one size.
+    if (attention.head_dim != model.layers.front().attention.head_dim) {
+      fail("{}: this version computes no layers whose heads differ in size", model.architecture);
+    }
   }
 }
 

@@ -23,7 +23,7 @@ struct Block {
 };
 
 /// Error unless block_forward() and block_backward() compute such layers: norms before attention
-/// and before the MLP, and no biases or norms of queries and keys.
+/// and before the MLP, no biases or norms of queries and keys, and heads of one size.
 void check_computable(const ModelSpec& model);
 
 /// Which tokens the block works on, and how each sees the others.

@@ -31,27 +31,30 @@ double TrainingPass::forward(const BatchView& batch, RunKey key, float scale) {
   saved_.assign(forwards, {});
   groups_.clear();
   offloaded_ = 0;
-  constexpr int kOfForwardAndBackward = 3;
+  constexpr int kOfForwardAndBackward = 3;  // tables of attention tiles: see AttentionSamples
   batch_ = decoder_.place(batch, kOfForwardAndBackward);
   gradient_ = decoder_.activation(n, c);
   decoder_.offloaded().begin(arena, std::ranges::count(visits, true, &Visit::offloads), gradient_);
 
   Tensor x = place_of_input(visits.front().offloads), output;
   decoder_.embed(x, batch);
-  size_t computed = 0;  // the end of what the group's layers leave
+  size_t after_output = 0;  // where the group's layers begin in the arena; it returns there unless
+                            // they are kept
   for (size_t i = 0; i < forwards; ++i) {
     const Visit& visit = visits[i];
     if (visit.begins) {
       if (visit.offloads) decoder_.offloaded().put(decoder_.context(), offloaded_++);
       groups_.push_back({arena.mark(), x});
+      // Its output is the next group's input. After the last group come the backward visits: that
+      // group is always kept, so that the first of them begins one and offloads nothing.
       const auto next = std::find_if(visits.begin() + ptrdiff_t(i) + 1, visits.end(),
                                      [](const Visit& other) { return other.begins; });
       output = place_of_input(next->offloads);
-      computed = arena.mark();
+      after_output = arena.mark();
     }
     const Tensor y = visit.ends ? output : decoder_.activation(n, c);
     run(visit, x, y);
-    if (visit.ends && !visit.keeps) arena.release(computed);
+    if (visit.ends && !visit.keeps) arena.release(after_output);
     x = y;
   }
   return head_loss(decoder_.context(), {.d = gradient_, .scale = scale}, x, batch, decoder_.head(),
@@ -90,13 +93,14 @@ void TrainingPass::backward() {
 void TrainingPass::run_back(Visits visits) {
   Context& ctx = decoder_.context();
   Arena& arena = decoder_.activations();
-  const ArenaScope unpacked(ctx.scratch());
+  const ArenaScope unpacked_scope(ctx.scratch());  // frees what unpack() takes for this group
   const Group group = groups_.back();
   groups_.pop_back();
   Tensor x = group.input;
   for (const Visit& visit : visits) {
     if (visit.work == Work::kAgain) {
-      if (visit.begins) arena.release(group.mark);  // the group's output served its last reader
+      // The group behind this one read its output as an input, and is done.
+      if (visit.begins) arena.release(group.mark);
       if (visit.takes) x = decoder_.offloaded().take(ctx, --offloaded_);
       const Tensor y = visit.ends ? Tensor() : decoder_.activation(x.rows(), x.cols());
       run(visit, x, y);

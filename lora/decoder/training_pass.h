@@ -1,5 +1,7 @@
-// One micro-batch of training: forward() leaves what backward() needs; backward() accumulates into
-// the adapters' gradients. Both walk the visits that the scheduler makes of the layers' policies.
+// One micro-batch of training: forward() leaves what backward() needs; backward() adds to the
+// gradient buffer that the adapters are bound to. TrainingStep binds a zeroed one for each
+// micro-batch, and sums them over micro-batches and ranks (parallel/gradient_tree.h). Both walk the
+// visits that the scheduler makes of the layers' policies.
 #pragma once
 
 #include <vector>
@@ -37,8 +39,8 @@ class TrainingPass {
   const Loss& loss_;
   RunKey key_;
   PlacedBatch batch_;
-  Visits backward_;                // of the pass under way
-  UnpackedLayer unpacked_;         // while its second forward and its backward are next
+  Visits backward_;         // of the pass under way
+  UnpackedLayer unpacked_;  // on a GPU, of the layer that is next: bind() uses it for no other
   std::vector<BlockSaved> saved_;  // of each layer that is kept, or being recomputed
   Tensor gradient_;                // [N, C] of the last block's output, set by forward()
   /// A group whose backward is still to come.

@@ -66,7 +66,8 @@ struct Product {
   auto operator<=>(const Product&) const = default;
 };
 
-struct Plan {
+/// A product with the algorithm that was chosen for it.
+struct Call {
   Description description;
   Layout a, b, c;
   cublasLtMatmulAlgo_t algorithm;
@@ -133,29 +134,29 @@ std::string described(const Product& p) {
                      p.transpose_b ? ", the second transposed" : "", name_of(p.out));
 }
 
-Plan plan_for(cublasLtHandle_t handle, const Product& p) {
-  Plan plan;
+Call call_for(cublasLtHandle_t handle, const Product& p) {
+  Call call;
   cublasLtMatmulDesc_t made = nullptr;
   TESSERA_CUBLAS(cublasLtMatmulDescCreate(&made, CUBLAS_COMPUTE_32F, CUDA_R_32F));
-  plan.description.reset(made);
+  call.description.reset(made);
   set(made, CUBLASLT_MATMUL_DESC_TRANSA, p.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
   set(made, CUBLASLT_MATMUL_DESC_TRANSB, p.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
-  plan.a = p.transpose_a ? layout(p.in, p.k, p.m) : layout(p.in, p.m, p.k);
-  plan.b = p.transpose_b ? layout(p.in, p.n, p.k) : layout(p.in, p.k, p.n);
-  plan.c = layout(p.out, p.m, p.n);
+  call.a = p.transpose_a ? layout(p.in, p.k, p.m) : layout(p.in, p.m, p.k);
+  call.b = p.transpose_b ? layout(p.in, p.n, p.k) : layout(p.in, p.k, p.n);
+  call.c = layout(p.out, p.m, p.n);
   const Preference preference = preference_for(p);
   cublasLtMatmulHeuristicResult_t best{};
   int found = 0;
   const cublasStatus_t status =
-      cublasLtMatmulAlgoGetHeuristic(handle, made, plan.b.get(), plan.a.get(), plan.c.get(),
-                                     plan.c.get(), preference.get(), 1, &best, &found);
+      cublasLtMatmulAlgoGetHeuristic(handle, made, call.b.get(), call.a.get(), call.c.get(),
+                                     call.c.get(), preference.get(), 1, &best, &found);
   if (status != CUBLAS_STATUS_SUCCESS || found == 0) {
     fail("cuBLASLt {} has no algorithm for {} at addresses aligned to {}, {} and {} bytes: {}",
          cublasLtGetVersion(), described(p), p.align_a, p.align_b, p.align_c,
          cublasLtGetStatusString(status));
   }
-  plan.algorithm = best.algo;
-  return plan;
+  call.algorithm = best.algo;
+  return call;
 }
 
 /// What a context keeps between products.
@@ -166,7 +167,7 @@ struct Gemms {
     handle.reset(made);
   }
   Handle handle;
-  std::map<Product, Plan> plans;
+  std::map<Product, Call> calls;
 };
 
 Gemms& gemms_of(Context& ctx) {
@@ -189,15 +190,15 @@ void gemm(Context& ctx, const GemmArgs& args) {
     return;
   }
   Gemms& gemms = gemms_of(ctx);
-  auto at = gemms.plans.find(p);
-  if (at == gemms.plans.end()) {
-    at = gemms.plans.emplace(p, plan_for(gemms.handle.get(), p)).first;
+  auto at = gemms.calls.find(p);
+  if (at == gemms.calls.end()) {
+    at = gemms.calls.emplace(p, call_for(gemms.handle.get(), p)).first;
   }
-  const Plan& plan = at->second;
+  const Call& call = at->second;
   const float one = 1.0f, keep = args.accumulate ? 1.0f : 0.0f;
   const cublasStatus_t status = cublasLtMatmul(
-      gemms.handle.get(), plan.description.get(), &one, args.b.raw(), plan.b.get(), args.a.raw(),
-      plan.a.get(), &keep, args.c.raw(), plan.c.get(), args.c.raw(), plan.c.get(), &plan.algorithm,
+      gemms.handle.get(), call.description.get(), &one, args.b.raw(), call.b.get(), args.a.raw(),
+      call.a.get(), &keep, args.c.raw(), call.c.get(), args.c.raw(), call.c.get(), &call.algorithm,
       workspace, kMatmulWorkspace, static_cast<cudaStream_t>(stream));
   if (status != CUBLAS_STATUS_SUCCESS) {
     fail("{}: {} ({})", described(p), cublasLtGetStatusString(status),
