@@ -246,6 +246,20 @@ TEST_F(TrainOnGpu, EachBatchHasSamplesOfItsOwn) {
   EXPECT_EQ(losses_of({0, 1}), losses_of({1}));
   EXPECT_EQ(losses_of({1, 0}), losses_of({0}));
   EXPECT_NE(losses_of({0}), losses_of({1}));
+  const auto trained_loss_of = [&](std::initializer_list<int> which) {
+    lora::Decoder decoder(ctx, model.base(), model.scheduler(), nullptr);
+    lora::TrainingPass pass(decoder, lora::default_loss());
+    pass.plan(200);
+    decoder.allocate();
+    double loss = 0;
+    for (int i : which) {
+      loss = pass.forward(batches[i], {}, 1.0f);
+      pass.backward();
+    }
+    return loss;
+  };
+  EXPECT_EQ(trained_loss_of({0, 1}), trained_loss_of({1}));
+  EXPECT_NE(trained_loss_of({0}), trained_loss_of({1}));
 }
 
 TEST_F(TrainOnGpu, MemoryOptionsKeepTheBits) {
