@@ -68,9 +68,10 @@ bool MpiWatchdog::may_report(Clock::time_point now) {
     const bool all_answer = std::ranges::all_of(inquiry.others, &RankSeen::answers);
     if (!all_answer && now < inquiry.begun + kAnswerTime) return false;
     inquiry.settled = true;
+    // A lower rank may wait in the call before this one: who got all that it needs goes on.
     const bool lower_waits = std::ranges::any_of(inquiry.others, [&](const RankSeen& seen) {
       return seen.answers && seen.report.rank < places_.rank() && inquiry.op->number > 0 &&
-             seen.report.entered >= inquiry.op->number;
+             (seen.report.entered >= inquiry.op->number || seen.report.waits_in != CallKind::kNone);
     });
     inquiry.report_at = lower_waits ? now + kOthersFirst : now;
   }

@@ -105,6 +105,9 @@ if [ "$all" = 1 ]; then
   fi
   export TESSERA_ALL=1
 fi
+# Files have names relative to this folder from here on, so that ccache knows them in the copy of
+# tests/extending, too.
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
 if [ -n "$simulated" ]; then
   build "$simulated" "build-$simulated" cuda_tests cuda_on_cpu_tests tessera \
     ranks_write_model parallel_communicator_mpi
@@ -141,8 +144,6 @@ if [ "${TESSERA_REQUIRE_CUDA:-0}" = 1 ] || { command -v nvidia-smi && nvidia-smi
   part "build-cuda: tests"
   check build-cuda -R '^cuda\.'
 fi
-# So that the copy of tests/extending finds what is compiled here.
-export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
 build release build all
 part "build: tests"
 long=()

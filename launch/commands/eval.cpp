@@ -63,13 +63,13 @@ Evaluation evaluate(const Config& config, const std::optional<std::string>& adap
   const std::optional<std::string> folder = choose_adapter(config, adapter);
   const Device device = choose_device(config.device);
   const DType compute = compute_dtype(config, device);
-  if (folder) announce_adapter(*folder, console);
+  const auto opened = open_adapter(folder, console);
   parallel::SelfCommunicator alone;
   Context ctx(device, thread_count(config.threads), uint64_t(config.seed));
   ctx.set_compute_dtype(compute);
   LoadedModel model(ctx, lora::Checkpoint::open(config.base_model), quantization(config),
                     {alone, {}}, console);
-  const auto adapters = load_adapter(ctx, folder, model.spec());
+  const auto adapters = load_adapter(ctx, opened, model.spec());
   const RunData data(config, model.spec().vocab, 1, console);
   const bool split = !data.validation.empty();
   const auto batches = evaluation_batches(split ? data.validation : data.training, data.options);

@@ -144,7 +144,7 @@ void generate(const GenerateOptions& options) {
   const Config base = base_config(options.adapter, options.base_settings);
   const Device device = choose_device(base.device);
   const DType compute = compute_dtype(base, device);
-  if (options.adapter) announce_adapter(*options.adapter, console);
+  const auto adapter = open_adapter(options.adapter, console);
   const Tokenizer tokenizer = Tokenizer::load(options.base_model);
   for (const std::string& note : tokenizer.notes()) console.line(note);
   const Prompts prompts = read_prompts(options, tokenizer, console);
@@ -155,7 +155,7 @@ void generate(const GenerateOptions& options) {
   ctx.set_compute_dtype(compute);
   LoadedModel model(ctx, lora::Checkpoint::open(options.base_model), quantization(base),
                     {alone, {}}, console);
-  const auto adapters = load_adapter(ctx, options.adapter, model.spec());
+  const auto adapters = load_adapter(ctx, adapter, model.spec());
   lora::Decoder decoder(ctx, model.base(), model.scheduler(), adapters ? &*adapters : nullptr);
 
   GeneratorOptions how;

@@ -166,9 +166,9 @@ MergeReport merge(const MergeOptions& options, Console& console) {
         options.adapter);
   }
   const std::optional<quant::Storage> base = base_of(options, run);
-  announce_adapter(options.adapter, console);
+  const lora::PeftFolder adapter = open_adapter(options.adapter, console);
   const lora::Checkpoint checkpoint = lora::Checkpoint::open(options.base_model);
-  const lora::AdapterSet adapters = lora::load_peft(options.adapter, checkpoint.spec());
+  const lora::AdapterSet adapters = lora::load_peft(adapter, checkpoint.spec());
   MergeReport report;
   report.into = base ? MergeInto::kDequantized : MergeInto::kOriginal;
   report.dtype = options.dtype.value_or(checkpoint.spec().dtype);

@@ -1,6 +1,5 @@
 #include "launch/run/loaded_model.h"
 
-#include "lora/adapter/peft.h"
 #include "lora/model/loader.h"
 #include "runtime/core/error.h"
 
@@ -20,9 +19,10 @@ LoadedModel::LoadedModel(Context& ctx, lora::Checkpoint checkpoint,
   scheduler_ = std::make_unique<parallel::LayerScheduler>(ctx, base_->store());
 }
 
-void announce_adapter(const std::string& folder, Console& console) {
-  const lora::PeftConfig config = lora::read_peft_config(folder);
-  if (config.unneeded.empty() && config.unknown.empty()) return;
+lora::PeftFolder open_adapter(const std::string& folder, Console& console) {
+  lora::PeftFolder opened = lora::open_peft(folder);
+  const lora::PeftConfig& config = opened.config;
+  if (config.unneeded.empty() && config.unknown.empty()) return opened;
   std::vector<std::string> parts;
   if (!config.unknown.empty()) {
     parts.push_back(fmt::format("unknown and ignored, as PEFT ignores what it does not know: {}",
@@ -34,9 +34,17 @@ void announce_adapter(const std::string& folder, Console& console) {
   }
   console.line(
       fmt::format("warning: {}/{}: {}", folder, lora::kPeftConfigFile, fmt::join(parts, "; ")));
+  return opened;
 }
 
-std::optional<lora::AdapterSet> load_adapter(Context& ctx, const std::optional<std::string>& folder,
+std::optional<lora::PeftFolder> open_adapter(const std::optional<std::string>& folder,
+                                             Console& console) {
+  if (!folder) return std::nullopt;
+  return open_adapter(*folder, console);
+}
+
+std::optional<lora::AdapterSet> load_adapter(Context& ctx,
+                                             const std::optional<lora::PeftFolder>& folder,
                                              const lora::ModelSpec& model) {
   if (!folder) return std::nullopt;
   lora::AdapterSet adapters = lora::load_peft(*folder, model, ctx.device());

@@ -7,6 +7,7 @@
 
 #include "launch/config/options.h"
 #include "launch/console/progress.h"
+#include "lora/adapter/peft.h"
 #include "lora/decoder/decoder.h"
 #include "lora/model/base_weights.h"
 #include "lora/model/checkpoint.h"
@@ -37,13 +38,17 @@ class LoadedModel {
   uint64_t fingerprint_ = 0;
 };
 
-/// Reads the config of an adapter, and says which of its keys are set in vain. Error as
-/// read_peft_config(). For before the model is loaded, since both are cheap.
-void announce_adapter(const std::string& folder, Console& console);
+/// Opens an adapter, and says which keys of its config are set in vain. Error as open_peft(). For
+/// before the model is loaded, since both are cheap.
+lora::PeftFolder open_adapter(const std::string& folder, Console& console);
+/// The same; none without a folder.
+std::optional<lora::PeftFolder> open_adapter(const std::optional<std::string>& folder,
+                                             Console& console);
 
 /// The adapter of a folder, where the context computes; none without a folder. Error as
 /// load_peft().
-std::optional<lora::AdapterSet> load_adapter(Context& ctx, const std::optional<std::string>& folder,
+std::optional<lora::AdapterSet> load_adapter(Context& ctx,
+                                             const std::optional<lora::PeftFolder>& folder,
                                              const lora::ModelSpec& model);
 
 }  // namespace tessera::launch

@@ -21,9 +21,8 @@ RunMachine::RunMachine(Context& context, const RunInputs& inputs, const RunPlan&
       step({ctx, world, decoder, *plan.config.loss, adapters, optimizer}, plan.config) {
   const Config& config = plan.config;
   adapters.init(uint64_t(config.seed));
-  if (config.lora_model_dir) {
-    const std::string& folder = *config.lora_model_dir;
-    copy_adapter(lora::load_peft(folder, model.spec()), adapters, folder);
+  if (const auto& start = inputs.start) {
+    copy_adapter(lora::load_peft(*start, model.spec()), adapters, start->path);
   }
 }
 

@@ -283,11 +283,12 @@ int Loop::run() {
   return kFinished;
 }
 
-/// Error where there is nothing to start from, before the minutes of a large load.
-void check_start(const Config& config) {
-  if (config.lora_model_dir) lora::read_peft_config(*config.lora_model_dir);
+/// The adapter to start from, if any. Error where it, or the checkpoint to go on from, is not
+/// there: before anything is written, and before the minutes of a large load.
+std::optional<lora::PeftFolder> open_start(const Config& config, Console& console) {
   const auto& path = config.resume_from_checkpoint;
   if (path && path != "auto") CheckpointStore::require_folder(*path);
+  return open_adapter(config.lora_model_dir, console);
 }
 
 /// Every setting, and the program itself. Threads are a rank's own.
@@ -309,13 +310,13 @@ int train(const Config& config, parallel::Communicator& world) {
   world.set_phase("start");
   world.set_watchdog(std::chrono::seconds(config.watchdog_seconds.value_or(kWatchdogSeconds)));
   if (world.size() > 1) require_agreement(world, what_all_run(config));
-  all_or_none(world, [&] { check_start(config); });
-  const Device device = on_all(world, [&] { return choose_device(config.device, world); });
   Console console(world.rank() == 0);
+  auto start = on_all(world, [&] { return open_start(config, console); });
+  const Device device = on_all(world, [&] { return choose_device(config.device, world); });
   RunFolder folder(config, world, console);
   Context ctx(device, thread_count(config.threads, world), uint64_t(config.seed));
   ctx.set_compute_dtype(compute_dtype(config, device));
-  const RunInputs inputs(config, world, console);
+  const RunInputs inputs(config, std::move(start), world, console);
   const RunPlan plan = plan_run(config, inputs, world, ctx);
   print_banner(console, plan, inputs, ctx);
   RunMachine machine(ctx, inputs, plan, world, console);

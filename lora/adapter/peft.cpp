@@ -161,13 +161,19 @@ std::vector<TensorRow> select_in(const TargetModules& targets, const ModelSpec& 
 
 }  // namespace
 
-AdapterSet load_peft(const std::string& folder, const ModelSpec& model, Device device) {
-  const PeftConfig config = read_peft_config(folder);
-  const fs::path weights = fs::path(folder) / kPeftWeightsFile;
+PeftFolder open_peft(const std::string& folder) { return {folder, read_peft_config(folder)}; }
+
+AdapterSet load_peft(const std::string& folder, const ModelSpec& model) {
+  return load_peft(open_peft(folder), model);
+}
+
+AdapterSet load_peft(const PeftFolder& folder, const ModelSpec& model, Device device) {
+  const PeftConfig& config = folder.config;
+  const fs::path weights = fs::path(folder.path) / kPeftWeightsFile;
   if (!io::exists(weights)) {
-    const fs::path pickle = fs::path(folder) / "adapter_model.bin";
+    const fs::path pickle = fs::path(folder.path) / "adapter_model.bin";
     if (io::exists(pickle)) io::refuse_pickle(pickle.string());
-    fail("{}: no {} in it", folder, kPeftWeightsFile);
+    fail("{}: no {} in it", folder.path, kPeftWeightsFile);
   }
   const io::SafetensorsFile file(weights.string());
   // Before memory is taken, whose size the config alone decides.

@@ -28,6 +28,14 @@ struct PeftConfig {
 /// represent.
 PeftConfig read_peft_config(const std::string& folder);
 
+/// An adapter on disk, of which the config has been read.
+struct PeftFolder {
+  std::string path;
+  PeftConfig config;
+};
+/// Error as read_peft_config().
+PeftFolder open_peft(const std::string& folder);
+
 /// The text of adapter_config.json as PEFT writes it (indent 2, sorted keys), with those keys that
 /// all its versions since 0.9 know. Its targets must be names.
 std::string peft_config_text(const PeftConfig& config);
@@ -37,8 +45,9 @@ std::string peft_config_text(const PeftConfig& config);
 /// non-finite values; for target_modules as select_linears(); and for a folder whose weights are a
 /// pickle.
 /// On a device the caller has still to call to_device().
-AdapterSet load_peft(const std::string& folder, const ModelSpec& model,
+AdapterSet load_peft(const PeftFolder& folder, const ModelSpec& model,
                      Device device = Device::cpu());
+AdapterSet load_peft(const std::string& folder, const ModelSpec& model);
 
 /// Writes the adapter, making the folder where needed; then reads it back and compares. Throws
 /// Error for a value that is not finite, before anything is written, and for whatever the system

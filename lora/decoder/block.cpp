@@ -58,7 +58,7 @@ BlockSaved allocate_saved(Arena& arena, const Block& block, Tensor x) {
   return s;
 }
 
-void attend_within_samples(Context& ctx, const BlockSaved& s, const Block& block,
+void attend_within_samples(Context& ctx, BlockSaved& s, const Block& block,
                            const BlockInput& input) {
   attention(ctx, s.attended, s.lse,
             {s.q, s.k, s.v, input.samples, attention_shape(block.spec.attention)});
@@ -73,7 +73,7 @@ Tensor scratch_like(Context& ctx, Tensor x, int64_t columns) {
 
 }  // namespace
 
-void block_forward(Context& ctx, Tensor y, const BlockSaved& s, const Block& block,
+void block_forward(Context& ctx, Tensor y, BlockSaved& s, const Block& block,
                    const BlockInput& input, Attend attend) {
   const int64_t hidden = s.x.cols();
   const float eps = input.model.rms_eps;
@@ -104,7 +104,7 @@ void block_forward(Context& ctx, Tensor y, const BlockSaved& s, const Block& blo
 namespace {
 
 /// d becomes the gradient of s.mid.
-void mlp_backward(Context& ctx, Tensor d, const BlockSaved& s, const Block& block,
+void mlp_backward(Context& ctx, Tensor d, BlockSaved& s, const Block& block,
                   const BlockInput& input) {
   const int64_t hidden = d.cols(), f = block.spec.mlp.width;
   const float eps = input.model.rms_eps;
@@ -129,7 +129,7 @@ void mlp_backward(Context& ctx, Tensor d, const BlockSaved& s, const Block& bloc
 }
 
 /// d becomes the gradient of s.x.
-void attention_part_backward(Context& ctx, Tensor d, const BlockSaved& s, const Block& block,
+void attention_part_backward(Context& ctx, Tensor d, BlockSaved& s, const Block& block,
                              const BlockInput& input, bool need_dx) {
   const AttentionSpec& a = block.spec.attention;
   const int64_t hidden = d.cols();
@@ -162,7 +162,7 @@ void attention_part_backward(Context& ctx, Tensor d, const BlockSaved& s, const 
 
 }  // namespace
 
-void block_backward(Context& ctx, Tensor d, const BlockSaved& s, const Block& block,
+void block_backward(Context& ctx, Tensor d, BlockSaved& s, const Block& block,
                     const BlockInput& input, bool need_dx) {
   mlp_backward(ctx, d, s, block, input);
   attention_part_backward(ctx, d, s, block, input, need_dx);

@@ -52,19 +52,19 @@ struct BlockSaved {
 BlockSaved allocate_saved(Arena& arena, const Block& block, Tensor x);
 
 /// out[N,H*D] and lse from s.q, s.k, s.v: attention inside each sample, or against a cache.
-using Attend = FunctionRef<void(const BlockSaved& s)>;
+using Attend = FunctionRef<void(BlockSaved& s)>;
 
 /// y[N,C] = block(s.x), and fills s. An empty y skips the last product (recomputation).
-void block_forward(Context& ctx, Tensor y, const BlockSaved& s, const Block& block,
+void block_forward(Context& ctx, Tensor y, BlockSaved& s, const Block& block,
                    const BlockInput& input, Attend attend);
 
 /// The attend of training: causal attention inside each sample.
-void attend_within_samples(Context& ctx, const BlockSaved& s, const Block& block,
+void attend_within_samples(Context& ctx, BlockSaved& s, const Block& block,
                            const BlockInput& input);
 
 /// d[N,C]: on entry the gradient of the block's output, on return of its input (unless !need_dx,
 /// when it is unspecified). Accumulates adapter gradients. Overwrites s.gate and s.up.
-void block_backward(Context& ctx, Tensor d, const BlockSaved& s, const Block& block,
+void block_backward(Context& ctx, Tensor d, BlockSaved& s, const Block& block,
                     const BlockInput& input, bool need_dx);
 
 }  // namespace tessera::lora

@@ -22,8 +22,9 @@ Tensor run_layers(Decoder& decoder, const BatchView& batch, AttendAt attend, See
     const parallel::LayerLease lease = decoder.scheduler().acquire(visit.layer);
     const Block block = decoder.bind(lease, visit.layer, {}, {});
     ArenaScope scope(arena);
-    block_forward(ctx, y, allocate_saved(arena, block, x), block, input,
-                  [&](const BlockSaved& s) { attend(visit.layer, s, block, input); });
+    BlockSaved saved = allocate_saved(arena, block, x);
+    block_forward(ctx, y, saved, block, input,
+                  [&](BlockSaved& s) { attend(visit.layer, s, block, input); });
     std::swap(x, y);
     see(visit.layer, x);
   }
@@ -33,8 +34,7 @@ Tensor run_layers(Decoder& decoder, const BatchView& batch, AttendAt attend, See
 namespace {
 
 Tensor run_on_samples(Decoder& decoder, const BatchView& batch, SeeOutput see) {
-  const auto attend = [&](int64_t, const BlockSaved& s, const Block& block,
-                          const BlockInput& input) {
+  const auto attend = [&](int64_t, BlockSaved& s, const Block& block, const BlockInput& input) {
     attend_within_samples(decoder.context(), s, block, input);
   };
   return run_layers(decoder, batch, attend, see);

@@ -35,8 +35,8 @@ class EvaluationPass {
 };
 
 /// How a layer's attention is done.
-using AttendAt = FunctionRef<void(int64_t layer, const BlockSaved& s, const Block& block,
-                                  const BlockInput& input)>;
+using AttendAt =
+    FunctionRef<void(int64_t layer, BlockSaved& s, const Block& block, const BlockInput& input)>;
 /// Sees every block's output [N, C] (layer -1: the embedding).
 using SeeOutput = FunctionRef<void(int64_t layer, Tensor x)>;
 

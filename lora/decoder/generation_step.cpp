@@ -12,7 +12,7 @@ namespace tessera::lora {
 namespace {
 
 /// The keys and values of a layer go into the cache; each feed attends to its sequence there.
-void attend_to_cache(Context& ctx, const BlockSaved& s, int64_t layer, AttentionShape shape,
+void attend_to_cache(Context& ctx, BlockSaved& s, int64_t layer, AttentionShape shape,
                      const KvCache& cache, std::span<const Feed> feeds) {
   int64_t row = 0;
   for (const Feed& feed : feeds) {
@@ -65,8 +65,7 @@ std::vector<float> GenerationStep::run(KvCache& cache, std::span<const Feed> fee
 Tensor GenerationStep::logits(const KvCache& cache, std::span<const Feed> feeds) {
   Context& ctx = decoder_.context();
   const Batch batch = batch_of(cache, feeds);
-  const auto attend = [&](int64_t layer, const BlockSaved& s, const Block& block,
-                          const BlockInput&) {
+  const auto attend = [&](int64_t layer, BlockSaved& s, const Block& block, const BlockInput&) {
     attend_to_cache(ctx, s, layer, attention_shape(block.spec.attention), cache, feeds);
   };
   const Tensor x = run_layers(decoder_, batch, attend, [](int64_t, Tensor) {});

@@ -76,7 +76,7 @@ void TrainingPass::run(const Visit& visit, Tensor x, Tensor y) {
   BlockSaved& saved = saved_[size_t(visit.layer)];
   saved = allocate_saved(decoder_.activations(), block, x);
   block_forward(ctx, y, saved, block, input,
-                [&](const BlockSaved& s) { attend_within_samples(ctx, s, block, input); });
+                [&](BlockSaved& s) { attend_within_samples(ctx, s, block, input); });
 }
 
 void TrainingPass::backward() {
