@@ -25,11 +25,9 @@ std::optional<std::string> choose_adapter(const Config& config,
                                           const std::optional<std::string>& given) {
   if (given == "none") return std::nullopt;
   if (given) return given;
-  if (config.output_dir.empty() ||
-      !io::exists(fs::path(config.output_dir) / lora::kPeftConfigFile)) {
-    return std::nullopt;
-  }
-  return config.output_dir;
+  const fs::path run = config.output_dir;
+  if (!run.empty() && io::exists(run / lora::kPeftConfigFile)) return config.output_dir;
+  return config.lora_model_dir;  // what the run would start from
 }
 
 /// Takes adapter=PATH or adapter=none out of `overrides`; adapter=qlora and adapter=lora stay, the
@@ -76,9 +74,13 @@ Evaluation evaluate(const Config& config, const std::optional<std::string>& adap
   console.line(fmt::format("base     {} ({})", config.base_model, describe(quantization(config))));
   console.line(fmt::format("compute  {}", describe_compute(compute, device)));
   console.line(fmt::format("adapter  {}", folder.value_or("none")));
-  console.line(fmt::format("data     {} rows{}",
+  const std::string lost = describe_losses(data.counts);
+  console.line(fmt::format("data     {} rows{}{}",
                            split ? data.validation.size() : data.training.size(),
-                           split ? " held out" : ", all"));
+                           split          ? " held out"
+                           : lost.empty() ? ", all"
+                                          : "",
+                           lost));
 
   lora::Decoder decoder(ctx, model.base(), model.scheduler(), adapters ? &*adapters : nullptr);
   int64_t tokens = 0;
@@ -105,7 +107,8 @@ void declare_eval(CLI::App* command, int&) {
   command->footer(
       "\nPrints {\"loss\", \"perplexity\", \"tokens\"} as JSON: over the held-out rows where "
       "val_set_size is\nset, else over all rows. The adapter is the one in output_dir if there is "
-      "one; adapter=PATH\nnames another, adapter=none measures the base model alone.\n\n"
+      "one, else that of\nlora_model_dir; adapter=PATH names another, adapter=none measures the "
+      "base model alone.\n\n"
       "Example: tessera eval run.yml adapter=none");
   command->callback([arguments] {
     require_cpu();

@@ -15,6 +15,7 @@
 #include "launch/run/adapter_run.h"
 #include "launch/run/loaded_model.h"
 #include "launch/text/stream_decoder.h"
+#include "launch/text/tokenizer_fields.h"
 #include "lora/adapter/peft.h"
 #include "parallel/self_communicator.h"
 #include "runtime/core/error.h"
@@ -101,7 +102,7 @@ std::vector<int32_t> generation_config_stops(const std::string& base_model) {
   json stops = config.is_object() ? config.value("eos_token_id", json()) : json();
   if (!stops.is_array()) stops = json::array({stops});
   for (const json& id : stops) {
-    if (id.is_number_integer()) ids.push_back(id.get<int32_t>());
+    if (!id.is_null()) ids.push_back(token_id_of(id, path.string() + ": eos_token_id"));
   }
   return ids;
 }

@@ -19,9 +19,8 @@ std::vector<Flag> model_flags() {
           .such_as("models/llama-3.2-1b")
           .alias({"model_name_or_path"}),
       flag("chat_template", &Config::chat_template, TextType{},
-           "How conversations become text: tokenizer_default is the checkpoint's own template, if "
-           "it "
-           "is one of those known; else chatml, llama3 or alpaca."),
+           "How conversations become text. tokenizer_default takes the checkpoint's own template, "
+           "which must be one that Tessera knows. The others are chatml, llama3 and alpaca."),
   };
 }
 
@@ -128,8 +127,8 @@ std::vector<Flag> data_flags() {
       flag("special_tokens_in_content", &Config::special_tokens_in_content,
            ChoiceType<ContentTokens>{
                {{ContentTokens::kLetters, "letters"}, {ContentTokens::kTokens, "tokens"}}},
-           "What a special token such as <|im_end|> is inside a message: letters, so that data "
-           "cannot forge turns, or the token. Raw text always has tokens."),
+           "How a special token such as <|im_end|> inside a message is read: as letters, so that "
+           "data cannot forge turns, or as the token. Raw text always has tokens."),
       flag("sequence_len", &Config::sequence_len, IntType{2, 1 << 24},
            "Most tokens in a row of a batch.")
           .alias({"cutoff_len", "max_seq_length", "max_length", "max_seq_len"}),
@@ -184,7 +183,7 @@ std::vector<Flag> batch_flags() {
            IntType{0, 1 << 20},
            "The last layers, whose activations are kept while those before them are recomputed."),
       flag("loss", &Config::loss, ChoiceType<const lora::Loss*>{all_losses()},
-           "What is minimized, over the tokens to learn."),
+           "The function that training minimizes over the tokens to learn."),
       flag("seed", &Config::seed, IntType{}, "Key of every random choice.").alias({"random_seed"}),
   };
 }
@@ -287,7 +286,8 @@ std::vector<Flag> output_flags() {
       flag("save_steps", &Config::save_steps, OptionalType<IntType>{{1, kMostSteps}},
            "Steps between checkpoints; left out, there is one at the end."),
       flag("save_total_limit", &Config::save_total_limit, IntType{1, kMostSteps},
-           "Checkpoints to keep; of others the damaged are removed first, then the oldest."),
+           "How many checkpoints to keep. If there are more, damaged ones are removed first, then "
+           "the oldest."),
       flag("eval_steps", &Config::eval_steps, OptionalType<IntType>{{1, kMostSteps}},
            "Steps between validations; left out, there is one at the end.")
           .ruled_out_by(
@@ -309,10 +309,10 @@ std::vector<Flag> machine_flags() {
       flag("threads", &Config::threads, OptionalType<IntType>{{1, 4096}, "auto"},
            "CPU threads of each rank; auto shares the cores out. The numbers do not depend on it."),
       flag("memory_budget", &Config::memory_budget, OptionalType<SizeType>{},
-           "Memory a rank may use, e.g. 22GiB; left out, what is free. The plan chooses what is "
-           "auto - activations, sharding, resident optimizer pages - to be fast within it, and a "
-           "run that cannot fit is refused before anything is loaded. On the CPU it counts all of "
-           "a rank's memory."),
+           "Memory a rank may use, e.g. 22GiB; left out, what is free. Within it, the plan chooses "
+           "the fastest values for what is auto: activations, sharding, resident optimizer pages. "
+           "A run that cannot fit is refused before anything is loaded. On the CPU it counts all "
+           "of a rank's memory."),
       flag(
           "sharding", &Config::sharding,
           ChoiceType<std::optional<Mode>>{{{std::nullopt, "auto"},
@@ -334,8 +334,8 @@ std::vector<Flag> machine_flags() {
           "How gradients are summed over ranks: invariant gives the same bits on any number of "
           "ranks, fast does not."),
       flag("watchdog_seconds", &Config::watchdog_seconds, OptionalType<IntType>{{1, kMostSteps}},
-           "A rank that the others have waited for this long ends the run, with its name and what "
-           "it was at. Left out, 1800."),
+           "How many seconds ranks wait for another rank. Then the run ends, and the error names "
+           "that rank and its work. 1800 if left out."),
   };
 }
 

@@ -11,9 +11,9 @@ namespace {
 constexpr std::string_view kIntroduction =
     R"(# Configuration
 
-A run is described by one YAML file of `key: value` lines. Every key below may also be given on the
-command line as `key=value`, which wins over the file; `datasets.0.path=FILE` reaches inside, and
-`key=null` leaves out what the file says.
+A run is described by one YAML file of `key: value` lines. Every key can also be given on the
+command line as `key=value`, and then wins over the file. `datasets.0.path=FILE` sets a value inside
+a list. `key=null` removes what the file says.
 
 - A key that is unknown, given twice, or given under two of its spellings is an error, and so is a
   value of the wrong type or out of range. All errors of a config are reported at once, one line
@@ -36,8 +36,9 @@ constexpr std::string_view kForeignIntroduction =
     R"(
 ## Keys of other trainers
 
-These have no counterpart. They are accepted with no value, with a value named below, and, unless
-that is `true`, with `false`; anything else is an error.
+Tessera has no counterpart for these keys. Each is accepted without a value and with the values in
+the column `accepted`. `false` is accepted too, unless that column has `true`. Any other value is an
+error.
 
 | key | accepted | instead |
 |---|---|---|

@@ -142,6 +142,27 @@ void Reader::put_inside(const Flag& flag, const Place& place, std::string_view p
   if (before.kind == YamlNode::Kind::kNull) settings_.erase(flag.name);
 }
 
+/// Whether YAML takes a part of `text`, one value, for a comment: a '#' outside of quotes that
+/// begins it or follows a blank.
+bool has_comment(std::string_view text) {
+  char quote = 0, before = ' ';
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    const bool blank = before == ' ' || before == '\t';
+    if (quote != 0) {
+      if (c == '\\' && quote == '"') ++i;
+      if (c == quote) quote = 0;
+    } else if (c == '#' && blank) {
+      return true;
+    } else if ((c == '"' || c == '\'') &&
+               (blank || std::string_view("[{,:").find(before) != std::string_view::npos)) {
+      quote = c;
+    }
+    before = c;
+  }
+  return false;
+}
+
 void Reader::add_override(const std::string& text, int argument) {
   const Place place{std::make_shared<const std::string>("command line: " + one_line(text)), 0,
                     argument};
@@ -150,6 +171,11 @@ void Reader::add_override(const std::string& text, int argument) {
   const std::string_view key = path.substr(0, path.find('.'));
   if (equals == text.size() || equals == 0) {
     faults_.add(place, "expected key=value, such as lora_r=8");
+    if (const Flag* flag = find_flag(key)) faults_.doubt(flag->name);
+    return;
+  }
+  if (has_comment(std::string_view(text).substr(equals + 1))) {
+    faults_.add(place, "what follows '#' would be a comment; put the value in quotes");
     if (const Flag* flag = find_flag(key)) faults_.doubt(flag->name);
     return;
   }

@@ -98,4 +98,15 @@ Dataset load_datasets(const Config& config, const RowEncoder& encoder) {
   return out;
 }
 
+std::string describe_losses(const DatasetCounts& counts) {
+  std::string text;
+  const auto add = [&](int64_t n, const char* what) {
+    if (n > 0) text += fmt::format(", {} {}", n, what);
+  };
+  add(counts.dropped_long, "longer than sequence_len (dropped)");
+  add(counts.truncated, "longer than sequence_len (cut)");
+  add(counts.dropped_empty, "with nothing to learn (dropped)");
+  return text;
+}
+
 }  // namespace tessera::launch

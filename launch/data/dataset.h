@@ -33,6 +33,9 @@ struct DatasetCounts {
   int64_t supervised = 0;
 };
 
+/// ", 3 longer than sequence_len (dropped)" and the like; empty when nothing was lost.
+std::string describe_losses(const DatasetCounts& counts);
+
 struct Dataset {
   std::vector<Sample> samples;
   DatasetCounts counts;

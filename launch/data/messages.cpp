@@ -48,13 +48,12 @@ std::string role_of(const json& message, const Spelling& spelling, std::string_v
 }
 
 /// The text of one part of a content that is a list.
-std::string part_text(const json& part, std::string_view where) {
+std::string part_text(const json& part, std::string_view where, RowRemarks& remarks) {
   if (part.is_string()) return part.get<std::string>();
   const std::string at(where);
   if (part.is_object() && part.contains("text") &&
       optional_string(part, "type", at).value_or("text") == "text") {
-    RowRemarks ignored;
-    check_message_keys(part, {std::array<std::string_view, 2>{"type", "text"}}, where, ignored);
+    check_message_keys(part, {std::array<std::string_view, 2>{"type", "text"}}, where, remarks);
     return string_field(part, "text", at);
   }
   fail(
@@ -64,7 +63,8 @@ std::string part_text(const json& part, std::string_view where) {
       where, part.is_object() ? part.value("type", json("unknown")).dump() : excerpt(part));
 }
 
-std::string content_of(const json& message, const char* key, std::string_view where) {
+std::string content_of(const json& message, const char* key, std::string_view where,
+                       RowRemarks& remarks) {
   const auto found = message.find(key);
   if (found == message.end()) fail("{}: the message has no \"{}\"", where, key);
   if (found->is_string()) return found->get<std::string>();
@@ -73,7 +73,7 @@ std::string content_of(const json& message, const char* key, std::string_view wh
          excerpt(*found));
   }
   std::string text;
-  for (const json& part : *found) text += part_text(part, where);
+  for (const json& part : *found) text += part_text(part, where, remarks);
   return text;
 }
 
@@ -83,7 +83,8 @@ Message message_of(const json& item, std::string_view where, RowRemarks& remarks
   std::vector<std::string_view> read(kLearnedKeys.begin(), kLearnedKeys.end());
   read.insert(read.end(), {spelling.role, spelling.content});
   check_message_keys(item, {read}, where, remarks);
-  Message message{role_of(item, spelling, where), content_of(item, spelling.content, where)};
+  Message message{role_of(item, spelling, where),
+                  content_of(item, spelling.content, where, remarks)};
   const std::optional<bool> learned = learned_by_keys(item, where);
   if (learned == true && message.role != "assistant" && !item.contains("weight")) {
     fail(

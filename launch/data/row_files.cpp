@@ -141,6 +141,7 @@ void for_each_row(const std::string& path,
   if (first == text.npos) fail("{}: the file is empty", path);
   if (text[first] == '[') {
     const json rows = io::parse_json(text, path, {.max_depth = 64, .max_values = 100'000'000});
+    if (rows.empty()) fail("{}: the array holds no rows", path);
     for (size_t i = 0; i < rows.size(); ++i) visit(rows[i], fmt::format("{}: row {}", path, i + 1));
     return;
   }

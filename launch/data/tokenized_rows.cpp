@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
+#include <optional>
 
 #include "runtime/core/error.h"
 
@@ -18,21 +20,23 @@ struct Range {
   int64_t most;               // and 0 at least
   std::string otherwise;      // what is said of any other value
   bool ignore_index = false;  // -100, too
+  bool flags = false;         // false and true, too: masks are written so
 };
 
-/// The integers of a column; empty when it is absent or null. `size`, unless 0, is how many there
-/// must be.
+/// The integers of a column; empty when it is absent or null. `size` is how many there must be.
 std::vector<int64_t> integers(const json& row, const char* key, std::string_view where,
-                              const Range& range, size_t size) {
+                              const Range& range, std::optional<size_t> size) {
   const auto found = row.find(key);
   if (found == row.end() || found->is_null()) return {};
   if (!found->is_array()) fail("{}: \"{}\" must be an array of integers", where, key);
   std::vector<int64_t> out;
   out.reserve(found->size());
   for (const json& item : *found) {
-    // Masks are written as false and true, too.
-    if (!item.is_number_integer() && !item.is_boolean()) {
+    if (!item.is_number_integer() && !(range.flags && item.is_boolean())) {
       fail("{}: \"{}\" must hold integers only", where, key);
+    }
+    if (item.is_number_unsigned() && item.get<uint64_t>() > uint64_t(INT64_MAX)) {
+      fail("{}: \"{}\" holds {}, which is {}", where, key, item.get<uint64_t>(), range.otherwise);
     }
     const int64_t value = item.is_boolean() ? item.get<bool>() : item.get<int64_t>();
     const bool ignored = range.ignore_index && value == Sample::kIgnore;
@@ -41,8 +45,9 @@ std::vector<int64_t> integers(const json& row, const char* key, std::string_view
     }
     out.push_back(value);
   }
-  if (size > 0 && out.size() != size)
-    fail("{}: {} {} for {} input_ids", where, out.size(), key, size);
+  if (size && out.size() != *size) {
+    fail("{}: {} {} for {} input_ids", where, out.size(), key, *size);
+  }
   return out;
 }
 
@@ -86,9 +91,9 @@ std::vector<Sample> encode_tokenized(const json& row, int64_t vocab, std::string
   if (!row.contains("input_ids")) fail("{}: the row has no \"input_ids\"", where);
   const Range tokens = {vocab - 1, fmt::format("no token of this model (0 to {})", vocab - 1)};
   const Range labeled = {tokens.most, tokens.otherwise, /*ignore_index=*/true};
-  const Range mask = {1, "neither 0 nor 1"};
+  const Range mask = {1, "neither 0 nor 1", /*ignore_index=*/false, /*flags=*/true};
   const Range places = {int64_t{1} << 31, "no position"};
-  const auto ids = integers(row, "input_ids", where, tokens, 0);
+  const auto ids = integers(row, "input_ids", where, tokens, std::nullopt);
   const auto labels = integers(row, "labels", where, labeled, ids.size());
   const auto attention = integers(row, "attention_mask", where, mask, ids.size());
   const auto positions = integers(row, "position_ids", where, places, ids.size());

@@ -47,18 +47,6 @@ std::optional<MemoryLimit::Bound> least_of(parallel::Communicator& world,
   return MemoryLimit::Bound{size_t(double(*least) * kUsableShare), names};
 }
 
-/// ", 3 too long (dropped)" and the like; empty when nothing was lost.
-std::string describe_losses(const DatasetCounts& counts) {
-  std::string text;
-  const auto add = [&](int64_t n, const char* what) {
-    if (n > 0) text += fmt::format(", {} {}", n, what);
-  };
-  add(counts.dropped_long, "longer than sequence_len (dropped)");
-  add(counts.truncated, "longer than sequence_len (cut)");
-  add(counts.dropped_empty, "with nothing to learn (dropped)");
-  return text;
-}
-
 /// The GPU's profile by its name; for one that is not known, that of a middling one.
 DeviceProfile profile_of(const std::string& name) {
   for (std::string_view known : gpu_names()) {

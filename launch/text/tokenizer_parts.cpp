@@ -185,21 +185,56 @@ std::optional<int32_t> require_named_token(const TokenizerJson& files, const cha
   return id;
 }
 
-/// The token that a TemplateProcessing post-processor puts before a single text.
-std::optional<std::string> leading_token(const json& node, const std::string& where) {
-  if (node.is_null()) return std::nullopt;
+/// The tokens that a post-processor puts around a single text.
+struct Around {
+  std::vector<std::string> before, after;
+};
+
+/// Adds those of `node`. Error for a type that would do something else.
+void add_around(const json& node, const std::string& where, Around& around) {
+  if (node.is_null()) return;
   const std::string type = string_field(node, "type", where);
   if (type == "Sequence") {
-    for (const json& part : array_field(node, "processors", where)) {
-      if (auto token = leading_token(part, where)) return token;
+    for (const json& part : array_field(node, "processors", where)) add_around(part, where, around);
+    return;
+  }
+  if (type == "ByteLevel") return;  // it moves offsets only
+  if (type != "TemplateProcessing") {
+    fail("{}: type '{}' is not supported; supported: TemplateProcessing, ByteLevel, Sequence",
+         where, io::printable(type));
+  }
+  bool text_came = false;
+  for (const json& piece : array_field(node, "single", where)) {
+    if (!piece.is_object() || !piece.contains("SpecialToken")) {
+      text_came = true;
+      continue;
     }
+    (text_came ? around.after : around.before)
+        .push_back(string_field(piece["SpecialToken"], "id", where));
   }
-  if (type != "TemplateProcessing") return std::nullopt;
-  const json& single = array_field(node, "single", where);
-  if (single.empty() || !single[0].is_object() || !single[0].contains("SpecialToken")) {
-    return std::nullopt;
-  }
-  return string_field(single[0]["SpecialToken"], "id", where);
+}
+
+/// Takes what the post-processor adds to a text: one token before it, which is the bos_token, and
+/// the eos_token after it, with which every text ends here. Error for anything else.
+void take_around(TokenizerParts& parts, const Around& around, const AddedTokens& added,
+                 const std::string& source) {
+  const auto id_of = [&](const std::string& token) {
+    const auto id = added.find(token);
+    if (!id) fail("{}: post_processor names the unknown token '{}'", source, io::printable(token));
+    return *id;
+  };
+  const auto check = [&](const std::vector<std::string>& tokens, const char* puts,
+                         std::optional<int32_t>& named, const char* what) {
+    if (tokens.empty()) return;
+    const int32_t id = id_of(tokens.front());
+    if (!named) named = id;
+    if (tokens.size() == 1 && named == id) return;
+    fail("{}: post_processor {} '{}', where only the {} is supported", source, puts,
+         io::printable(fmt::format("{}", fmt::join(tokens, ""))), what);
+  };
+  check(around.before, "begins a text with", parts.bos, "bos_token");
+  check(around.after, "ends a text with", parts.eos, "eos_token");
+  parts.adds_bos = !around.before.empty();
 }
 
 std::string read_chat_template(const json& config, const std::string& source) {
@@ -299,7 +334,8 @@ TokenizerParts make_tokenizer_parts(const TokenizerJson& files) {
     notes.push_back(fmt::format("{}: the pad_token '{}' is not in the vocabulary; none is needed",
                                 files.config_source, io::printable(*pad_name)));
   }
-  const auto leading = leading_token(member("post_processor"), source + ": post_processor");
+  Around around;
+  add_around(member("post_processor"), source + ": post_processor", around);
 
   Normalizer normalizer(member("normalizer"), source);
   std::vector<AddedToken> raw, normalized;
@@ -331,15 +367,9 @@ TokenizerParts make_tokenizer_parts(const TokenizerJson& files) {
                        .chat_template = read_chat_template(files.config, files.config_source),
                        .notes = std::move(notes)};
   index_tokens(parts, added.list(), source);
+  take_around(parts, around, added, source);
   if (!parts.eos) take_eos_of_model(parts, files);
   note_rebuilt_class(parts, files);
-  if (leading) {
-    const auto id = added.find(*leading);
-    if (!id)
-      fail("{}: post_processor names the unknown token '{}'", source, io::printable(*leading));
-    if (!parts.bos) parts.bos = id;
-    parts.adds_bos = parts.bos == id;
-  }
   parts.added_ids = added.take_ids();
   return parts;
 }

@@ -63,18 +63,18 @@ void read_rope(const GgufFile& file, const FamilyKeys& keys, int64_t head_dim, M
     fail("{}: rotary positions on {} of {} dimensions of a head are not supported", file.path(),
          rotated, head_dim);
   }
-  std::string type = "none";
+  // As llama.cpp reads them: linear unless the type says otherwise; a factor in two spellings, of
+  // which the older one counts last; none where there is no factor.
+  std::string type = "linear";
   if (keys.has("rope.scaling.type")) type = keys.string("rope.scaling.type");
-  const char* factor = "rope.scaling.factor";
-  if (keys.has("rope.scale_linear")) {  // the older spelling
-    type = "linear";
-    factor = "rope.scale_linear";
-  }
   if (type == "none") return;
   if (type != "linear") {
     fail("{}: rope scaling '{}' is not supported; supported: none, linear", file.path(),
          io::printable(type));
   }
+  const char* factor =
+      keys.has("rope.scaling.factor") ? "rope.scaling.factor" : "rope.scale_linear";
+  if (!keys.has(factor)) return;
   spec.rope_scaling.kind = RopeScaling::Kind::kLinear;
   spec.rope_scaling.factor = keys.real(factor);
   if (!(spec.rope_scaling.factor > 0.0 && std::isfinite(spec.rope_scaling.factor))) {

@@ -39,17 +39,22 @@ void check_switches(const ConfigKeys& keys) {
   }
 }
 
-/// The settings under rope_scaling, or under rope_parameters as transformers 5 writes them.
+void check_rotates_all(const ConfigKeys& keys) {
+  if (keys.positive("partial_rotary_factor", 1.0) == 1.0) return;
+  fail("{}: partial_rotary_factor other than 1 is not supported", keys.source());
+}
+
+/// The settings under rope_scaling, or under rope_parameters as transformers 5 writes them. It
+/// takes the former where both are there.
 void read_rope(const ConfigKeys& keys, ModelSpec& spec) {
   spec.rope_theta = keys.positive("rope_theta", spec.rope_theta);
-  const json* nested = keys.find("rope_parameters");
-  if (!nested) nested = keys.find("rope_scaling");
+  check_rotates_all(keys);
+  const json* nested = keys.find("rope_scaling");
+  if (!nested) nested = keys.find("rope_parameters");
   if (!nested) return;
   const ConfigKeys rope(*nested, keys.source());
   spec.rope_theta = rope.positive("rope_theta", spec.rope_theta);
-  if (rope.positive("partial_rotary_factor", 1.0) != 1.0) {
-    fail("{}: partial_rotary_factor other than 1 is not supported", keys.source());
-  }
+  check_rotates_all(rope);
   std::optional<std::string> type = rope.string("rope_type");
   if (!type) type = rope.string("type");  // the older spelling
   RopeScaling& scaling = spec.rope_scaling;

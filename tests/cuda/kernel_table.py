@@ -222,15 +222,15 @@ for {", ".join(f"sm_{c}" for c in GPUS)}.
 It fails if a kernel spills registers, uses local memory, calls a function, traps, or computes in
 double by mistake. None of the {len(kernels) // len(GPUS)} kernels does.
 
-A row stands for all element types of a kernel and gives the worst of them. `types` counts the
+Each row covers all element types of a kernel and shows the worst of them. `types` counts the
 combinations. The name shows the other template arguments:
 
 - the padded width of a head;
 - what `attention_backward` computes: 0 queries, 1 keys and values, 2 keys, 3 values;
-- `true` or `false`: whether a row has a whole block of threads (`norm_*`), elements move in packs
-  (`adamw_32bit`, `grad_norm_chunks`, `blockwise4_encode`), rows are scattered and not gathered
-  (`rows_move`), the output is added to (`dropout_apply`), or the gradient is that of keys and values
-  (`attention_backward_plain`).
+- `true` or `false`: for `norm_*`, whether a whole block of threads works on a row; for
+  `adamw_32bit`, `grad_norm_chunks` and `blockwise4_encode`, whether elements move in packs; for
+  `rows_move`, whether rows are scattered; for `dropout_apply`, whether the output is added to; for
+  `attention_backward_plain`, whether the gradient is that of keys and values.
 
 `threads` is the largest number of threads of a block. `shared` is the shared memory of a block in
 bytes, for the widest head in the case of `*_plain`. A GPU's column gives the blocks that an SM

@@ -261,7 +261,7 @@ TEST_F(CommandLine, DataThatCannotBeLearnedIsRefused) {
     expect_failure({"train", config_, path}, 1, parts);
   };
   train_on("empty.jsonl", "", {"empty.jsonl", "empty"});
-  train_on("list.json", "[]", {"no row to learn from"});
+  train_on("list.json", "[]", {"list.json: the array holds no rows"});
   train_on("cut.jsonl", "{\"input_ids\": [1, 2, 3]}\n{\"input_ids\": [1,\n", {"cut.jsonl:2"});
   train_on("big.jsonl", "{\"input_ids\": [1, 2, 256]}\n", {"big.jsonl:1", "256"});
   train_on("text.jsonl", "{\"input_ids\": \"a\"}\n", {"text.jsonl:1", "input_ids"});

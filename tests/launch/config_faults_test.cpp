@@ -215,6 +215,22 @@ TEST_F(ConfigFaults, AShareOfOneIsNotOneRow) {
   EXPECT_EQ(load_config(folder_.write("one.yml", dump_config(one)), {}).val_set_size, 1);
 }
 
+TEST_F(ConfigFaults, AnOverrideHoldsNoComment) {
+  const std::string text = "base_model: m\n";
+  for (const std::string value : {"runs/a #3", "#1", "\"runs/a\" # b"}) {
+    EXPECT_EQ(faults_of(text, {"output_dir=" + value}, kPlanNeeds),
+              Lines{"command line: output_dir=" + value +
+                    ": what follows '#' would be a comment; put the value in quotes"});
+  }
+  const std::string path = folder_.write("comment.yml", text);
+  const std::pair<std::string, std::string> fine[] = {
+      {"'runs/a #3'", "runs/a #3"}, {"\"a \\\" #3\"", "a \" #3"}, {"it's#1", "it's#1"}};
+  for (const auto& [value, read] : fine) {
+    const std::vector<std::string> overrides = {"output_dir=" + value};
+    EXPECT_EQ(load_config(path, overrides).output_dir, read) << value;
+  }
+}
+
 TEST_F(ConfigFaults, AFileThatIsNoConfigIsOneLine) {
   const std::pair<std::string, std::string> cases[] = {
       {"", "F: nothing is set in it; expected 'key: value' lines with base_model"},

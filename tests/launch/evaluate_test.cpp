@@ -59,6 +59,11 @@ TEST_F(Evaluating, TakesTheAdapterOfTheRunIfThereIsOne) {
   EXPECT_EQ(run(config(), "none").loss, base.loss);
 }
 
+TEST_F(Evaluating, BeforeTheRunTakesTheAdapterToStartFrom) {
+  const Evaluation start = run(config("lora_model_dir: " + kTiny + "/adapter_in\n"), std::nullopt);
+  EXPECT_EQ(start.loss, run(config(), kTiny + "/adapter_in").loss);
+}
+
 TEST_F(Evaluating, TakesTheHeldOutRowsOnly) {
   const Evaluation all = run(config(), "none");
   const Evaluation held = run(config("val_set_size: 4\n"), "none");

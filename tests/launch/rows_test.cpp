@@ -174,6 +174,24 @@ TEST_F(Rows, TextPartsOfAContentAreJoined) {
   refuse(R"({"messages":[{"role":"user","content":[{"type":"text","text":"a","image_url":"x"}]}]})",
          "chat_template", "\"image_url\"");
   refuse(R"({"messages":[{"role":"user","content":null}]})", "chat_template", "list of text parts");
+  const Dataset named = load(
+      R"({"messages":[{"role":"user","content":[{"type":"text","text":"a","cache_control":1}]},)"
+      R"({"role":"assistant","content":"b"}]})",
+      "chat_template");
+  EXPECT_EQ(std::ranges::count_if(
+                named.notes,
+                [](const std::string& note) { return note.find("cache_control") != note.npos; }),
+            1);
+}
+
+TEST_F(Rows, NumbersOfTokenizedRowsAreTakenAsTheyAre) {
+  // -100 in 64 bits without a sign.
+  refuse(R"({"input_ids":[1,2],"labels":[1,18446744073709551516]})", "tokenized",
+         "\"labels\" holds 18446744073709551516, which is no token");
+  refuse(R"({"input_ids":[true,2]})", "tokenized", "\"input_ids\" must hold integers only");
+  refuse(R"({"input_ids":[],"labels":[1,2]})", "tokenized", "2 labels for 0 input_ids");
+  EXPECT_EQ(row(R"({"input_ids":[1,2],"completion_mask":[false,true]})", "tokenized").labels,
+            (Ids{kNone, 2}));
 }
 
 TEST_F(Rows, ShareGptsRolesHaveManyNames) {

@@ -375,6 +375,23 @@ TEST(Tokenizer, AddsBosAsThePostProcessorDoes) {
   EXPECT_NE(tokenizer.encode("the").at(0), *tokenizer.bos_id());
 }
 
+TEST(Tokenizer, RefusesWhatItsPostProcessorAddsBesideBosAndEos) {
+  const auto expect = [](const char* post_processor, const std::string& part) {
+    json spec = read_golden("byte_level.json");
+    spec["post_processor"] = json::parse(post_processor);
+    const std::string message = message_of([&] { load_json(spec); });
+    EXPECT_NE(message.find(part), std::string::npos) << message;
+  };
+  expect(R"({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<|endoftext|>"}},
+             {"SpecialToken": {"id": "<pad>"}}, {"Sequence": {"id": "A"}}]})",
+         "begins a text with '<|endoftext|><pad>', where only the bos_token is supported");
+  expect(R"({"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A"}},
+             {"SpecialToken": {"id": "<pad>"}}, {"SpecialToken": {"id": "<pad>"}}]})",
+         "ends a text with '<pad><pad>', where only the eos_token is supported");
+  expect(R"({"type": "RobertaProcessing", "sep": ["</s>", 2], "cls": ["<s>", 0]})",
+         "'RobertaProcessing' is not supported");
+}
+
 TEST(Tokenizer, TakesTheTokensOfItsConfig) {
   json spec = read_golden("byte_level.json");
   json config = {{"added_tokens_decoder", json::object()}};

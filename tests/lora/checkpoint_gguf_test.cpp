@@ -168,6 +168,14 @@ TEST_F(GgufModel, ReadsRopeScaling) {
   builder = gguf_metadata().f32("llama.rope.scale_linear", 2.0f);
   read = open_model(add_tensors(builder)).spec();
   EXPECT_EQ(read.rope_scaling.factor, 2.0);
+  builder = gguf_metadata().f32("llama.rope.scaling.factor", 4.0f);  // without a type
+  builder.f32("llama.rope.scale_linear", 2.0f);
+  read = open_model(add_tensors(builder)).spec();
+  EXPECT_EQ(read.rope_scaling.kind, RopeScaling::Kind::kLinear);
+  EXPECT_EQ(read.rope_scaling.factor, 4.0);
+  builder = gguf_metadata().text("llama.rope.scaling.type", "none");
+  builder.f32("llama.rope.scaling.factor", 4.0f);
+  EXPECT_EQ(open_model(add_tensors(builder)).spec().rope_scaling.kind, RopeScaling::Kind::kNone);
   builder = gguf_metadata().text("llama.rope.scaling.type", "yarn");
   refuse_model(add_tensors(builder), "'yarn'");
   builder = gguf_metadata().text("llama.rope.scaling.type", "linear");

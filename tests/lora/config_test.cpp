@@ -119,6 +119,9 @@ TEST(Config, ReadsBothSpellingsOfTheRotarySettings) {
       parse(with({{"rope_parameters", {{"rope_type", "default"}, {"rope_theta", 100000.0}}}}));
   EXPECT_EQ(plain.rope_scaling.kind, RopeScaling::Kind::kNone);
   EXPECT_EQ(plain.rope_theta, 100000.0);
+  const ModelSpec both = parse(with({{"rope_parameters", {{"rope_type", "default"}}},
+                                     {"rope_scaling", {{"rope_type", "linear"}, {"factor", 2}}}}));
+  EXPECT_EQ(both.rope_scaling.kind, RopeScaling::Kind::kLinear);
 }
 
 TEST(Config, RefusesBadRotarySettings) {
@@ -138,6 +141,7 @@ TEST(Config, RefusesBadRotarySettings) {
   refuse(scaling("linear"), "expected a JSON object");
   refuse(with({{"rope_theta", -1}}), "rope_theta is -1");
   refuse(with({{"rope_parameters", {{"partial_rotary_factor", 0.5}}}}), "partial_rotary_factor");
+  refuse(with({{"partial_rotary_factor", 0.5}}), "partial_rotary_factor");
 }
 
 TEST(Config, RefusesOtherModels) {
