@@ -25,7 +25,8 @@ elseif(NOT TESSERA_CUDA STREQUAL "OFF")
   elseif(TESSERA_CUDA STREQUAL "ON")
     message(FATAL_ERROR
       "TESSERA_CUDA=ON needs the CUDA toolkit 12.4 or later with nvcc (found: "
-      "${CUDAToolkit_NVCC_EXECUTABLE}) and NCCL 2.18 or later (found: ${NCCL_LIBRARY})")
+      "${CUDAToolkit_NVCC_EXECUTABLE}) and the header of NCCL 2.18 or later "
+      "(found: ${NCCL_INCLUDE_DIR})")
   endif()
 endif()
 if(TESSERA_HAS_CUDA)

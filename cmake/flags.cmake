@@ -40,8 +40,8 @@ if(CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
 endif()
 
-# tessera_precompile(target [headers...]): the headers that most sources include, precompiled where a
-# sanitizer is on: half of the time goes into them there. Other builds have none, so that a source
+# tessera_precompile(target [headers...]): the headers that most sources include, precompiled where
+# a sanitizer is on: half of the time goes into them there. Other builds have none, so that a source
 # must include what it uses. Targets with the same headers share one.
 function(tessera_precompile target)
   if(NOT TESSERA_SANITIZE)
@@ -51,8 +51,8 @@ function(tessera_precompile target)
   if(first)
     target_precompile_headers(${target} REUSE_FROM ${first})
   else()
-    target_precompile_headers(${target} PRIVATE <algorithm> <fmt/format.h> <fmt/ranges.h> <functional>
-      <map> <memory> <nlohmann/json.hpp> <optional> <span> <string> <vector> ${ARGN})
+    target_precompile_headers(${target} PRIVATE <algorithm> <fmt/format.h> <fmt/ranges.h>
+      <functional> <map> <memory> <nlohmann/json.hpp> <optional> <span> <string> <vector> ${ARGN})
     set_property(GLOBAL PROPERTY "TESSERA_PRECOMPILED ${ARGN}" ${target})
   endif()
 endfunction()

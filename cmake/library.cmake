@@ -1,5 +1,10 @@
-# tessera_library(folder DEPENDS targets...): the static library of one folder, all its sources; what
-# lies in cuda/ only where there is a CUDA backend, and what speaks MPI (mpi_*) nowhere.
+# Switches of the target name every value, so that a new one is met wherever it matters.
+function(tessera_whole_switches target)
+  target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wswitch-enum>)
+endfunction()
+
+# tessera_library(folder DEPENDS targets...): the static library of one folder, all its sources, but
+# for cuda/ where there is no CUDA backend, and for what speaks MPI (mpi_*).
 function(tessera_library folder)
   cmake_parse_arguments(ARG "" "" "DEPENDS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${folder}/*.cpp)
@@ -14,13 +19,13 @@ function(tessera_library folder)
     set(sources ${CMAKE_BINARY_DIR}/empty_${folder}.cpp)
   endif()
   add_library(tessera_${folder} STATIC ${sources})
-  # Switches name every value, so that a new one is met wherever it matters.
-  target_compile_options(tessera_${folder} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wswitch-enum>)
+  tessera_whole_switches(tessera_${folder})
   tessera_precompile(tessera_${folder})
   if(TESSERA_SANITIZE)
     set(kernels ${sources})
     list(FILTER kernels INCLUDE REGEX "/cpu/")
-    set_source_files_properties(${kernels} PROPERTIES COMPILE_OPTIONS -O1 SKIP_PRECOMPILE_HEADERS ON)
+    set_source_files_properties(${kernels} PROPERTIES
+                                COMPILE_OPTIONS -O1 SKIP_PRECOMPILE_HEADERS ON)
   endif()
   target_include_directories(tessera_${folder} PUBLIC ${CMAKE_SOURCE_DIR})
   target_link_libraries(tessera_${folder} PUBLIC ${ARG_DEPENDS})

@@ -1,6 +1,7 @@
-# NVIDIA's toolkit. The runtime library is shared, so that a program also starts, and can say so,
-# where there is no driver.
-set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)
+# NVIDIA's toolkit. The runtime is linked statically and opens the driver; cuBLASLt and NCCL are
+# opened when they are needed (runtime/core/shared_library.h). So a program starts where there is
+# none of it.
+set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
 set(CMAKE_CUDA_ARCHITECTURES ${TESSERA_CUDA_ARCHITECTURES})
 set(CMAKE_CUDA_HOST_COMPILER ${CMAKE_CXX_COMPILER})
 enable_language(CUDA)
@@ -12,17 +13,16 @@ set(CMAKE_CUDA_STANDARD 20)
 set(CMAKE_CUDA_STANDARD_REQUIRED ON)
 
 add_library(tessera_cudart INTERFACE)
-target_link_libraries(tessera_cudart INTERFACE CUDA::cudart)
+target_link_libraries(tessera_cudart INTERFACE CUDA::cudart_static)
 add_library(tessera_cublaslt INTERFACE)
-target_link_libraries(tessera_cublaslt INTERFACE CUDA::cublasLt)
-# Loaded when it is needed (parallel/nccl_library.h).
+target_include_directories(tessera_cublaslt SYSTEM INTERFACE ${CUDAToolkit_INCLUDE_DIRS})
 add_library(tessera_nccl INTERFACE)
 target_include_directories(tessera_nccl INTERFACE ${NCCL_INCLUDE_DIR})
-target_compile_definitions(tessera_nccl INTERFACE TESSERA_NCCL_LIBRARY="${NCCL_LIBRARY}")
 
 # No contraction, as everywhere; a spilled register is an error. fmt 9 gives up constexpr under nvcc
 # where its own code needs it. Kernels may call the constexpr functions of the project.
-set(TESSERA_NVCC_OPTIONS -DFMT_USE_CONSTEXPR=1 --expt-relaxed-constexpr -fmad=false -Xptxas=--warn-on-spills -Werror=all-warnings
+set(TESSERA_NVCC_OPTIONS -DFMT_USE_CONSTEXPR=1 --expt-relaxed-constexpr -fmad=false
+    -Xptxas=--warn-on-spills -Werror=all-warnings
     -Xcompiler=-Wall,-Wextra,-Wno-unused-parameter,-fno-omit-frame-pointer)
 
 function(tessera_cuda_sources target)

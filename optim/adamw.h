@@ -13,6 +13,12 @@
 namespace tessera::optim {
 
 inline constexpr std::string_view kAdamWMoments[] = {"exp_avg", "exp_avg_sq"};  // m and v
+inline constexpr RuleOption kAdamWOptions[] = {
+    {"adam_beta1", &OptimizerOptions::beta1},
+    {"adam_beta2", &OptimizerOptions::beta2},
+    {"adam_epsilon", &OptimizerOptions::eps},
+    {"weight_decay", &OptimizerOptions::weight_decay},
+};
 
 /// Error (usage) unless 0 <= beta < 1, eps >= 0 and weight_decay >= 0, all finite.
 void check_adamw(const OptimizerOptions& options);
@@ -48,8 +54,8 @@ struct AdamW8bitScalars {
   float decay;            // 1 - lr * weight_decay
 };
 
-/// Codes by element, largest magnitudes by block of 256. m decodes to kDynamicSigned[code] *
-/// absmax, v to kDynamicUnsigned[code] * absmax.
+/// Codes by element, largest magnitudes by block of kStateBlock. m decodes to kDynamicSigned[code]
+/// * absmax, v to kDynamicUnsigned[code] * absmax.
 struct Moments8bit {
   uint8_t* m_codes;
   uint8_t* v_codes;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "optim/cpu/grad_norm.h"
 #include "runtime/core/error.h"
 #include "runtime/core/has_cuda.h"
 #include "runtime/cpu/parallel.h"
@@ -39,10 +38,6 @@ double norm_of(std::span<const float> sums) {
   double total = 0.0;
   for (float sum : sums) total += double(sum);
   return std::sqrt(total);
-}
-
-double grad_norm(Context& ctx, std::span<const float> grads) {
-  return norm_of(chunk_sums(ctx, grads));
 }
 
 float clip_factor(double norm, double max_norm) {

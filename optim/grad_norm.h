@@ -20,18 +20,21 @@ inline constexpr size_t kNormChunk = 4096;
 /// may be short. On a GPU it waits, and takes scratch for the sums.
 std::vector<float> chunk_sums(Context& ctx, std::span<const float> grads);
 
-/// The norm of a buffer with these chunk sums.
+/// The norm of a buffer with these chunk sums: sqrt(sum of grads[i]^2). Infinite or NaN when a
+/// gradient is, or when a chunk's sum of squares leaves float32's range: test with std::isfinite
+/// before a step.
 double norm_of(std::span<const float> sums);
-
-/// norm_of(chunk_sums(grads)): sqrt(sum of grads[i]^2). Infinite or NaN when a gradient is, or when
-/// a chunk's sum of squares leaves float32's range: test with std::isfinite before a step.
-double grad_norm(Context& ctx, std::span<const float> grads);
 
 /// What torch.nn.utils.clip_grad_norm_ multiplies gradients by, with its float32 roundings:
 /// max_norm / (norm + 1e-6) where that is below 1, else exactly 1; NaN for a NaN norm.
 /// max_norm = 0 means no clipping, as in Hugging Face's trainer: 1. Error (usage) if it is negative
 /// or NaN.
 float clip_factor(double norm, double max_norm);
+
+namespace cpu {
+/// Of one chunk, single-threaded.
+float sum_of_squares(std::span<const float> values);
+}  // namespace cpu
 
 namespace cuda {
 /// One float a chunk, on the device.

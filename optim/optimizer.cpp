@@ -26,6 +26,15 @@ PageMemory Optimizer::memory(const Rule& rule, std::span<const StateSegment> seg
   return Moments::memory(rule.moments, segments, range, paging);
 }
 
+size_t Optimizer::bytes_moved(const Rule& rule, std::span<const StateSegment> segments,
+                              ElementRange range) {
+  size_t bytes = 3 * sizeof(float) * range.size();
+  for (const StateRun& run : state_runs(segments, range)) {
+    bytes += 2 * run.bytes(rule.moments.size());
+  }
+  return bytes;
+}
+
 void Optimizer::set_steps_taken(int64_t steps) {
   if (steps < 0) fail("optimizer state: a step count of {} is not possible", steps);
   steps_taken_ = steps;

@@ -26,6 +26,11 @@ class Optimizer {
   static PageMemory memory(const Rule& rule, std::span<const StateSegment> segments,
                            ElementRange range, const PageOptions& paging);
 
+  /// Bytes of memory that a step of such an optimizer reads and writes: parameters and moments both
+  /// ways, gradients one way.
+  static size_t bytes_moved(const Rule& rule, std::span<const StateSegment> segments,
+                            ElementRange range);
+
   /// One step, in place. `params` and `grads` are the range's: size() elements in memory of the
   /// context's device, which is that of the pages; each gradient is first multiplied by
   /// `grad_scale` (the clip factor; 1 changes nothing). Error, before anything is changed, unless

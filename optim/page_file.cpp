@@ -54,7 +54,7 @@ void PageFile::read(uint64_t offset, std::span<std::byte> into) const {
   }
 }
 
-void PageFile::write(uint64_t offset, std::span<const std::byte> bytes) const {
+void PageFile::write(uint64_t offset, std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     const ssize_t n = ::pwrite(fd_, bytes.data(), bytes.size(), off_t(offset));
     if (n < 0 && errno == EINTR) continue;

@@ -21,7 +21,7 @@ class PageFile {
   uint64_t size() const;
   /// Error that names the folder where the disk fails.
   void read(uint64_t offset, std::span<std::byte> into) const;
-  void write(uint64_t offset, std::span<const std::byte> bytes) const;
+  void write(uint64_t offset, std::span<const std::byte> bytes);
 
  private:
   std::string folder_;

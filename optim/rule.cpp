@@ -7,8 +7,7 @@ namespace tessera::optim {
 namespace {
 
 constexpr Rule kRules[] = {
-    // Parameters and both moments are read and written, gradients read.
-    {"adamw", kAdamWMoments, 7.0, check_adamw, update_adamw},
+    {"adamw", kAdamWMoments, kAdamWOptions, check_adamw, update_adamw},
 };
 
 }  // namespace

@@ -34,10 +34,16 @@ struct UpdateInput {
   float grad_scale;
 };
 
+/// An option that a rule uses, by the config's key; the identity of a run has it under that key.
+struct RuleOption {
+  std::string_view key;
+  double OptimizerOptions::*value;
+};
+
 struct Rule {
   std::string_view name;  // as the key `optimizer` and the identity of a run have it
   MomentNames moments;
-  double floats_moved;  // in memory, for each parameter in a step: the plan's time comes from it
+  std::span<const RuleOption> options;
   /// Error (usage) unless the rule can work with the options.
   void (*check)(const OptimizerOptions& options);
   /// The update of a whole run, at either width, on the CPU or a GPU.

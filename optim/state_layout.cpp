@@ -132,7 +132,7 @@ std::vector<StateArray> state_arrays(MomentNames moments, std::span<const StateS
     for (const StateRun& run : runs) items += field_items(field, run);
     if (items == 0) continue;
     const bool bytes = field_item_bytes(field) == 1;
-    arrays.push_back({field_name(field, moments), bytes ? "U8" : "F32", items});
+    arrays.push_back({field_name(field, moments), bytes ? DType::kU8 : DType::kF32, items});
   }
   return arrays;
 }

@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "runtime/core/dtype.h"
+
 namespace tessera::optim {
 
 /// Elements of a block, and what every cut of the buffer is a multiple of (its end excepted).
@@ -93,7 +95,7 @@ size_t field_offset(StateField field, const StateRun& run, size_t moments);
 
 struct StateArray {
   std::string name;
-  std::string dtype;  // "F32" or "U8", as safetensors calls them
+  DType dtype;  // kF32 or kU8
   uint64_t elements;
 };
 

@@ -182,7 +182,7 @@ void StatePages::load(size_t slot, size_t offset, std::span<std::byte> into) con
   std::memcpy(into.data(), host_.data() + at, into.size());
 }
 
-void StatePages::store(size_t slot, size_t offset, std::span<const std::byte> bytes) const {
+void StatePages::store(size_t slot, size_t offset, std::span<const std::byte> bytes) {
   const size_t at = slot * slot_bytes_ + offset;
   if (file_) return file_->write(at, bytes);
   std::memcpy(host_.data() + at, bytes.data(), bytes.size());

@@ -71,7 +71,6 @@ class StatePages {
   void sweep(Context& ctx, FunctionRef<void(size_t page, std::byte* data)> visit);
 
   size_t count() const { return sizes_.size(); }
-  size_t page_bytes(size_t page) const { return sizes_[page]; }
   /// A part of a page from `offset`, wherever the page lives; waits for copies under way. Does not
   /// make it resident.
   void read(size_t page, size_t offset, std::span<std::byte> into) const;
@@ -84,7 +83,8 @@ class StatePages {
  private:
   static constexpr size_t kNone = SIZE_MAX;
 
-  std::byte* frame(size_t index) const { return frames_.data() + frame_begin_[index]; }
+  std::byte* frame(size_t index) { return frames_.data() + frame_begin_[index]; }
+  const std::byte* frame(size_t index) const { return frames_.data() + frame_begin_[index]; }
   Stream& copies(Context& ctx) { return file_copies_ ? *file_copies_ : ctx.copy_stream(); }
   void fetch(Context& ctx, size_t page);
   void evict(Context& ctx, size_t page);
@@ -93,7 +93,7 @@ class StatePages {
   void to_file(size_t slot, std::span<const std::byte> frame);
   void transfer(void* to, const void* from, size_t bytes) const;
   void load(size_t slot, size_t offset, std::span<std::byte> into) const;
-  void store(size_t slot, size_t offset, std::span<const std::byte> bytes) const;
+  void store(size_t slot, size_t offset, std::span<const std::byte> bytes);
 
   Device device_;
   std::vector<size_t> sizes_;

@@ -15,7 +15,7 @@
 
 namespace tessera::parallel {
 
-/// One region of memory a rank, which the ranks of the same node read in place.
+/// One region of memory per rank, which the ranks of the same node read in place.
 class SharedMemory {
  public:
   virtual ~SharedMemory() = default;

@@ -8,6 +8,12 @@
 
 namespace tessera::parallel {
 
+size_t slot_bytes(std::span<const size_t> padded_layers) {
+  size_t largest = 0;
+  for (size_t bytes : padded_layers) largest = std::max(largest, bytes);
+  return kGatherSlots * largest;
+}
+
 LayerLease::LayerLease(LayerLease&& other) noexcept
     : scheduler_(std::exchange(other.scheduler_, nullptr)), data_(other.data_) {}
 
@@ -59,9 +65,8 @@ LayerLease LayerScheduler::acquire(int64_t layer) {
     waited_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   }
   slot->leased = true;
-  const auto ahead = std::find_if(visits_.begin() + ptrdiff_t(next_visit_), visits_.end(),
-                                  [&](const Visit& visit) { return visit.layer != layer; });
-  if (ahead != visits_.end() && !find(ahead->layer)) start_gather(ahead->layer);
+  const std::optional<int64_t> ahead = next_gather(visits_, next_visit_ - 1);
+  if (ahead && !find(*ahead)) start_gather(*ahead);
   return LayerLease(this, slot->memory.data());
 }
 
@@ -72,9 +77,9 @@ void LayerScheduler::idle_pass(bool training) {
 
 size_t LayerScheduler::slot_bytes() const {
   if (store_.in_place()) return 0;
-  size_t largest = 0;
-  for (int64_t l = 0; l < layers(); ++l) largest = std::max(largest, store_.padded_bytes(l));
-  return kSlots * largest;
+  std::vector<size_t> padded;
+  for (int64_t l = 0; l < layers(); ++l) padded.push_back(store_.padded_bytes(l));
+  return parallel::slot_bytes(padded);
 }
 
 LayerScheduler::Slot* LayerScheduler::find(int64_t layer) {
@@ -85,7 +90,9 @@ LayerScheduler::Slot* LayerScheduler::find(int64_t layer) {
 LayerScheduler::Slot& LayerScheduler::start_gather(int64_t layer) {
   const auto slot = std::ranges::find(slots_, false, &Slot::leased);
   TESSERA_CHECK(slot != std::end(slots_));
-  if (slot->memory.size() == 0) slot->memory = Buffer::on(ctx_.device(), slot_bytes() / kSlots);
+  if (slot->memory.size() == 0) {
+    slot->memory = Buffer::on(ctx_.device(), slot_bytes() / kGatherSlots);
+  }
   slot->layer = layer;
   ctx_.comm_stream().wait(slot->free);
   ctx_.comm_stream().enqueue(

@@ -17,6 +17,10 @@ namespace tessera::parallel {
 
 class LayerScheduler;
 
+/// Memory of the slots in which layers of these sizes are gathered (see padded_layer_bytes()), in
+/// bytes.
+size_t slot_bytes(std::span<const size_t> padded_layers);
+
 class LayerLease {
  public:
   LayerLease(LayerLease&& other) noexcept;
@@ -57,7 +61,6 @@ class LayerScheduler {
   void idle_pass(bool training);
 
   /// Memory of the slots, in bytes: none where layers are read in place.
-  static constexpr int kSlots = 2;
   size_t slot_bytes() const;
   /// Seconds that acquire() has waited for gathers so far. Zero on a GPU, whose stream waits.
   double waited_seconds() const { return waited_; }
@@ -80,7 +83,7 @@ class LayerScheduler {
   std::vector<LayerGroup> groups_;
   std::vector<Visit> visits_;
   size_t next_visit_ = 0;
-  Slot slots_[kSlots];  // empty until first used
+  Slot slots_[kGatherSlots];  // empty until first used
   double waited_ = 0;
 };
 

@@ -20,6 +20,30 @@ namespace {
 
 enum Tag { kMessageTag, kExchangeTag };
 
+struct Counted {
+  int count;
+  MPI_Datatype type;
+};
+
+/// `bytes` in MPI's terms: more than `largest` become one element of a type made for them, which
+/// the operation keeps.
+Counted counted(MpiOperation& op, size_t bytes, size_t largest) {
+  if (bytes <= largest) return {int(bytes), MPI_BYTE};
+  const size_t blocks = bytes / largest, tail = bytes % largest;
+  MPI_Datatype block, body, whole;
+  MPI_Type_contiguous(int(largest), MPI_BYTE, &block);
+  MPI_Type_contiguous(int(blocks), block, &body);
+  const std::array<int, 2> lengths{1, int(tail)};
+  const std::array<MPI_Aint, 2> begins{0, MPI_Aint(blocks * largest)};
+  const std::array<MPI_Datatype, 2> parts{body, MPI_BYTE};
+  MPI_Type_create_struct(2, lengths.data(), begins.data(), parts.data(), &whole);
+  MPI_Type_commit(&whole);
+  MPI_Type_free(&block);
+  MPI_Type_free(&body);
+  op.types.push_back(whole);
+  return {1, whole};
+}
+
 }  // namespace
 
 std::unique_ptr<Communicator> MpiCommunicator::world(MpiOptions options) {
@@ -44,7 +68,7 @@ void MpiCommunicator::barrier() {
 void MpiCommunicator::broadcast(std::span<std::byte> bytes, int root) {
   TESSERA_CHECK(is_rank(root));
   MpiOperation op{CallKind::kBroadcast, *group_, [&](MpiOperation& o) {
-                    const auto [count, type] = o.counted(bytes.size(), world_->largest_count());
+                    const auto [count, type] = counted(o, bytes.size(), world_->largest_count());
                     MPI_Ibcast(bytes.data(), count, type, root, group_->comm, o.request());
                   }};
   world_->run(op);
@@ -59,7 +83,7 @@ void MpiCommunicator::gather(CallKind call, std::span<const std::byte> mine,
   TESSERA_CHECK(all.size() == mine.size() * size_t(size()));
   const bool in_place = mine.data() == all.data() + size_t(rank_) * mine.size();
   MpiOperation op{call, *group_, [&](MpiOperation& o) {
-                    const auto [count, type] = o.counted(mine.size(), world_->largest_count());
+                    const auto [count, type] = counted(o, mine.size(), world_->largest_count());
                     MPI_Iallgather(in_place ? MPI_IN_PLACE : mine.data(), count, type, all.data(),
                                    count, type, group_->comm, o.request());
                   }};
@@ -82,7 +106,7 @@ void MpiCommunicator::all_to_all(SendParts send, ReceiveParts receive) {
                     size_t from = 0, to = 0;
                     for (size_t r = 0; r < receive.bytes.size(); ++r) {
                       const auto [count, type] =
-                          o.counted(receive.bytes[r], world_->largest_count());
+                          counted(o, receive.bytes[r], world_->largest_count());
                       if (r != me && receive.bytes[r] > 0) {
                         MPI_Irecv(receive.data.data() + from, count, type, int(r), kExchangeTag,
                                   group_->comm, o.request());
@@ -90,7 +114,7 @@ void MpiCommunicator::all_to_all(SendParts send, ReceiveParts receive) {
                       from += receive.bytes[r];
                     }
                     for (size_t r = 0; r < send.bytes.size(); ++r) {
-                      const auto [count, type] = o.counted(send.bytes[r], world_->largest_count());
+                      const auto [count, type] = counted(o, send.bytes[r], world_->largest_count());
                       if (r != me && send.bytes[r] > 0) {
                         MPI_Isend(send.data.data() + to, count, type, int(r), kExchangeTag,
                                   group_->comm, o.request());
@@ -118,7 +142,7 @@ void MpiCommunicator::send(std::span<const std::byte> bytes, int to) {
   TESSERA_CHECK(is_rank(to) && to != rank_);
   MpiOperation op{CallKind::kSend, *group_,
                   [&](MpiOperation& o) {
-                    const auto [count, type] = o.counted(bytes.size(), world_->largest_count());
+                    const auto [count, type] = counted(o, bytes.size(), world_->largest_count());
                     MPI_Isend(bytes.data(), count, type, to, kMessageTag, group_->comm,
                               o.request());
                   },
@@ -130,7 +154,7 @@ void MpiCommunicator::receive(std::span<std::byte> bytes, int from) {
   TESSERA_CHECK(is_rank(from) && from != rank_);
   MpiOperation op{CallKind::kReceive, *group_,
                   [&](MpiOperation& o) {
-                    const auto [count, type] = o.counted(bytes.size(), world_->largest_count());
+                    const auto [count, type] = counted(o, bytes.size(), world_->largest_count());
                     MPI_Irecv(bytes.data(), count, type, from, kMessageTag, group_->comm,
                               o.request());
                   },

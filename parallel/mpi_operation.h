@@ -4,7 +4,6 @@
 #include <mpi.h>
 
 #include <chrono>
-#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <utility>
@@ -42,13 +41,6 @@ struct MpiOperation {
   bool done = false;
 
   MPI_Request* request() { return &requests.emplace_back(MPI_REQUEST_NULL); }
-
-  struct Counted {
-    int count;
-    MPI_Datatype type;
-  };
-  /// `bytes` in MPI's terms: more than `largest` become one element of a type made for them.
-  Counted counted(size_t bytes, size_t largest);
 };
 
 }  // namespace tessera::parallel

@@ -300,12 +300,8 @@ void NcclCommunicator::abort_nccl() {
 
 std::string describe_nccl() {
   int v = 0;
-  try {
-    nccl().GetVersion(&v);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return fmt::format("NCCL {}.{}.{}", v / 10000, v / 100 % 100, v % 100);
+  nccl().GetVersion(&v);
+  return fmt::format("NCCL {}.{}.{} of {}", v / 10000, v / 100 % 100, v % 100, nccl().place);
 }
 
 }  // namespace tessera::parallel

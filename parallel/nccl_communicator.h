@@ -89,7 +89,7 @@ class NcclCommunicator final : public Communicator {
   std::jthread watcher_;
 };
 
-/// "NCCL 2.27.3", or why there is none.
+/// "NCCL 2.27.3 of FILE". Error that says why it cannot be opened.
 std::string describe_nccl();
 
 }  // namespace tessera::parallel

@@ -1,10 +1,7 @@
 #include "parallel/nccl_library.h"
 
-#include <dlfcn.h>
-
-#include <type_traits>
-
 #include "runtime/core/error.h"
+#include "runtime/core/shared_library.h"
 
 namespace tessera::parallel {
 
@@ -12,40 +9,31 @@ namespace {
 
 constexpr int kOldestVersion = NCCL_VERSION(2, 18, 0);
 
-void* open_library() {
-  if (dlsym(RTLD_DEFAULT, "ncclGetVersion")) return RTLD_DEFAULT;
-  for (const char* name : {"libnccl.so.2", TESSERA_NCCL_LIBRARY}) {
-    if (void* library = dlopen(name, RTLD_NOW)) return library;
-  }
-  fail("several GPUs need NCCL, which cannot be loaded: {}", dlerror());
-}
-
 NcclLibrary load() {
-  void* const library = open_library();
+  const SharedLibrary library("libnccl.so.2", "ncclGetVersion");
   NcclLibrary all;
-  const auto find = [&](auto& function, const char* name) {
-    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(library, name));
-    if (!function) fail("this NCCL has no {}: 2.18 or later is needed", name);
-  };
-  find(all.GetVersion, "ncclGetVersion");
+  library.find(all.GetVersion, "ncclGetVersion");
   int version = 0;
   all.GetVersion(&version);
-  if (version < kOldestVersion) fail("NCCL {} is too old: 2.18 or later is needed", version);
-  find(all.GetUniqueId, "ncclGetUniqueId");
-  find(all.GetErrorString, "ncclGetErrorString");
-  find(all.GetLastError, "ncclGetLastError");
-  find(all.CommInitRankConfig, "ncclCommInitRankConfig");
-  find(all.CommGetAsyncError, "ncclCommGetAsyncError");
-  find(all.CommFinalize, "ncclCommFinalize");
-  find(all.CommDestroy, "ncclCommDestroy");
-  find(all.CommAbort, "ncclCommAbort");
-  find(all.GroupStart, "ncclGroupStart");
-  find(all.GroupEnd, "ncclGroupEnd");
-  find(all.Broadcast, "ncclBroadcast");
-  find(all.AllGather, "ncclAllGather");
-  find(all.AllReduce, "ncclAllReduce");
-  find(all.Send, "ncclSend");
-  find(all.Recv, "ncclRecv");
+  if (version < kOldestVersion) {
+    fail("NCCL {} ({}) is too old: 2.18 or later is needed", version, library.place());
+  }
+  library.find(all.GetUniqueId, "ncclGetUniqueId");
+  library.find(all.GetErrorString, "ncclGetErrorString");
+  library.find(all.GetLastError, "ncclGetLastError");
+  library.find(all.CommInitRankConfig, "ncclCommInitRankConfig");
+  library.find(all.CommGetAsyncError, "ncclCommGetAsyncError");
+  library.find(all.CommFinalize, "ncclCommFinalize");
+  library.find(all.CommDestroy, "ncclCommDestroy");
+  library.find(all.CommAbort, "ncclCommAbort");
+  library.find(all.GroupStart, "ncclGroupStart");
+  library.find(all.GroupEnd, "ncclGroupEnd");
+  library.find(all.Broadcast, "ncclBroadcast");
+  library.find(all.AllGather, "ncclAllGather");
+  library.find(all.AllReduce, "ncclAllReduce");
+  library.find(all.Send, "ncclSend");
+  library.find(all.Recv, "ncclRecv");
+  all.place = library.place();
   return all;
 }
 

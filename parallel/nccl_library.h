@@ -1,7 +1,9 @@
-// The functions of NCCL, which is loaded when GPUs first need to talk: one GPU needs none of it.
+// The functions of NCCL, which is opened when GPUs first need to talk: one GPU needs none of it.
 #pragma once
 
 #include <nccl.h>
+
+#include <string>
 
 namespace tessera::parallel {
 
@@ -22,10 +24,10 @@ struct NcclLibrary {
   decltype(&ncclAllReduce) AllReduce;
   decltype(&ncclSend) Send;
   decltype(&ncclRecv) Recv;
+  std::string place;  // the file that was opened
 };
 
-/// The process's own NCCL if it has one, else the system's, else the one of the build. Error where
-/// there is none, or it is older than 2.18.
+/// Error where there is none, or it is older than 2.18.
 const NcclLibrary& nccl();
 
 }  // namespace tessera::parallel

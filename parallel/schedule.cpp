@@ -69,4 +69,11 @@ std::vector<Visit> visits_of(std::span<const LayerGroup> groups, bool training) 
   return visits;
 }
 
+std::optional<int64_t> next_gather(std::span<const Visit> visits, size_t i) {
+  for (const Visit& visit : visits.subspan(i + 1)) {
+    if (visit.layer != visits[i].layer) return visit.layer;
+  }
+  return std::nullopt;
+}
+
 }  // namespace tessera::parallel

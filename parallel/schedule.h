@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -42,6 +43,10 @@ struct Visit {
   bool offloads = false;  // a group's input moves to host memory, in the visit that begins it
   bool takes = false;     // a group's input comes back, likewise
 
+  /// Of a forward: whether anything reads its output. The second forward of a group's last layer
+  /// has no reader: the backward of the same layer comes next.
+  bool needs_output() const { return !(work == Work::kAgain && ends); }
+
   bool operator==(const Visit&) const = default;
 };
 
@@ -50,5 +55,11 @@ struct Visit {
 /// that keeping it costs no peak and saves its second forward. Throws std::logic_error unless the
 /// groups follow each other from layer 0 on.
 std::vector<Visit> visits_of(std::span<const LayerGroup> groups, bool training);
+
+/// Layers that are whole at a time where layers are gathered: the visited one and the next.
+inline constexpr int kGatherSlots = 2;
+/// The layer that has to be whole after that of visits[i], and so is gathered during the visit
+/// unless a slot holds it already; nothing where no other layer follows.
+std::optional<int64_t> next_gather(std::span<const Visit> visits, size_t i);
 
 }  // namespace tessera::parallel

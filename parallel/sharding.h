@@ -12,9 +12,9 @@ namespace tessera::parallel {
 struct Sharding {
   enum class Mode {
     kReplicate,  // every rank holds every layer
-    kFull,       // one shard a rank, over all ranks
+    kFull,       // one shard per rank, over all ranks
     kHybrid,     // as kFull inside a group of ranks; every group holds all
-    kHost,       // one copy a node, which its ranks read in place
+    kHost,       // one copy per node, which its ranks read in place
   };
   Mode mode = Mode::kReplicate;
   int group = 0;  // ranks of a group of kHybrid; 0: the ranks of a node

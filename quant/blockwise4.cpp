@@ -5,7 +5,6 @@
 #include <bit>
 #include <cmath>
 
-#include "quant/cpu/encode4.h"
 #include "runtime/core/error.h"
 #include "runtime/cpu/parallel.h"
 

@@ -56,6 +56,7 @@ const float* floats(Tensor t) { return t.numel() > 0 ? t.data<float>() : nullptr
 }  // namespace
 
 void frozen_matmul(Context& ctx, Tensor y, Tensor x, const FrozenMatrix& w, LowRank update) {
+  const PartScope part(ctx.timeline(), ComputePart::kProducts);
   const int64_t n = x.rows(), in = w.spec().cols, out = w.spec().rows;
   TESSERA_CHECK(x.cols() == in && y.rows() == n && y.cols() == out);
   TESSERA_CHECK(update.left.cols() == update.right.cols());
@@ -72,6 +73,7 @@ void frozen_matmul(Context& ctx, Tensor y, Tensor x, const FrozenMatrix& w, LowR
 
 void frozen_matmul_backward(Context& ctx, Tensor dx, Tensor dy, const FrozenMatrix& w,
                             LowRank update, bool accumulate) {
+  const PartScope part(ctx.timeline(), ComputePart::kProducts);
   const int64_t n = dy.rows(), in = w.spec().cols, out = w.spec().rows;
   TESSERA_CHECK(dy.cols() == out && dx.rows() == n && dx.cols() == in);
   TESSERA_CHECK(update.left.cols() == 0 || update.left.cols() == update.right.rows());

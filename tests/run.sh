@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Installs, builds, tests. `--cuda` adds the CUDA backend, where the toolkit is installed: run on a
-# simulated machine, and compiled by nvcc. `--all` adds that, the sanitizer builds, the golden run of a
-# real model, and the long tests of many processes and planted bugs: a sample of each, chosen by
-# TESSERA_SEED, which is drawn where it is not set; `--whole` leaves none out. Where there is a GPU, or
-# TESSERA_REQUIRE_CUDA=1 says that there must be one, the backend's tests run on it, too.
-# Ends with the minutes of each part, why tests were skipped and one line `N passed, N failed, N skipped`.
+# simulated machine, and compiled by nvcc. `--all` adds that, the sanitizer builds, the golden run
+# of a real model, and the long tests of many processes and planted bugs: a sample of each, chosen
+# by TESSERA_SEED, which is drawn where it is not set; `--whole` leaves none out. Where there is a
+# GPU, or TESSERA_REQUIRE_CUDA=1 says that there must be one, the backend's tests run on it, too.
+# Ends with the minutes of each part, why tests were skipped, and one line
+# `N passed, N failed, N skipped`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -59,7 +60,8 @@ check() {
       for (i = 1; i <= NF; ++i)
         if (split($i, part, "\"") > 1) count[part[1]] = part[2]
       failed = count["failures="]; skipped = count["skipped="] + count["disabled="]
-      printf "%d passed, %d failed, %d skipped\n", count["tests="] - failed - skipped, failed, skipped
+      passed = count["tests="] - failed - skipped
+      printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped
       exit
     }' "$junit"
   )
@@ -118,7 +120,8 @@ if [ -n "$simulated" ]; then
     export CUDA_ON_CPU_ORDER CUDA_ON_CPU_STREAMS
     echo "CUDA on the CPU: threads and blocks $CUDA_ON_CPU_ORDER, streams $CUDA_ON_CPU_STREAMS"
     check "build-$simulated" -R "$on_gpu" -E "$except"
-    except='EightStepsEqualTheCpu|^cuda_on_cpu' # a minute, once; tests that set the orders themselves
+    # A minute, once; and tests that set the orders themselves.
+    except='EightStepsEqualTheCpu|^cuda_on_cpu'
   done
   unset CUDA_ON_CPU_ORDER CUDA_ON_CPU_STREAMS
   part "build-$simulated: planted bugs"
@@ -139,7 +142,8 @@ if [ "$cuda" = 1 ]; then
     echo "skipped: the CUDA backend by nvcc: there is none"
   fi
 fi
-if [ "${TESSERA_REQUIRE_CUDA:-0}" = 1 ] || { command -v nvidia-smi && nvidia-smi -L; } >/dev/null; then
+if [ "${TESSERA_REQUIRE_CUDA:-0}" = 1 ] ||
+  { command -v nvidia-smi && nvidia-smi -L; } >/dev/null; then
   build cuda build-cuda cuda_tests
   part "build-cuda: tests"
   check build-cuda -R '^cuda\.'

@@ -1,4 +1,4 @@
-// For tests: the spec of a Llama of a few sizes.
+// For tests: the spec of a Llama of a few sizes, and of a model that no family has.
 #pragma once
 
 #include "lora/model/families.h"
@@ -17,6 +17,33 @@ inline lora::ModelSpec llama_spec(const LlamaSizes& sizes) {
   spec.hidden = sizes.hidden;
   spec.vocab = sizes.vocab;
   spec.layers = lora::find_family(&lora::Family::model_type, "llama")->layers(sizes.of_layers);
+  return spec;
+}
+
+/// Two layers with biases, norms of queries and keys, and norms behind attention and MLP. They
+/// differ from each other, also in the order in which GGUF has the rows of q and k.
+inline lora::ModelSpec made_up_spec() {
+  using lora::NormSite;
+  static constexpr lora::NormName kPostNorms[] = {
+      {NormSite::kAfterAttention, "post_attention_layernorm", "post_attention_norm"},
+      {NormSite::kAfterMlp, "post_feedforward_layernorm", "post_ffw_norm"},
+  };
+  lora::ModelSpec spec = llama_spec({.vocab = 96});
+  spec.architecture = "MadeUpForCausalLM";
+  spec.tied_head = true;
+  for (lora::LayerSpec& layer : spec.layers) {
+    layer.norms = kPostNorms;
+    layer.attention.qkv_bias = true;
+    layer.attention.qk_norm = lora::QkNorm::kPerHead;
+  }
+  lora::LayerSpec& second = spec.layers[1];
+  second.attention = {.heads = 3,
+                      .kv_heads = 1,
+                      .head_dim = 32,
+                      .qkv_bias = true,
+                      .o_bias = true,
+                      .qk_norm = lora::QkNorm::kWholeWidth};
+  second.mlp = {.width = 60, .bias = true};
   return spec;
 }
 

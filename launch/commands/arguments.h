@@ -1,13 +1,16 @@
-// What command lines have in common: paths, the config with its overrides, names to choose from.
+// What command lines have in common: paths, numbers, the config with its overrides, names to choose
+// from.
 #pragma once
 
 #include <CLI/CLI.hpp>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "launch/config/config.h"
+#include "launch/config/flags_types.h"
 #include "launch/config/user_path.h"
 #include "launch/config/yaml.h"
 #include "launch/console/progress.h"
@@ -26,6 +29,25 @@ CLI::Option* add_path(CLI::App* command, const std::string& name, Text& value,
     return path.fault;
   };
   return command->add_option(name, value, help)->transform(CLI::Validator(read, ""));
+}
+
+/// An option that takes a number, read as a config's are: `type` is an IntType or a RealType whose
+/// range fits into Number. The help shows a value that is there already.
+template <class Number, class Type>
+CLI::Option* add_number(CLI::App* command, const std::string& name, Number& value, const Type& type,
+                        const std::string& help) {
+  const auto read = [&value, type, name](const std::string& text) {
+    YamlNode node;
+    node.kind = YamlNode::Kind::kScalar;
+    node.text = text;
+    node.place = {std::make_shared<const std::string>("command line")};
+    Faults faults;
+    if (const auto number = type.read({name, node, faults})) value = *number;
+    faults.raise();
+  };
+  CLI::Option* option = command->add_option_function<std::string>(name, read, help);
+  if constexpr (requires { type.write(value); }) option->default_str(type.write(value));
+  return option;
 }
 
 /// CONFIG [key=value...]
@@ -61,8 +83,8 @@ void add_model_options(CLI::App* command, Options& options) {
            "Model: a Hugging Face folder or a .gguf file")
       ->required()
       ->type_name("PATH");
-  command->add_option("--threads", options.threads, "CPU threads; default: every core")
-      ->check(CLI::Range(1, 4096))
+  add_number(command, "--threads", options.threads, IntType{1, 4096},
+             "CPU threads; default: every core")
       ->type_name("N");
 }
 

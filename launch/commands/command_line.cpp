@@ -1,7 +1,10 @@
 #include "launch/commands/command_line.h"
 
+#include <new>
+
 #include "launch/commands/arguments.h"
-#include "launch/commands/command.h"
+#include "launch/machine/cuda_libraries.h"
+#include "runtime/core/has_cuda.h"
 #include "runtime/core/nearest.h"
 
 namespace tessera::launch {
@@ -16,6 +19,15 @@ void declare_doctor(CLI::App* command, int& exit_code);
 void declare_help(CLI::App* command, int& exit_code);
 
 namespace {
+
+/// To add a command, write launch/commands/NAME.cpp with its declare function and give it a row.
+struct Command {
+  const char* name;
+  const char* summary;
+  /// Gives the subcommand its arguments, its help and the callback that runs it. The callback may
+  /// set the exit code, which is 0 without it, and throws Error.
+  void (*declare)(CLI::App* command, int& exit_code);
+};
 
 constexpr Command kCommands[] = {
     {"train", "Fine-tune a model as a YAML file says", declare_train},
@@ -38,9 +50,9 @@ void check_command(const CLI::App& app, int argc, char** argv) {
              near.empty() ? "" : fmt::format("; did you mean '{}'?", near));
 }
 
-}  // namespace
-
-int run_command_line(int argc, char** argv) {
+/// Parses the command line and runs the command. Returns the exit code; throws Error.
+int run(int argc, char** argv) {
+  if constexpr (kHasCuda) use_cuda_library_folders();
   CLI::App app("Tessera fine-tunes large language models with QLoRA.", "tessera");
   app.set_version_flag("--version", fmt::format("tessera {}", kVersion));
   app.require_subcommand(0, 1);
@@ -61,6 +73,23 @@ int run_command_line(int argc, char** argv) {
   }
   if (app.get_subcommands().empty()) write_stdout(app.help());
   return exit_code;
+}
+
+}  // namespace
+
+int run_command_line(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const Error& error) {
+    print_error(error.what());
+    return int(error.fault());
+  } catch (const std::bad_alloc&) {
+    print_error("out of memory");
+    return 1;
+  } catch (const std::exception& error) {
+    print_error(error.what());
+    return 1;
+  }
 }
 
 }  // namespace tessera::launch

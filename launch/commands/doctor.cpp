@@ -22,6 +22,7 @@
 #include "launch/run/loaded_model.h"
 #include "parallel/load_mpi.h"
 #include "parallel/nccl_communicator.h"
+#include "runtime/core/cuda_runtime.h"
 #include "runtime/core/error.h"
 #include "runtime/core/has_cuda.h"
 
@@ -57,6 +58,15 @@ std::string describe_free(const FreeMemory& free) {
                      free.limit);
 }
 
+/// What a library is, or why it cannot be used.
+std::string said(std::string (*describe)()) {
+  try {
+    return describe();
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
 }  // namespace
 
 std::string diagnose() {
@@ -79,7 +89,9 @@ std::string diagnose() {
   for (const std::string& gpu : gpus.left_out) row("", "not used: " + gpu);
   row("ranks", "as many as mpirun or srun starts, by " + parallel::describe_mpi());
   if constexpr (kHasCuda) {
-    if (!gpus.usable.empty()) row("", "GPUs by " + parallel::describe_nccl());
+    row("cuda", said(cuda::describe_runtime));
+    row("", said(cuda::describe_cublas));
+    row("", said(parallel::describe_nccl));
   }
   row("libraries", library_versions());
   row("verdict", missing.empty() ? "this machine can run Tessera"

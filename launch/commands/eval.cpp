@@ -67,20 +67,18 @@ Evaluation evaluate(const Config& config, const std::optional<std::string>& adap
   ctx.set_compute_dtype(compute);
   LoadedModel model(ctx, lora::Checkpoint::open(config.base_model), quantization(config),
                     {alone, {}}, console);
-  const auto adapters = load_adapter(ctx, opened, model.spec());
+  auto adapters = load_adapter(ctx, opened, model.spec());
   const RunData data(config, model.spec().vocab, 1, console);
   const bool split = !data.validation.empty();
   const auto batches = evaluation_batches(split ? data.validation : data.training, data.options);
   console.line(fmt::format("base     {} ({})", config.base_model, describe(quantization(config))));
   console.line(fmt::format("compute  {}", describe_compute(compute, device)));
   console.line(fmt::format("adapter  {}", folder.value_or("none")));
-  const std::string lost = describe_losses(data.counts);
+  std::string lost = describe_losses(data.counts);
+  if (!split && lost.empty()) lost = ", all";
   console.line(fmt::format("data     {} rows{}{}",
                            split ? data.validation.size() : data.training.size(),
-                           split          ? " held out"
-                           : lost.empty() ? ", all"
-                                          : "",
-                           lost));
+                           split ? " held out" : "", lost));
 
   lora::Decoder decoder(ctx, model.base(), model.scheduler(), adapters ? &*adapters : nullptr);
   int64_t tokens = 0;

@@ -1,32 +1,38 @@
 #include "launch/commands/generate.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
+#include <array>
 #include <filesystem>
-#include <map>
 #include <nlohmann/json.hpp>
 
 #include "launch/commands/arguments.h"
+#include "launch/config/flags.h"
 #include "launch/config/options.h"
 #include "launch/data/conversations.h"
+#include "launch/data/messages.h"
 #include "launch/machine/device.h"
 #include "launch/machine/processors.h"
 #include "launch/machine/ranks.h"
 #include "launch/machine/signals.h"
 #include "launch/run/adapter_run.h"
 #include "launch/run/loaded_model.h"
-#include "launch/text/stream_decoder.h"
 #include "launch/text/tokenizer_fields.h"
 #include "lora/adapter/peft.h"
 #include "parallel/self_communicator.h"
 #include "runtime/core/error.h"
 #include "runtime/io/folder.h"
 #include "runtime/io/json.h"
+#include "runtime/io/printable.h"
 
 namespace tessera::launch {
 namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
+
+constexpr size_t kLargestConfig = size_t{1} << 20;
 
 /// Where answers become text: streamed when there is one, else a line of JSON each in input order.
 class AnswerPrinter {
@@ -83,28 +89,16 @@ Prompts read_prompts(const GenerateOptions& options, const Tokenizer& tokenizer,
     prompts.ids.push_back(std::move(ids));
     return prompts;
   }
-  const Conversations conversations = read_conversations(*options.messages);
-  for (const std::string& note : conversations.notes) console.line(note);
+  Conversations conversations = read_conversations(*options.messages);
   prompts.lines = conversations.lines;
   prompts.chat = ChatTemplate::resolve(options.chat_template, tokenizer);
   for (const auto& messages : conversations.list) {
-    prompts.ids.push_back(tokenizer.encode(prompts.chat->render(messages, true)).ids);
+    Encoding encoding = tokenizer.encode(prompts.chat->render(messages, true));
+    count_letters(encoding, messages, tokenizer, conversations.remarks);
+    prompts.ids.push_back(std::move(encoding.ids));
   }
+  for (const std::string& note : conversations.notes()) console.line(note);
   return prompts;
-}
-
-/// "eos_token_id" of generation_config.json: a number, a list of them, or nothing.
-std::vector<int32_t> generation_config_stops(const std::string& base_model) {
-  const fs::path path = fs::path(base_model) / "generation_config.json";
-  std::vector<int32_t> ids;
-  if (!io::exists(path)) return ids;
-  const json config = io::read_json_file(path.string(), size_t{1} << 20);
-  json stops = config.is_object() ? config.value("eos_token_id", json()) : json();
-  if (!stops.is_array()) stops = json::array({stops});
-  for (const json& id : stops) {
-    if (!id.is_null()) ids.push_back(token_id_of(id, path.string() + ": eos_token_id"));
-  }
-  return ids;
 }
 
 /// The special token that follows an assistant's words; nothing where a template has none.
@@ -123,12 +117,34 @@ std::optional<int32_t> end_of_turn(const Tokenizer& tokenizer, const ChatTemplat
 
 }  // namespace
 
-std::vector<int32_t> stop_ids(const lora::ModelSpec& model, const std::string& base_model,
+GenerationConfig read_generation_config(const std::string& base_model) {
+  // Of no account for what is generated here, or for what is used.
+  static constexpr std::array<std::string_view, 6> kQuiet = {
+      "eos_token_id",         "bos_token_id",       "pad_token_id",
+      "transformers_version", "_from_model_config", "use_cache"};
+  const fs::path path = fs::path(base_model) / "generation_config.json";
+  GenerationConfig out;
+  if (!io::exists(path)) return out;
+  const json config = io::read_json_file(path.string(), kLargestConfig);
+  out.stop_ids = end_token_ids(config, path.string());
+  std::vector<std::string> unused;
+  for (const auto& [key, value] : config.items()) {
+    if (value.is_null() || value == json(false)) continue;
+    if (std::ranges::find(kQuiet, key) == kQuiet.end()) unused.push_back(io::printable(key));
+  }
+  if (!unused.empty()) {
+    out.notes.push_back(
+        fmt::format("{}: not used: {}; --temperature, --top_p, --top_k and --max_new_tokens decide",
+                    path.string(), fmt::join(unused, ", ")));
+  }
+  return out;
+}
+
+std::vector<int32_t> stop_ids(const lora::ModelSpec& model, const GenerationConfig& generation,
                               const Tokenizer& tokenizer, const ChatTemplate* chat) {
   std::vector<int32_t> ids = model.eos_ids;
   if (const auto eos = tokenizer.eos_id()) ids.push_back(*eos);
-  const std::vector<int32_t> more = generation_config_stops(base_model);
-  ids.insert(ids.end(), more.begin(), more.end());
+  ids.insert(ids.end(), generation.stop_ids.begin(), generation.stop_ids.end());
   if (chat) {
     if (const auto end = end_of_turn(tokenizer, *chat)) ids.push_back(*end);
   }
@@ -148,6 +164,8 @@ void generate(const GenerateOptions& options) {
   const auto adapter = open_adapter(options.adapter, console);
   const Tokenizer tokenizer = Tokenizer::load(options.base_model);
   for (const std::string& note : tokenizer.notes()) console.line(note);
+  const GenerationConfig generation = read_generation_config(options.base_model);
+  for (const std::string& note : generation.notes) console.line(note);
   const Prompts prompts = read_prompts(options, tokenizer, console);
 
   const StopSignals signals;
@@ -156,14 +174,14 @@ void generate(const GenerateOptions& options) {
   ctx.set_compute_dtype(compute);
   LoadedModel model(ctx, lora::Checkpoint::open(options.base_model), quantization(base),
                     {alone, {}}, console);
-  const auto adapters = load_adapter(ctx, adapter, model.spec());
+  auto adapters = load_adapter(ctx, adapter, model.spec());
   lora::Decoder decoder(ctx, model.base(), model.scheduler(), adapters ? &*adapters : nullptr);
 
   GeneratorOptions how;
   how.max_new_tokens = options.max_new_tokens;
   how.sampler = options.sampler;
-  how.stop_ids = stop_ids(model.spec(), options.base_model, tokenizer,
-                          prompts.chat ? &*prompts.chat : nullptr);
+  how.stop_ids =
+      stop_ids(model.spec(), generation, tokenizer, prompts.chat ? &*prompts.chat : nullptr);
   AnswerPrinter printer(tokenizer, prompts.ids.size(), prompts.lines);
   const bool all =
       generate_answers(decoder, prompts.ids, how,
@@ -186,21 +204,16 @@ void generate(const GenerateOptions& options) {
 namespace {
 
 void add_sampling_options(CLI::App* command, SamplerOptions& sampler) {
-  command
-      ->add_option("--temperature", sampler.temperature,
-                   "0: always the most likely token; 1: as the model has learned")
-      ->capture_default_str()
+  add_number(command, "--temperature", sampler.temperature, RealType{},
+             "0: always the most likely token; 1: as the model has learned")
       ->type_name("X");
-  command
-      ->add_option("--top_p", sampler.top_p,
-                   "Draw from the fewest likely tokens with this probability together")
-      ->capture_default_str()
+  add_number(command, "--top_p", sampler.top_p, RealType{.high = 1, .above = true},
+             "Draw from the fewest likely tokens with this probability together")
       ->type_name("X");
-  command->add_option("--top_k", sampler.top_k, "Draw from the k most likely tokens; 0: all")
-      ->capture_default_str()
+  add_number(command, "--top_k", sampler.top_k, IntType{},
+             "Draw from the k most likely tokens; 0: all")
       ->type_name("N");
-  command->add_option("--seed", sampler.seed, "Key of every random choice")
-      ->capture_default_str()
+  add_number(command, "--seed", sampler.seed, IntType{}, "Key of every random choice")
       ->type_name("N");
 }
 
@@ -217,22 +230,23 @@ void declare_generate(CLI::App* command, int&) {
            "Conversations to answer: JSON, or JSON lines, answered together")
       ->type_name("FILE");
   add_chat_template(command, options->chat_template);
-  command->add_option("--max_new_tokens", options->max_new_tokens, "Longest answer in tokens")
-      ->capture_default_str()
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 31))
+  add_number(command, "--max_new_tokens", options->max_new_tokens, IntType{1, int64_t{1} << 31},
+             "Longest answer in tokens")
       ->type_name("N");
   add_sampling_options(command, options->sampler);
   // Passed on as settings, so that they are checked as the keys of a config are.
-  for (const char* key : {"load_in_4bit", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant",
-                          "bnb_4bit_blocksize", "bnb_4bit_compute_dtype"}) {
-    command
-        ->add_option_function<std::string>(
-            fmt::format("--{}", key),
-            [options, key](const std::string& value) {
-              options->base_settings.push_back(fmt::format("{}={}", key, value));
-            },
-            fmt::format("As the key {} of a config", key))
-        ->type_name("VALUE");
+  for (const FlagGroup& group : flag_groups()) {
+    for (const Flag& flag : group.flags) {
+      if (flag.name == "adapter" || !is_of_base(flag.name)) continue;  // --adapter is a folder here
+      command
+          ->add_option_function<std::string>(
+              fmt::format("--{}", flag.name),
+              [options, key = flag.name](const std::string& value) {
+                options->base_settings.push_back(fmt::format("{}={}", key, value));
+              },
+              fmt::format("As the key {} of a config", flag.name))
+          ->type_name("VALUE");
+    }
   }
   command->footer(
       "\nWrites the new text alone to stdout. --messages FILE is a list of {\"role\", \"content\"} "

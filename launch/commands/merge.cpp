@@ -1,11 +1,8 @@
 #include "launch/commands/merge.h"
 
-#include <algorithm>
-#include <cmath>
-#include <filesystem>
-
 #include "launch/commands/arguments.h"
 #include "launch/commands/merged_folder.h"
+#include "launch/commands/merged_weights.h"
 #include "launch/config/options.h"
 #include "launch/machine/processors.h"
 #include "launch/machine/ranks.h"
@@ -13,133 +10,20 @@
 #include "launch/run/adapter_run.h"
 #include "launch/run/loaded_model.h"
 #include "lora/adapter/peft.h"
-#include "lora/model/loader.h"
-#include "quant/frozen_matrix.h"
 #include "runtime/core/error.h"
-#include "runtime/ops/matmul.h"
 
 namespace tessera::launch {
 namespace {
 
-namespace fs = std::filesystem;
-
-/// The linears that may change, by the names of their weights.
-std::unordered_map<std::string, lora::LinearId> linear_ids(const lora::ModelSpec& model) {
-  std::unordered_map<std::string, lora::LinearId> linears;
-  for (const lora::TensorRow& row : lora::linears_of(model)) linears[row.name()] = row.id();
-  return linears;
+std::string name_of(MergeInto into) {
+  switch (into) {
+    case MergeInto::kDequantized:
+      return "dequantized";
+    case MergeInto::kOriginal:
+      return "original";
+  }
+  return "";
 }
-
-/// Computes the merged tensors one by one; holds a few of the largest in float32.
-class Merger {
- public:
-  Merger(Context& ctx, const lora::Checkpoint& checkpoint, const lora::AdapterSet& adapters,
-         const std::optional<quant::Storage>& base, MergeReport& report)
-      : ctx_(ctx),
-        checkpoint_(checkpoint),
-        adapters_(adapters),
-        base_(base),
-        report_(report),
-        linears_(linear_ids(checkpoint.spec())) {
-    size_t largest = 0;
-    for (const auto& info : checkpoint.tensors()) {
-      largest = std::max(largest, size_t(info.numel()));
-    }
-    values_ = Buffer::host(largest * sizeof(float));
-    original_ = Buffer::host(largest * sizeof(float));
-    delta_ = Buffer::host(largest * sizeof(float));
-    ctx.set_scratch(Arena(size_t{1} << 20));
-  }
-
-  /// The values of the merged tensor in report.dtype; valid until the next call.
-  std::span<const std::byte> make(const std::string& name) {
-    const lora::TensorInfo& info = checkpoint_.info(name);
-    const std::span<float> w(values_.as<float>(), size_t(info.numel()));
-    checkpoint_.read_f32(name, w);
-    const auto linear = linears_.find(name);
-    if (linear == linears_.end()) return rounded(w, name);
-    const std::span<float> before(original_.as<float>(), w.size());
-    std::copy(w.begin(), w.end(), before.begin());
-    if (report_.into == MergeInto::kDequantized) requantize(w, info);
-    if (const lora::Adapter* adapter = adapters_.find(linear->second.layer, linear->second.site)) {
-      add(*adapter, w, info);
-    }
-    const std::span<const std::byte> bytes = rounded(w, name);
-    measure(before, w, name);
-    return bytes;
-  }
-
-  void finish() { report_.mean = sum_ / double(std::max<int64_t>(count_, 1)); }
-
- private:
-  /// w becomes what the run computed with.
-  void requantize(std::span<float> w, const lora::TensorInfo& info) {
-    const quant::FrozenSpec spec{*base_, info.shape[0], info.shape[1]};
-    blob_.resize(spec.bytes());
-    quant::FrozenMatrix::quantize(ctx_, spec, w, blob_.data(), info.name);
-    quant::FrozenMatrix(spec, blob_.data())
-        .dequantize(ctx_, Tensor::of(w, {info.shape[0], info.shape[1]}));
-  }
-
-  void add(const lora::Adapter& adapter, std::span<float> w, const lora::TensorInfo& info) {
-    const std::span<float> delta(delta_.as<float>(), w.size());
-    matmul(ctx_, Tensor::of(delta, {info.shape[0], info.shape[1]}), adapter.b, adapter.a, {});
-    for (size_t i = 0; i < w.size(); ++i) w[i] += adapter.scale * delta[i];
-  }
-
-  /// The bytes to write; w becomes what they stand for.
-  std::span<const std::byte> rounded(std::span<float> w, const std::string& name) {
-    if (report_.dtype == DType::kBF16) return narrow<bf16>(w, name, to_bf16);
-    if (report_.dtype == DType::kF16) return narrow<f16>(w, name, to_f16);
-    for (float x : w) require_finite(x, x, name);
-    return std::as_bytes(w);
-  }
-
-  template <class T>
-  std::span<const std::byte> narrow(std::span<float> w, const std::string& name,
-                                    T (*round)(float)) {
-    // delta_ is free again by now, and wide enough.
-    const std::span<T> out(delta_.as<T>(), w.size());
-    for (size_t i = 0; i < w.size(); ++i) {
-      out[i] = round(w[i]);
-      require_finite(to_float(out[i]), w[i], name);
-      w[i] = to_float(out[i]);
-    }
-    return std::as_bytes(out);
-  }
-
-  void require_finite(float written, float computed, const std::string& name) const {
-    if (std::isfinite(written)) return;
-    fail("tensor {}: {} does not fit into {}; try --dtype float32 or bfloat16", name, computed,
-         name_of(report_.dtype));
-  }
-
-  void measure(std::span<const float> before, std::span<const float> after,
-               const std::string& name) {
-    double largest = 0;
-    for (size_t i = 0; i < after.size(); ++i) {
-      const double d = std::abs(double(after[i]) - double(before[i]));
-      largest = std::max(largest, d);
-      sum_ += d;
-    }
-    count_ += int64_t(after.size());
-    if (largest > report_.largest || report_.largest_in.empty()) {
-      report_.largest = largest;
-      report_.largest_in = name;
-    }
-  }
-
-  Context& ctx_;
-  const lora::Checkpoint& checkpoint_;
-  const lora::AdapterSet& adapters_;
-  const std::optional<quant::Storage>& base_;
-  MergeReport& report_;
-  std::unordered_map<std::string, lora::LinearId> linears_;
-  Buffer values_, original_, delta_;
-  std::vector<std::byte> blob_;
-  double sum_ = 0;
-  int64_t count_ = 0;
-};
 
 /// How the base was quantized that the adapter is added to, by what is asked for and what the run
 /// was; nothing: it is added to the original.
@@ -175,17 +59,17 @@ MergeReport merge(const MergeOptions& options, Console& console) {
 
   const StopSignals signals;
   Context ctx(Device::cpu(), thread_count(options.threads), 0);
-  Merger merger(ctx, checkpoint, adapters, base, report);
+  MergedWeights weights(ctx, checkpoint, adapters, base, report);
   MergedFolder folder(options.output, checkpoint, report.dtype, options.shard_bytes);
   int64_t done = 0;
   const int64_t total = int64_t(checkpoint.tensors().size());
   folder.write_tensors([&](const std::string& name) {
     if (StopSignals::received()) fail("stopped by a signal; {} was not written", options.output);
     console.live(fmt::format("merging: tensor {}/{}", ++done, total));
-    return merger.make(name);
+    return weights.make(name);
   });
   console.live("");
-  merger.finish();
+  weights.finish();
   report.bytes = folder.tensor_bytes();
   for (const std::string& note : folder.commit()) console.line(note);
   return report;
@@ -196,8 +80,8 @@ std::string describe(const MergeReport& report, const std::string& output) {
       "merged      into the {} weights, {}, {}\n"
       "difference  to the base: largest {:.3g} (in {}), mean {:.3g}\n"
       "model       {}\n",
-      report.into == MergeInto::kDequantized ? "dequantized" : "original", name_of(report.dtype),
-      format_bytes(int64_t(report.bytes)), report.largest, report.largest_in, report.mean, output);
+      name_of(report.into), name_of(report.dtype), format_bytes(int64_t(report.bytes)),
+      report.largest, report.largest_in, report.mean, output);
 }
 
 void declare_merge(CLI::App* command, int&) {
@@ -211,7 +95,8 @@ void declare_merge(CLI::App* command, int&) {
       ->type_name("DIR");
   add_choice<MergeInto>(
       command, "--merge_into", options->into,
-      {{"dequantized", MergeInto::kDequantized}, {"original", MergeInto::kOriginal}},
+      {{name_of(MergeInto::kDequantized), MergeInto::kDequantized},
+       {name_of(MergeInto::kOriginal), MergeInto::kOriginal}},
       "dequantized (the weights trained on; the default of a 4-bit run) or original");
   add_choice<DType>(
       command, "--dtype", options->dtype,

@@ -25,10 +25,6 @@ using nlohmann::json;
 constexpr size_t kMaxConfig = size_t{1} << 20;
 constexpr const char* kGenerationConfig = "generation_config.json";
 
-const char* safetensors_name(DType dtype) {
-  return dtype == DType::kBF16 ? "BF16" : dtype == DType::kF16 ? "F16" : "F32";
-}
-
 /// A new folder beside `path`, which must not exist.
 std::string make_temporary(const fs::path& path) {
   std::error_code error;
@@ -44,51 +40,7 @@ std::string make_temporary(const fs::path& path) {
   return name;
 }
 
-json rope_scaling_json(const RopeScaling& scaling) {
-  switch (scaling.kind) {
-    case RopeScaling::Kind::kNone:
-      return nullptr;
-    case RopeScaling::Kind::kLinear:
-      return {{"rope_type", "linear"}, {"factor", scaling.factor}};
-    case RopeScaling::Kind::kLlama3:
-      return {{"rope_type", "llama3"},
-              {"factor", scaling.factor},
-              {"low_freq_factor", scaling.low_freq_factor},
-              {"high_freq_factor", scaling.high_freq_factor},
-              {"original_max_position_embeddings", scaling.original_max_position}};
-  }
-  return nullptr;
-}
-
 }  // namespace
-
-std::string config_json(const lora::ModelSpec& c) {
-  const lora::Family* family = lora::find_family(&lora::Family::architecture, c.architecture);
-  TESSERA_CHECK(family != nullptr);
-  const lora::AttentionSpec& attention = c.layers.front().attention;
-  json config = {{"architectures", {c.architecture}},
-                 {"model_type", family->model_type},
-                 {"hidden_act", "silu"},
-                 {"hidden_size", c.hidden},
-                 {"intermediate_size", c.layers.front().mlp.width},
-                 {"num_hidden_layers", c.layer_count()},
-                 {"num_attention_heads", attention.heads},
-                 {"num_key_value_heads", attention.kv_heads},
-                 {"head_dim", attention.head_dim},
-                 {"vocab_size", c.vocab},
-                 {"max_position_embeddings", c.max_position},
-                 {"rms_norm_eps", double(c.rms_eps)},
-                 {"rope_theta", c.rope_theta},
-                 {"rope_scaling", rope_scaling_json(c.rope_scaling)},
-                 {"attention_bias", false},
-                 {"mlp_bias", false},
-                 {"tie_word_embeddings", c.tied_head},
-                 {"torch_dtype", name_of(c.dtype)}};
-  if (c.bos_id >= 0) config["bos_token_id"] = c.bos_id;
-  if (c.eos_ids.size() == 1) config["eos_token_id"] = c.eos_ids.front();
-  if (c.eos_ids.size() > 1) config["eos_token_id"] = c.eos_ids;
-  return config.dump(2) + "\n";
-}
 
 MergedFolder::MergedFolder(const std::string& path, const lora::Checkpoint& base, DType dtype,
                            uint64_t shard_bytes)
@@ -140,7 +92,7 @@ void MergedFolder::write_tensors(
   for (const Shard& shard : shards_) {
     std::vector<io::SafetensorsEntry> layout;
     for (const auto& info : shard.tensors) {
-      layout.push_back({info.name, safetensors_name(dtype_), info.shape, 0, 0});
+      layout.push_back({info.name, io::safetensors_name(dtype_), info.shape, 0, 0});
     }
     io::SafetensorsWriter writer(file(shard.file), std::move(layout));
     for (const auto& entry : writer.entries()) writer.write(entry.name, make(entry.name));
@@ -159,17 +111,17 @@ void MergedFolder::write_index() const {
 }
 
 void MergedFolder::write_config() const {
-  const fs::path folder = base_.path();
-  const fs::path original = folder / "config.json";
-  lora::ModelSpec shape = base_.spec();
-  shape.dtype = dtype_;
-  if (!io::exists(original)) return io::write_file(file("config.json"), config_json(shape));
-  json config = io::read_json_file(original.string(), kMaxConfig);
+  if (base_.config().empty()) {
+    lora::ModelSpec spec = base_.spec();
+    spec.dtype = dtype_;
+    return io::write_file(file("config.json"), lora::config_text(spec));
+  }
+  json config = io::parse_json(base_.config(), base_.path());
   config[config.contains("dtype") ? "dtype" : "torch_dtype"] = name_of(dtype_);
   io::write_file(file("config.json"), config.dump(2) + "\n");
-  if (io::exists(folder / kGenerationConfig)) {
-    io::write_file(file(kGenerationConfig),
-                   io::read_file((folder / kGenerationConfig).string(), kMaxConfig));
+  const fs::path generation = fs::path(base_.path()) / kGenerationConfig;
+  if (io::exists(generation)) {
+    io::write_file(file(kGenerationConfig), io::read_file(generation.string(), kMaxConfig));
   }
 }
 

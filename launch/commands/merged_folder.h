@@ -49,7 +49,4 @@ class MergedFolder {
   std::vector<Shard> shards_;
 };
 
-/// The text of config.json for a model of this shape, as transformers writes it for a Llama.
-std::string config_json(const lora::ModelSpec& config);
-
 }  // namespace tessera::launch

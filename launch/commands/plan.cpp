@@ -66,7 +66,7 @@ std::vector<int> nodes_of(const PlanOptions& options, bool gpu) {
 }
 
 /// What is planned with, and what it found.
-struct Planned {
+struct PlanReport {
   Config config;
   PlanInput input;
   std::optional<DeviceProfile> profile;  // as named
@@ -74,15 +74,15 @@ struct Planned {
   std::string warning;  // why it would not run here
 };
 
-Planned make_plan(const PlanOptions& options) {
-  Planned planned;
-  if (options.profile) planned.profile = find_profile(*options.profile);
-  const bool gpu = planned.profile && planned.profile->gpu;
-  planned.config = read_config(options, gpu);
-  const Config& config = planned.config;
+PlanReport make_report(const PlanOptions& options) {
+  PlanReport report;
+  if (options.profile) report.profile = find_profile(*options.profile);
+  const bool gpu = report.profile && report.profile->gpu;
+  report.config = read_config(options, gpu);
+  const Config& config = report.config;
   const ModelShape shape = read_shape(config.base_model);
-  planned.input = plan_input(config, shape.spec, shape.stored, nodes_of(options, gpu), gpu);
-  const DeviceProfile device = planned.profile.value_or(nominal_cpu());
+  report.input = plan_input(config, shape.spec, shape.stored, nodes_of(options, gpu), gpu);
+  const DeviceProfile device = report.profile.value_or(nominal_cpu());
   // A budget is of whatever machine the run is meant for; else a CPU's is this one.
   const bool here = !config.memory_budget && !gpu;
   MemoryLimit limit;
@@ -95,14 +95,14 @@ Planned make_plan(const PlanOptions& options) {
     limit = free_memory(alone, Device::cpu());
   }
   try {
-    planned.plan = choose_plan(config, planned.input, device, limit);
+    report.plan = choose_plan(config, report.input, device, limit);
   } catch (const Error& error) {
     if (!here) throw;
     // For another machine than this, then.
-    planned.warning = error.what();
-    planned.plan = choose_plan(config, planned.input, device, {});
+    report.warning = error.what();
+    report.plan = choose_plan(config, report.input, device, {});
   }
-  return planned;
+  return report;
 }
 
 std::string say_seconds(double s) {
@@ -123,15 +123,15 @@ std::string describe_parts(const StepTime& time) {
   return fmt::format("compute is {}", fmt::join(shares, ", "));
 }
 
-std::string as_text(const Planned& p) {
+std::string as_text(const PlanReport& p) {
   const PlanInput& in = p.input;
   const StepTime& time = p.plan.time;
   std::string text = fmt::format(
       "model    {}: {} layers, hidden {}, vocab {}; {}\n"
       "ranks    {}, base {}; {} micro-batches of at most {} tokens a step\n",
       p.config.base_model, in.model.layer_count(), in.model.hidden, format_count(in.model.vocab),
-      describe(quantization(p.config)), in.ranks(), describe_sharding(p.plan.sharding),
-      in.micro_batches, format_count(in.tokens));
+      describe(quantization(p.config)), in.ranks(), name_of(p.plan.sharding.mode), in.micro_batches,
+      format_count(in.tokens));
   for (const std::string& line : plan_table(p.plan, in)) text += line + "\n";
   if (time.between_nodes > 0) {
     text += fmt::format("network  {} a step come to each node\n",
@@ -153,7 +153,7 @@ std::string as_text(const Planned& p) {
   return text;
 }
 
-std::string as_json(const Planned& p) {
+std::string as_json(const PlanReport& p) {
   const Config chosen = p.plan.applied(p.config);
   ordered_json device = ordered_json::object(), host = device, disk = device;
   for (const MemoryRow& row : memory_rows()) {
@@ -168,7 +168,7 @@ std::string as_json(const Planned& p) {
       {"micro_batches_per_step", p.input.micro_batches},
       {"tokens_per_micro_batch", p.input.tokens},
       {"modelled", p.input.gpu.has_value()},
-      {"sharding", describe_sharding(p.plan.sharding)},
+      {"sharding", name_of(p.plan.sharding.mode)},
       {"activations", p.plan.describe_policies()},
       {"gradient_checkpointing", find_flag("gradient_checkpointing")->write(chosen)},
       {"gradient_checkpointing_layers", chosen.gradient_checkpointing_layers},
@@ -205,22 +205,18 @@ std::string as_json(const Planned& p) {
 }  // namespace
 
 std::string plan(const PlanOptions& options) {
-  const Planned planned = make_plan(options);
-  return options.json ? as_json(planned) : as_text(planned);
+  const PlanReport report = make_report(options);
+  return options.json ? as_json(report) : as_text(report);
 }
 
 void declare_plan(CLI::App* command, int&) {
   auto arguments = std::make_shared<ConfigArguments>();
   auto options = std::make_shared<PlanOptions>();
   arguments->add_to(command);
-  command->add_option("--ranks", options->ranks, "Ranks that share the run")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 1 << 16))
+  add_number(command, "--ranks", options->ranks, IntType{1, 1 << 16}, "Ranks that share the run")
       ->type_name("N");
-  command
-      ->add_option("--ranks_per_node", options->ranks_per_node,
-                   "Of them on one machine; default: all, or 8 GPUs")
-      ->check(CLI::Range(1, 1 << 16))
+  add_number(command, "--ranks_per_node", options->ranks_per_node, IntType{1, 1 << 16},
+             "Of them on one machine; default: all, or 8 GPUs")
       ->type_name("N");
   add_path(command, "--profile", options->profile,
            fmt::format("Device: {}, or a file from `tessera doctor --profile`",

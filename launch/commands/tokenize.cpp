@@ -4,6 +4,7 @@
 
 #include "launch/commands/arguments.h"
 #include "launch/data/conversations.h"
+#include "launch/data/messages.h"
 #include "launch/text/tokenizer.h"
 #include "runtime/core/error.h"
 
@@ -33,18 +34,20 @@ std::string tokenize(const TokenizeOptions& options, Console& console) {
     const std::string text = read_input(*options.file);
     return options.text ? text : json(tokenizer.encode(text)).dump() + "\n";
   }
-  const Conversations conversations = read_conversations(*options.messages);
-  for (const std::string& note : conversations.notes) console.line(note);
+  Conversations conversations = read_conversations(*options.messages);
   const ChatTemplate chat = ChatTemplate::resolve(options.chat_template, tokenizer);
   std::string out;
   for (const auto& messages : conversations.list) {
     const auto pieces = chat.render(messages, options.add_generation_prompt);
     if (!options.text) {
-      out += json(tokenizer.encode(pieces).ids).dump() + "\n";
+      const Encoding encoding = tokenizer.encode(pieces);
+      count_letters(encoding, messages, tokenizer, conversations.remarks);
+      out += json(encoding.ids).dump() + "\n";
     } else {
       out += conversations.lines ? json(joined(pieces)).dump() + "\n" : joined(pieces);
     }
   }
+  for (const std::string& note : conversations.notes()) console.line(note);
   return out;
 }
 

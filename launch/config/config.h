@@ -26,13 +26,23 @@ enum class AdapterKind { kQlora, kLora };
 enum class ExcessLength { kDrop, kTruncate };
 enum class ContentTokens { kLetters, kTokens };
 enum class Reduction { kInvariant, kFast };
+enum class RowType { kAlpaca, kChatTemplate, kCompletion, kPromptCompletion, kTokenized };
+
+/// As a config spells them.
+std::string name_of(RowType type);
+std::string name_of(parallel::Sharding::Mode mode);
 
 struct DatasetConfig {
   std::string path;
-  /// "alpaca", "chat_template", "completion", "prompt_completion" or "tokenized"; empty: inferred
-  /// from the columns.
-  std::string type;
+  std::optional<RowType> type;  // empty: inferred from the columns
   bool operator==(const DatasetConfig&) const = default;
+};
+
+/// The checkpoint that a run goes on from.
+struct ResumeFrom {
+  std::string path;  // empty: auto, the newest in output_dir
+  bool is_auto() const { return path.empty(); }
+  bool operator==(const ResumeFrom&) const = default;
 };
 
 struct Config {
@@ -41,8 +51,7 @@ struct Config {
   std::string chat_template = "tokenizer_default";
 
   // adapter and quantization
-  AdapterKind adapter = AdapterKind::kQlora;
-  bool load_in_4bit = true;  // false exactly when adapter is kLora
+  AdapterKind adapter = AdapterKind::kQlora;                      // load_in_4bit says the same
   const quant::Format* bnb_4bit_quant_type = &quant::kNf4Format;  // one that quantizes
   bool bnb_4bit_use_double_quant = true;
   int64_t bnb_4bit_blocksize = 64;
@@ -50,8 +59,7 @@ struct Config {
   int64_t lora_r = 16;
   double lora_alpha = 32;
   double lora_dropout = 0;
-  bool lora_target_linear = true;        // false exactly when modules are named
-  lora::ModuleList lora_target_modules;  // empty: every linear layer of the blocks
+  lora::ModuleList lora_target_modules;  // empty: every linear layer (lora_target_linear)
   bool use_rslora = false;
   std::optional<std::string> lora_model_dir;
 
@@ -95,8 +103,8 @@ struct Config {
   // output
   std::string output_dir;
   bool overwrite_output_dir = false;
-  std::optional<std::string> resume_from_checkpoint;  // "auto" or a path
-  std::optional<int64_t> save_steps;                  // empty: at the end only
+  std::optional<ResumeFrom> resume_from_checkpoint;  // empty: starts afresh
+  std::optional<int64_t> save_steps;                 // empty: at the end only
   int64_t save_total_limit = 3;
   std::optional<int64_t> eval_steps;  // empty: at the end only
   int64_t logging_steps = 1;

@@ -31,6 +31,7 @@ struct Flag {
   std::vector<RuledOut> ruled_out;
   std::function<bool(Config&, const Setting&)> read;  // false, and no change, with a fault told
   std::function<std::string(const Config&)> write;
+  std::function<std::string(const Setting&)> said;  // what read() takes, as write() would have it
   /// Why this version refuses the value; empty when it does not.
   std::function<std::string_view(const Config&)> lacking;
 
@@ -44,26 +45,40 @@ struct Flag {
   const RuledOut* rule(const Config& config) const;
 };
 
-template <class T, class Type>
-Flag flag(std::string_view name, T Config::*field, Type type, std::string_view help) {
+/// A key that says again what others decide, `of` the config: its value is read, but not kept; a
+/// rule compares it (rules.cpp).
+template <class Of, class Type>
+Flag derived_flag(std::string_view name, Of of, Type type, std::string_view help) {
   Flag made;
   made.name = name;
   made.help = help;
   made.type = type.describe();
-  made.read = [=](Config& config, const Setting& s) {
-    auto value = type.read(s);
-    if (value) config.*field = std::move(*value);
-    return value.has_value();
+  made.read = [=](Config&, const Setting& s) { return type.read(s).has_value(); };
+  made.write = [=](const Config& config) { return type.write(of(config)); };
+  made.said = [=](const Setting& s) {
+    const auto value = type.read(s);
+    return value ? type.write(*value) : std::string();
   };
-  made.write = [=](const Config& config) { return type.write(config.*field); };
   made.lacking = [=](const Config& config) -> std::string_view {
-    if constexpr (requires { type.lacking(config.*field); }) {
-      return type.lacking(config.*field);
+    if constexpr (requires { type.lacking(of(config)); }) {
+      return type.lacking(of(config));
     } else {
       return {};
     }
   };
   if constexpr (requires { type.notes(); }) made.notes = type.notes();
+  return made;
+}
+
+template <class T, class Type>
+Flag flag(std::string_view name, T Config::*field, Type type, std::string_view help) {
+  const auto value_of = [=](const Config& config) -> const T& { return config.*field; };
+  Flag made = derived_flag(name, value_of, type, help);
+  made.read = [=](Config& config, const Setting& s) {
+    auto value = type.read(s);
+    if (value) config.*field = std::move(*value);
+    return value.has_value();
+  };
   return made;
 }
 
@@ -78,12 +93,20 @@ const std::vector<FlagGroup>& flag_groups();
 /// By name or alias; null when there is none.
 const Flag* find_flag(std::string_view key);
 
+/// A value that asks for nothing by itself goes against the key `by` of ours.
+struct ForeignRule {
+  std::string_view by;
+  bool (*when)(const Config&, std::string_view value);
+  std::string_view cure;
+};
+
 /// A key of other trainers that we do not have: refused with a cure, unless it asks for nothing.
 struct ForeignKey {
   std::vector<std::string_view> names;
   /// Values that ask for nothing, beside null and, unless true is one of them, false.
   std::vector<std::string_view> harmless;
   std::string_view cure;
+  std::vector<ForeignRule> rules = {};
 };
 
 const std::vector<ForeignKey>& foreign_keys();

@@ -5,6 +5,36 @@ namespace tessera::launch {
 
 namespace {
 
+// A strategy that asks for nothing is "steps", or a way to say none.
+constexpr std::string_view kSteps = "steps";
+
+std::vector<ForeignRule> of_saving() {
+  return {
+      {"save_steps",
+       [](const Config& c, std::string_view value) { return value != kSteps && c.save_steps; },
+       "one saves nothing before the end, the other does; keep one"},
+      {"save_steps",
+       [](const Config& c, std::string_view value) { return value == kSteps && !c.save_steps; },
+       "say how many steps lie between checkpoints, e.g. save_steps: 500"},
+  };
+}
+
+std::vector<ForeignRule> of_validation() {
+  return {
+      {"eval_steps",
+       [](const Config& c, std::string_view value) { return value != kSteps && c.eval_steps; },
+       "one validates nothing, the other does; keep one"},
+      {"val_set_size",
+       [](const Config& c, std::string_view value) {
+         return value != kSteps && c.val_set_size > 0;
+       },
+       "one validates nothing, the other holds rows back for it; keep one"},
+      {"eval_steps",
+       [](const Config& c, std::string_view value) { return value == kSteps && !c.eval_steps; },
+       "say how many steps lie between validations, e.g. eval_steps: 500"},
+  };
+}
+
 std::vector<ForeignKey> elsewhere() {
   return {
       {{"bf16", "fp16", "bfloat16", "float16", "torch_dtype"},
@@ -18,10 +48,10 @@ std::vector<ForeignKey> elsewhere() {
        {},
        "list the files under datasets, each with path and type"},
       {{"template"}, {}, "set chat_template"},
-      {{"evals_per_epoch", "eval_strategy", "evaluation_strategy"},
-       {"no", "steps", "0"},
-       "set eval_steps"},
-      {{"saves_per_epoch", "save_strategy"}, {"no", "steps", "0"}, "set save_steps"},
+      {{"evals_per_epoch"}, {"0"}, "set eval_steps"},
+      {{"eval_strategy", "evaluation_strategy"}, {"no", kSteps}, "set eval_steps", of_validation()},
+      {{"saves_per_epoch"}, {"0"}, "set save_steps"},
+      {{"save_strategy"}, {"no", kSteps}, "set save_steps", of_saving()},
       {{"max_samples", "max_train_samples"}, {}, "shorten the files of datasets, or set max_steps"},
       {{"eval_batch_size", "per_device_eval_batch_size"},
        {},

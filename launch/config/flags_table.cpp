@@ -2,6 +2,7 @@
 #include <map>
 
 #include "launch/config/flags.h"
+#include "lora/adapter/adapter.h"
 #include "runtime/core/has_cuda.h"
 
 namespace tessera::launch {
@@ -39,9 +40,11 @@ std::vector<Flag> quantization_flags() {
       flag("adapter", &Config::adapter,
            ChoiceType<AdapterKind>{{{AdapterKind::kQlora, "qlora"}, {AdapterKind::kLora, "lora"}}},
            "qlora trains LoRA adapters on a frozen 4-bit base; lora does so on the 16-bit base."),
-      flag("load_in_4bit", &Config::load_in_4bit, FourBitType{},
-           "Follows from adapter: true for qlora, false for lora; saying otherwise is an error. "
-           "Under its alias quantization_bit the value is 4.")
+      derived_flag(
+          "load_in_4bit", [](const Config& c) { return c.adapter == AdapterKind::kQlora; },
+          FourBitType{},
+          "Follows from adapter: true for qlora, false for lora; saying otherwise is an error. "
+          "Under its alias quantization_bit the value is 4.")
           .alias({"quantization_bit"}),
       flag("bnb_4bit_quant_type", &Config::bnb_4bit_quant_type,
            ChoiceType<const quant::Format*>{quantized_formats()},
@@ -81,26 +84,22 @@ std::vector<Flag> quantization_flags() {
 
 std::vector<Flag> lora_flags() {
   return {
-      flag("lora_r", &Config::lora_r, IntType{1, 65536}, "Rank of the adapters.")
+      flag("lora_r", &Config::lora_r, IntType{1, lora::kMaxRank}, "Rank of the adapters.")
           .alias({"lora_rank"}),
       flag("lora_alpha", &Config::lora_alpha, RealType{.low = 0, .above = true},
            "The adapters' output is scaled by lora_alpha / lora_r."),
       flag("lora_dropout", &Config::lora_dropout, RealType{.low = 0, .high = 1, .below = true},
            "Share of the adapters' inputs that is dropped while training."),
-      flag("lora_target_linear", &Config::lora_target_linear, BoolType{},
-           "Adapt every linear layer of the blocks. False when lora_target_modules names some."),
+      derived_flag(
+          "lora_target_linear", [](const Config& c) { return c.lora_target_modules.empty(); },
+          BoolType{},
+          "Adapt every linear layer of the blocks. False when lora_target_modules names some."),
       flag("lora_target_modules", &Config::lora_target_modules, ModulesType{},
            "The linear layers to adapt, chosen as PEFT does: names such as [q_proj, v_proj], in "
            "every layer; whole paths such as model.layers.0.self_attn.q_proj, in one; or a regular "
            "expression that whole paths match, such as '.*[qv]_proj'. Each must adapt "
            "something. Neither lm_head nor embed_tokens can be adapted.")
-          .alias({"lora_target", "target_modules"})
-          .ruled_out_by(
-              "lora_target_linear",
-              [](const Config& c) {
-                return c.lora_target_linear && !c.lora_target_modules.empty();
-              },
-              "one adapts every linear layer, the other only those it names; keep one"),
+          .alias({"lora_target", "target_modules"}),
       flag("use_rslora", &Config::use_rslora, BoolType{},
            "Scale by lora_alpha / sqrt(lora_r) instead.")
           .alias({"peft_use_rslora"}),
@@ -299,8 +298,18 @@ std::vector<Flag> output_flags() {
   };
 }
 
+using Mode = parallel::Sharding::Mode;
+
+const ChoiceType<std::optional<Mode>>& sharding_modes() {
+  static const ChoiceType<std::optional<Mode>> modes = {{{std::nullopt, "auto"},
+                                                         {Mode::kReplicate, "replicate"},
+                                                         {Mode::kFull, "full"},
+                                                         {Mode::kHybrid, "hybrid"},
+                                                         {Mode::kHost, "host"}}};
+  return modes;
+}
+
 std::vector<Flag> machine_flags() {
-  using Mode = parallel::Sharding::Mode;
   return {
       flag("device", &Config::device,
            OptionalType<ChoiceType<Device::Kind>>{
@@ -314,12 +323,7 @@ std::vector<Flag> machine_flags() {
            "A run that cannot fit is refused before anything is loaded. On the CPU it counts all "
            "of a rank's memory."),
       flag(
-          "sharding", &Config::sharding,
-          ChoiceType<std::optional<Mode>>{{{std::nullopt, "auto"},
-                                           {Mode::kReplicate, "replicate"},
-                                           {Mode::kFull, "full"},
-                                           {Mode::kHybrid, "hybrid"},
-                                           {Mode::kHost, "host"}}},
+          "sharding", &Config::sharding, sharding_modes(),
           "How ranks share the frozen base: every rank has it all (replicate), a part each (full), "
           "a part each inside a group (hybrid), or one copy a node (host). auto is full where "
           "there is more than one rank; with memory_budget, the fastest that fits."),
@@ -340,6 +344,8 @@ std::vector<Flag> machine_flags() {
 }
 
 }  // namespace
+
+std::string name_of(Mode mode) { return sharding_modes().write(mode); }
 
 const std::vector<FlagGroup>& flag_groups() {
   static const std::vector<FlagGroup> groups = {

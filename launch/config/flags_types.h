@@ -38,6 +38,8 @@ struct Setting {
 
 /// "true", "yes", "on" and their opposites in any case; empty for other text.
 std::optional<bool> parse_bool(std::string_view text);
+/// Without the blanks around it.
+std::string trimmed(std::string_view text);
 
 struct TextType {
   std::optional<std::string> read(const Setting& setting) const;
@@ -116,8 +118,8 @@ struct ModulesType {
 
 /// auto or a path; true means auto, false means left out.
 struct ResumeType {
-  std::optional<std::optional<std::string>> read(const Setting& setting) const;
-  std::string write(const std::optional<std::string>& value) const;
+  std::optional<std::optional<ResumeFrom>> read(const Setting& setting) const;
+  std::string write(const std::optional<ResumeFrom>& value) const;
   std::string describe() const { return "auto, or the path of a checkpoint"; }
 };
 

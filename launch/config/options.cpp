@@ -43,7 +43,7 @@ optim::PageOptions page_options(const Config& config, Device device) {
 }
 
 std::optional<quant::Storage> quantization(const Config& config) {
-  if (!config.load_in_4bit) return std::nullopt;
+  if (config.adapter == AdapterKind::kLora) return std::nullopt;
   return quant::Storage{.format = config.bnb_4bit_quant_type,
                         .block = int(config.bnb_4bit_blocksize),
                         .double_quant = config.bnb_4bit_use_double_quant};

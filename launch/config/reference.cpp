@@ -98,8 +98,12 @@ std::string config_reference_markdown() {
   }
   page += kForeignIntroduction;
   for (const ForeignKey& foreign : foreign_keys()) {
-    page += fmt::format("| {} | {} | {} |\n", joined(foreign.names, "`"),
-                        joined(foreign.harmless, "`"), foreign.cure);
+    page += fmt::format("| {} | {} | {}", joined(foreign.names, "`"), joined(foreign.harmless, "`"),
+                        foreign.cure);
+    for (const ForeignRule& rule : foreign.rules) {
+      page += fmt::format(". Depends on `{}`: {}", rule.by, rule.cure);
+    }
+    page += " |\n";
   }
   return page;
 }

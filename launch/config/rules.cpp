@@ -11,12 +11,21 @@ const Given* find(const Settings& settings, std::string_view name) {
   return found == settings.end() ? nullptr : &found->second;
 }
 
+/// The value given for the key `name`; empty where there is none, or a wrong one.
+std::string said(const Settings& settings, std::string_view name) {
+  const Given* given = find(settings, name);
+  if (given == nullptr) return {};
+  Faults told;  // by the first reading
+  return find_flag(name)->said({given->spelling, given->value, told});
+}
+
 /// "KEY: VALUE (PLACE)", or with "(the default)".
 std::string described(const Config& config, const Settings& settings, std::string_view name) {
   const Given* given = find(settings, name);
-  return fmt::format("{}: {} ({})", given != nullptr ? std::string_view(given->spelling) : name,
-                     find_flag(name)->write(config),
-                     given != nullptr ? given->place.text() : "the default");
+  if (given == nullptr) {
+    return fmt::format("{}: {} (the default)", name, find_flag(name)->write(config));
+  }
+  return fmt::format("{}: {} ({})", given->spelling, said(settings, name), given->place.text());
 }
 
 /// Tells that the key `name`, which must be given, goes against the key `other`, unless one of them
@@ -36,20 +45,36 @@ void contradict(const Config& config, const Settings& settings, std::string_view
 }
 
 void check_adapter(const Config& config, const Settings& settings, Faults& faults) {
-  const bool four_bit = config.adapter == AdapterKind::kQlora;
-  if (config.load_in_4bit != four_bit) {
+  const auto denied = [&](std::string_view name) {
+    const std::string value = said(settings, name);
+    return !value.empty() && value != find_flag(name)->write(config);
+  };
+  if (denied("load_in_4bit")) {
     contradict(config, settings, "load_in_4bit", "adapter",
-               four_bit ? "qlora is the 4-bit run; use adapter: lora for the 16-bit one"
-                        : "lora is the 16-bit run; use adapter: qlora for the 4-bit one",
+               config.adapter == AdapterKind::kQlora
+                   ? "qlora is the 4-bit run; use adapter: lora for the 16-bit one"
+                   : "lora is the 16-bit run; use adapter: qlora for the 4-bit one",
                faults);
   }
-  const bool known = !faults.doubts("lora_target_linear") && !faults.doubts("lora_target_modules");
-  if (known && !config.lora_target_linear && config.lora_target_modules.empty()) {
+  if (!denied("lora_target_linear")) return;
+  if (!config.lora_target_modules.empty()) {
+    contradict(config, settings, "lora_target_modules", "lora_target_linear",
+               "one adapts every linear layer, the other only those it names; keep one", faults);
+  } else if (!faults.doubts("lora_target_linear") && !faults.doubts("lora_target_modules")) {
     const Given& given = settings.at("lora_target_linear");
     faults.add(given.place,
                "{}: false leaves nothing to adapt; set it to true or name layers in "
                "lora_target_modules",
                given.spelling);
+  }
+}
+
+/// Of a foreign key that asks for nothing by itself.
+void check_foreign(const Config& config, const Settings& settings, std::string_view name,
+                   Faults& faults) {
+  for (const ForeignRule& rule : find_foreign_key(name)->rules) {
+    if (!rule.when(config, settings.at(name).value.text)) continue;
+    return contradict(config, settings, name, rule.by, rule.cure, faults);
   }
 }
 
@@ -68,7 +93,10 @@ void check_batch(const Config& config, const Settings& settings, Faults& faults)
 void check_rules(const Config& config, const Settings& settings, Faults& faults) {
   check_adapter(config, settings, faults);
   for (const auto& [name, given] : settings) {
-    if (const RuledOut* rule = find_flag(name)->rule(config)) {
+    const Flag* flag = find_flag(name);
+    if (flag == nullptr) {
+      check_foreign(config, settings, name, faults);
+    } else if (const RuledOut* rule = flag->rule(config)) {
       contradict(config, settings, name, rule->by, rule->cure, faults);
     }
   }

@@ -27,9 +27,11 @@ class Reader {
   Settings take() { return std::move(settings_); }
 
  private:
-  /// Null for a key that is unknown, which is told, and for a foreign key: that is told unless it
-  /// asks for nothing.
+  /// Null for a key that is unknown, which is told, and for a foreign key: that is told too, or
+  /// kept where it asks for nothing.
   const Flag* flag_of(std::string_view key, const Place& place, const YamlNode& value);
+  void keep(const ForeignKey& foreign, std::string_view key, const Place& place,
+            const YamlNode& value);
   void put_inside(const Flag& flag, const Place& place, std::string_view path, YamlNode value);
 
   Faults& faults_;
@@ -40,7 +42,10 @@ class Reader {
 const Flag* Reader::flag_of(std::string_view key, const Place& place, const YamlNode& value) {
   if (const Flag* flag = find_flag(key)) return flag;
   if (const ForeignKey* foreign = find_foreign_key(key)) {
-    if (asks_for_nothing(*foreign, value)) return nullptr;
+    if (asks_for_nothing(*foreign, value)) {
+      keep(*foreign, key, place, value);
+      return nullptr;
+    }
     faults_.add(place, "{} is not a key of this program: {}", key, foreign->cure);
     return nullptr;
   }
@@ -54,6 +59,14 @@ const Flag* Reader::flag_of(std::string_view key, const Place& place, const Yaml
   return nullptr;
 }
 
+void Reader::keep(const ForeignKey& foreign, std::string_view key, const Place& place,
+                  const YamlNode& value) {
+  const std::string_view name = *std::ranges::find(foreign.names, key);
+  settings_.erase(name);
+  if (value.text.empty()) return;
+  settings_[name] = {std::string(key), place, value};
+}
+
 void Reader::add_file(YamlNode root) {
   if (root.kind == YamlNode::Kind::kNull) return;
   if (root.kind != YamlNode::Kind::kMap) {
@@ -62,8 +75,8 @@ void Reader::add_file(YamlNode root) {
   }
   for (YamlEntry& entry : root.entries) {
     const Flag* flag = flag_of(entry.key, entry.place, entry.value);
+    if (entry.repeated) faults_.doubt(flag != nullptr ? flag->name : entry.key);
     if (flag == nullptr) continue;
-    if (entry.repeated) faults_.doubt(flag->name);
     if (entry.value.kind == YamlNode::Kind::kNull) continue;
     const auto found = settings_.find(flag->name);
     if (found == settings_.end()) {
@@ -219,13 +232,8 @@ Config resolve(const Settings& settings, const std::string& source, Faults& faul
   config.source = source;
   for (const auto& [name, given] : settings) {
     const Setting setting{given.spelling, given.value, faults};
-    if (!find_flag(name)->read(config, setting)) faults.doubt(name);
-  }
-  if (!settings.contains("load_in_4bit")) {
-    config.load_in_4bit = config.adapter == AdapterKind::kQlora;
-  }
-  if (!settings.contains("lora_target_linear")) {
-    config.lora_target_linear = config.lora_target_modules.empty();
+    const Flag* flag = find_flag(name);
+    if (flag != nullptr && !flag->read(config, setting)) faults.doubt(name);
   }
   return config;
 }

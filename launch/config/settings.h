@@ -22,7 +22,8 @@ struct Given {
   bool on_command_line() const { return place.argument > 0; }
 };
 
-/// By name in the flag table; keys left out or set to null are absent.
+/// By name in the flag table, or that of a foreign key which asks for nothing; keys left out or set
+/// to null are absent.
 using Settings = std::map<std::string_view, Given>;
 
 /// The settings in `text`, a whole file named `source`, and the `overrides` that replace or extend

@@ -103,7 +103,7 @@ lora::Batch make_batch(const std::vector<Sample>& samples, const std::vector<Row
   return batch;
 }
 
-StepPlan::StepPlan(const std::vector<Sample>& samples, const BatchOptions& options, int64_t epochs,
+RunSteps::RunSteps(const std::vector<Sample>& samples, const BatchOptions& options, int64_t epochs,
                    int64_t max_steps)
     : samples_(samples), options_(options) {
   const int64_t rows_per_step = options.micro_batch_size * options.micro_batches;
@@ -129,19 +129,19 @@ StepPlan::StepPlan(const std::vector<Sample>& samples, const BatchOptions& optio
   }
 }
 
-void StepPlan::load_epoch(int64_t epoch) {
+void RunSteps::load_epoch(int64_t epoch) {
   if (epoch == epoch_) return;
   rows_ = epoch_rows(samples_, options_, epoch);
   epoch_ = epoch;
 }
 
-double StepPlan::epoch_after(int64_t step) const {
+double RunSteps::epoch_after(int64_t step) const {
   if (step == 0) return 0.0;
   const StepPlace& p = place(step - 1);
   return double(p.epoch) + double(p.first_row + p.rows) / double(rows_of_epoch_[size_t(p.epoch)]);
 }
 
-std::vector<lora::Batch> StepPlan::micro_batches(int64_t step) {
+std::vector<lora::Batch> RunSteps::micro_batches(int64_t step) {
   const StepPlace& p = place(step);
   load_epoch(p.epoch);
   std::vector<lora::Batch> batches;

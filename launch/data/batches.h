@@ -39,9 +39,9 @@ struct StepPlace {
 };
 
 /// The steps of a run of `epochs` epochs, or of `max_steps` steps if that is not 0.
-class StepPlan {
+class RunSteps {
  public:
-  StepPlan(const std::vector<Sample>& samples, const BatchOptions& options, int64_t epochs,
+  RunSteps(const std::vector<Sample>& samples, const BatchOptions& options, int64_t epochs,
            int64_t max_steps);
 
   int64_t steps() const { return int64_t(places_.size()); }

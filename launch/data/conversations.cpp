@@ -46,22 +46,26 @@ std::string read_input(const std::string& path) {
   return text;
 }
 
+std::vector<std::string> Conversations::notes() const {
+  std::vector<std::string> out;
+  for (const std::string& line : remarks.lines()) out.push_back(fmt::format("{}: {}", path, line));
+  return out;
+}
+
 Conversations read_conversations(const std::string& path) {
   const std::string bytes = read_input(path);
   const std::string_view text = plain_text(bytes, path);
   if (text.find_first_not_of(kBlank) == text.npos) fail("{}: the file is empty", path);
   Conversations out;
-  RowRemarks remarks;
+  out.path = path;
+  out.remarks.of_config = false;
   out.lines = path.ends_with(".jsonl") || has_lines(text);
   if (!out.lines) {
-    out.list.push_back(conversation_of(io::parse_json(text, path), path, remarks));
+    out.list.push_back(conversation_of(io::parse_json(text, path), path, out.remarks));
   } else {
     for_each_line(text, path, [&](std::string_view line, const std::string& where) {
-      out.list.push_back(conversation_of(io::parse_json(line, where), where, remarks));
+      out.list.push_back(conversation_of(io::parse_json(line, where), where, out.remarks));
     });
-  }
-  for (const std::string& line : remarks.lines()) {
-    out.notes.push_back(fmt::format("{}: {}", path, line));
   }
   return out;
 }

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "launch/data/row_keys.h"
 #include "launch/text/chat_template.h"
 
 namespace tessera::launch {
@@ -11,7 +12,11 @@ namespace tessera::launch {
 struct Conversations {
   std::vector<std::vector<Message>> list;
   bool lines = false;  // JSON lines, one conversation each; else the file is one conversation
-  std::vector<std::string> notes;  // what of the file is not used, for the user to see
+  std::string path;
+  RowRemarks remarks;  // what of the file is not used, or is taken as letters
+
+  /// The remarks for the user to see, a line each.
+  std::vector<std::string> notes() const;
 };
 
 /// A conversation is a list of {"role", "content"} or an object {"messages": [...]}. A file is one

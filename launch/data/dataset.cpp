@@ -62,29 +62,29 @@ class Collector {
 
 }  // namespace
 
-bool may_hold(const Config& config, std::string_view type) {
+bool may_hold(const Config& config, RowType type) {
   return std::any_of(config.datasets.begin(), config.datasets.end(),
-                     [&](const DatasetConfig& d) { return d.type.empty() || d.type == type; });
+                     [&](const DatasetConfig& d) { return d.type.value_or(type) == type; });
 }
 
 Dataset load_datasets(const Config& config, const RowEncoder& encoder) {
   Dataset out;
   Collector collector(config, out);
   for (const DatasetConfig& dataset : config.datasets) {
-    std::string type = dataset.type;
+    std::optional<RowType> type = dataset.type;
     RowRemarks remarks;
     for_each_row(dataset.path, [&](const json& row, const std::string& where) {
       if (!row.is_object()) fail("{}: a row must be a JSON object", where);
-      if (type.empty()) {
+      if (!type) {
         type = infer_row_type(row, where);
-        out.notes.push_back(fmt::format("{}: read as type {}", dataset.path, type));
+        out.notes.push_back(fmt::format("{}: read as type {}", dataset.path, name_of(*type)));
       }
       ++out.counts.rows;
-      for (Sample& sample : encode_row(row, type, config, encoder, where, remarks)) {
-        collector.add(std::move(sample), type == "completion");
+      for (Sample& sample : encode_row(row, *type, config, encoder, where, remarks)) {
+        collector.add(std::move(sample), type == RowType::kCompletion);
       }
     });
-    out.types.insert(type);
+    if (type) out.types.insert(*type);
     for (const std::string& line : remarks.lines()) {
       out.notes.push_back(fmt::format("{}: {}", dataset.path, line));
     }

@@ -39,7 +39,7 @@ std::string describe_losses(const DatasetCounts& counts);
 struct Dataset {
   std::vector<Sample> samples;
   DatasetCounts counts;
-  std::set<std::string> types;     // of the rows that were read
+  std::set<RowType> types;         // of the rows that were read
   std::vector<std::string> notes;  // what was inferred or left unused, for the user to see
 };
 
@@ -57,6 +57,6 @@ struct RowEncoder {
 Dataset load_datasets(const Config& config, const RowEncoder& encoder);
 
 /// Whether any data set is of `type`, or could be, as its type is still to be inferred.
-bool may_hold(const Config& config, std::string_view type);
+bool may_hold(const Config& config, RowType type);
 
 }  // namespace tessera::launch

@@ -51,7 +51,7 @@ std::string role_of(const json& message, const Spelling& spelling, std::string_v
 std::string part_text(const json& part, std::string_view where, RowRemarks& remarks) {
   if (part.is_string()) return part.get<std::string>();
   const std::string at(where);
-  if (part.is_object() && part.contains("text") &&
+  if (part.is_object() && has_value(part, "text") &&
       optional_string(part, "type", at).value_or("text") == "text") {
     check_message_keys(part, {std::array<std::string_view, 2>{"type", "text"}}, where, remarks);
     return string_field(part, "text", at);
@@ -79,21 +79,21 @@ std::string content_of(const json& message, const char* key, std::string_view wh
 
 Message message_of(const json& item, std::string_view where, RowRemarks& remarks) {
   if (!item.is_object()) fail("{}: every message must be an object", where);
-  const Spelling& spelling = !item.contains("role") && item.contains("from") ? kShareGpt : kOpenAi;
+  const Spelling& spelling =
+      !has_value(item, "role") && has_value(item, "from") ? kShareGpt : kOpenAi;
   std::vector<std::string_view> read(kLearnedKeys.begin(), kLearnedKeys.end());
   read.insert(read.end(), {spelling.role, spelling.content});
   check_message_keys(item, {read}, where, remarks);
   Message message{role_of(item, spelling, where),
                   content_of(item, spelling.content, where, remarks)};
   const std::optional<bool> learned = learned_by_keys(item, where);
-  if (learned == true && message.role != "assistant" && !item.contains("weight")) {
+  if (learned == true && message.role != "assistant" && !has_value(item, "weight")) {
     fail(
         "{}: a message of the {} is to be learned; only the assistant's can be (train_on_inputs "
         "learns all)",
         where, message.role);
   }
   message.learned = learned.value_or(true);
-  if (message.content.find("<image>") != std::string::npos) ++remarks.image_placeholders;
   return message;
 }
 
@@ -114,9 +114,9 @@ std::string system_of(const json& row, std::string_view where) {
 
 std::vector<Message> messages_of(const json& row, std::string_view where, RowRemarks& remarks) {
   const Spelling& spelling =
-      !row.contains("messages") && row.contains("conversations") ? kShareGpt : kOpenAi;
+      !has_value(row, "messages") && has_value(row, "conversations") ? kShareGpt : kOpenAi;
   const std::array<std::string_view, 3> read = {spelling.list, "system", "system_prompt"};
-  if (!row.contains(spelling.list)) fail("{}: the row has no \"messages\"", where);
+  if (!has_value(row, spelling.list)) fail("{}: the row has no \"messages\"", where);
   check_columns(row, {read}, where, remarks);
   const json& list = row.at(spelling.list);
   if (!list.is_array() || list.empty()) {
@@ -133,6 +133,14 @@ std::vector<Message> messages_of(const json& row, std::string_view where, RowRem
     messages.erase(messages.begin());
   }
   return messages;
+}
+
+void count_letters(const Encoding& encoding, std::span<const Message> messages,
+                   const Tokenizer& tokenizer, RowRemarks& remarks) {
+  for (const int32_t id : encoding.spelled_out) ++remarks.spelled_out[tokenizer.token(id)];
+  for (const Message& message : messages) {
+    remarks.count_placeholders("messages", message.content, tokenizer);
+  }
 }
 
 }  // namespace tessera::launch

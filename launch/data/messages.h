@@ -2,6 +2,7 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -15,5 +16,10 @@ namespace tessera::launch {
 /// joined. Error beginning with `where` when the row is none of these, or means more than that.
 std::vector<Message> messages_of(const nlohmann::json& row, std::string_view where,
                                  RowRemarks& remarks);
+
+/// Counts in `remarks` what of a conversation's contents is taken as letters: special tokens, and
+/// placeholders of images and the like. `encoding` is that of the rendered messages.
+void count_letters(const Encoding& encoding, std::span<const Message> messages,
+                   const Tokenizer& tokenizer, RowRemarks& remarks);
 
 }  // namespace tessera::launch

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "launch/text/tokenizer.h"
 #include "runtime/core/error.h"
 #include "runtime/io/printable.h"
 
@@ -26,6 +27,7 @@ constexpr char kPreference[] =
     "preferences cannot be learned; name the texts prompt and completion";
 constexpr char kPlace[] = "this type of row has no place for it";
 constexpr char kWeights[] = "this cannot be weighted; only messages can, by 0 or 1";
+constexpr char kMasked[] = "give messages a weight of 0 instead, or leave such rows out";
 
 /// Keys that change what a row means wherever they are not read, and what to do about them.
 struct Meaningful {
@@ -85,16 +87,26 @@ constexpr std::array<Meaningful, 51> kMeaningful = {{
     {"loss", kWeights, kAlways},
     {"loss_weight", kWeights, kAlways},
     {"sample_weight", kWeights, kAlways},
-    {"masked", kWeights, kAlways},
+    {"masked", kMasked, kAlways},
 }};
 
+/// Columns of lists and objects are often kept as their JSON text.
 bool says_nothing(const json& value) {
-  return value.is_null() || (value.is_string() && value.get_ref<const std::string&>().empty()) ||
-         (value.is_structured() && value.empty());
+  static constexpr std::array<std::string_view, 4> kTexts = {"", "[]", "{}", "null"};
+  if (value.is_string()) {
+    return std::ranges::find(kTexts, value.get_ref<const std::string&>()) != kTexts.end();
+  }
+  return value.is_null() || (value.is_structured() && value.empty());
 }
 
 /// A weight that changes nothing.
 bool is_one(const json& value) { return value == json(true) || value == json(1); }
+
+/// A value of a key of kMeaningful that changes nothing. A mask that is false would mask.
+bool changes_nothing(const Meaningful& rule, const json& value) {
+  if (rule.cure == kWeights) return is_one(value);
+  return rule.cure != kMasks && value == json(false);
+}
 
 void check_keys(const json& object, const KnownKeys& known, std::string_view where,
                 std::set<std::string>& unused) {
@@ -103,7 +115,7 @@ void check_keys(const json& object, const KnownKeys& known, std::string_view whe
     const auto rule = std::ranges::find(kMeaningful, key, &Meaningful::key);
     if (rule == kMeaningful.end() || (rule->rendered && known.rendered)) {
       unused.insert(io::printable(key));
-    } else if (rule->cure != kWeights || !is_one(value)) {
+    } else if (!changes_nothing(*rule, value)) {
       fail("{}: \"{}\" is not understood here: {}", where, key, rule->cure);
     }
   }
@@ -125,16 +137,28 @@ std::vector<std::string> RowRemarks::lines() const {
     for (const auto& [token, times] : spelled_out) {
       counted.push_back(fmt::format("{} ({})", io::printable(token), times));
     }
-    out.push_back(
-        fmt::format("special tokens inside messages, taken as letters: {}; "
-                    "special_tokens_in_content: tokens takes them as tokens",
-                    fmt::join(counted, ", ")));
+    out.push_back(fmt::format(
+        "special tokens inside messages, taken as letters: {}{}", fmt::join(counted, ", "),
+        of_config ? "; special_tokens_in_content: tokens takes them as tokens" : ""));
   }
-  if (image_placeholders > 0) {
-    out.push_back(fmt::format("messages with \"<image>\", which is learned as letters: {}",
-                              image_placeholders));
+  for (const auto& [which, times] : placeholders) {
+    out.push_back(fmt::format("{}, which is {} as letters: {}", which,
+                              of_config ? "learned" : "taken", times));
   }
   return out;
+}
+
+void RowRemarks::count_placeholders(std::string_view kind, std::string_view text,
+                                    const Tokenizer& tokenizer) {
+  for (const std::string_view name : {"<image>", "<video>", "<audio>"}) {
+    if (text.find(name) == text.npos || tokenizer.token_id(name)) continue;
+    ++placeholders[fmt::format("{} with \"{}\"", kind, name)];
+  }
+}
+
+bool has_value(const json& object, std::string_view key) {
+  const auto found = object.find(key);
+  return found != object.end() && !found->is_null();
 }
 
 void check_columns(const json& row, const KnownKeys& known, std::string_view where,

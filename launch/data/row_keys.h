@@ -15,13 +15,19 @@
 
 namespace tessera::launch {
 
+class Tokenizer;
+
 /// What was met in rows and left as it is, so that a user hears of it once.
 struct RowRemarks {
   std::set<std::string> unused_columns;
   std::set<std::string> unused_message_keys;
   std::map<std::string, int64_t> spelled_out;  // special tokens in messages that stay letters
-  int64_t image_placeholders = 0;              // messages with "<image>" in them
+  /// How many of "messages with "<image>"" and the like, whose tokens the vocabulary lacks.
+  std::map<std::string, int64_t> placeholders;
+  bool of_config = true;  // false: of a command, which has no special_tokens_in_content
 
+  /// Counts the placeholders of images, videos and sounds in one of the `kind`: messages, texts.
+  void count_placeholders(std::string_view kind, std::string_view text, const Tokenizer& tokenizer);
   /// One line for each kind of remark.
   std::vector<std::string> lines() const;
 };
@@ -34,8 +40,13 @@ struct KnownKeys {
   bool rendered = false;
 };
 
-/// Checks the columns of a row. A value that says nothing (null, "", [], {}) is no fault. Error
-/// beginning with `where` for a key that would change what is learned.
+/// Whether an object has a value under `key`. Null is none: data sets write every key that any of
+/// their rows has.
+bool has_value(const nlohmann::json& object, std::string_view key);
+
+/// Checks the columns of a row. A value that says nothing (null, "", [], {}, these as JSON text, or
+/// false where that is no more) is no fault. Error beginning with `where` for a key that would
+/// change what is learned.
 void check_columns(const nlohmann::json& row, const KnownKeys& known, std::string_view where,
                    RowRemarks& remarks);
 

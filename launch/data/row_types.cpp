@@ -13,16 +13,15 @@ namespace {
 using nlohmann::json;
 
 std::string text_column(const json& row, const char* key, std::string_view where) {
+  if (!has_value(row, key)) fail("{}: the row has no \"{}\"", where, key);
   const auto it = row.find(key);
-  if (it == row.end()) fail("{}: the row has no \"{}\"", where, key);
   if (!it->is_string()) fail("{}: \"{}\" must be a string", where, key);
   return it->get<std::string>();
 }
 
 /// The empty string when the column is absent or null.
 std::string optional_column(const json& row, const char* key, std::string_view where) {
-  const auto it = row.find(key);
-  return it == row.end() || it->is_null() ? std::string() : text_column(row, key, where);
+  return has_value(row, key) ? text_column(row, key, where) : std::string();
 }
 
 /// A question and its answer; `input` is Alpaca's second part of a question.
@@ -33,10 +32,10 @@ struct Turn {
 /// The turns of an Alpaca row: those of "history", pairs of a question and an answer, and its own.
 std::vector<Turn> alpaca_turns(const json& row, std::string_view where) {
   std::vector<Turn> turns;
-  const auto history = row.find("history");
-  if (history != row.end() && !history->is_null()) {
-    if (!history->is_array()) fail("{}: \"history\" must be an array of pairs", where);
-    for (const json& pair : *history) {
+  if (has_value(row, "history")) {
+    const json& history = row.at("history");
+    if (!history.is_array()) fail("{}: \"history\" must be an array of pairs", where);
+    for (const json& pair : history) {
       if (!pair.is_array() || pair.size() != 2 || !pair[0].is_string() || !pair[1].is_string()) {
         fail("{}: \"history\" must hold pairs of texts, a question and its answer", where);
       }
@@ -127,7 +126,11 @@ class TextRow {
 
   /// As tokenizer(text) has it, special tokens in the text included, between the tokens that begin
   /// and end a text, unless they are there already. The end is learned.
-  Sample encode_raw(const std::vector<TextPiece>& pieces, bool train_on_inputs) const {
+  Sample encode_raw(const std::vector<TextPiece>& pieces, bool train_on_inputs,
+                    RowRemarks& remarks) const {
+    for (const TextPiece& piece : pieces) {
+      remarks.count_placeholders("texts", piece.text, tokenizer());
+    }
     Sample sample = encode_pieces(pieces, {}, train_on_inputs, encode(pieces));
     const auto bos = tokenizer().bos_id(), eos = tokenizer().eos_id();
     if (tokenizer().adds_bos() && (sample.ids.empty() || sample.ids.front() != *bos)) {
@@ -167,59 +170,72 @@ Sample encode_conversation(const json& row, const Config& config, const RowEncod
     for (TextPiece& piece : pieces) piece.literal = false;
   }
   const Encoding encoding = text.encode(pieces);
-  for (const int32_t id : encoding.spelled_out) ++remarks.spelled_out[text.tokenizer().token(id)];
+  count_letters(encoding, messages, text.tokenizer(), remarks);
   return encode_pieces(pieces, messages, config.train_on_inputs, encoding);
 }
 
 }  // namespace
 
-std::string infer_row_type(const json& row, std::string_view where) {
-  static constexpr std::array<std::array<std::string_view, 3>, 6> kColumns = {{
-      {"tokenized", "input_ids", ""},
-      {"chat_template", "messages", ""},
-      {"chat_template", "conversations", ""},
-      {"alpaca", "instruction", "output"},
-      {"prompt_completion", "prompt", "completion"},
-      {"completion", "text", ""},
-  }};
-  std::string found;
+RowType infer_row_type(const json& row, std::string_view where) {
+  struct Columns {
+    RowType type;
+    std::string_view first, second = {};
+  };
+  static constexpr Columns kColumns[] = {
+      {RowType::kTokenized, "input_ids"},
+      {RowType::kChatTemplate, "messages"},
+      {RowType::kChatTemplate, "conversations"},
+      {RowType::kAlpaca, "instruction", "output"},
+      {RowType::kPromptCompletion, "prompt", "completion"},
+      {RowType::kCompletion, "text"},
+  };
+  std::optional<RowType> found;
   for (const auto& [type, first, second] : kColumns) {
-    if (!row.contains(first) || (!second.empty() && !row.contains(second))) continue;
-    if (!found.empty() && found != type) {
-      fail("{}: the columns fit both {} and {}; say which with `type:`", where, found, type);
+    if (!has_value(row, first) || (!second.empty() && !has_value(row, second))) continue;
+    if (found.value_or(type) != type) {
+      fail("{}: the columns fit both {} and {}; say which with `type:`", where, name_of(*found),
+           name_of(type));
     }
     found = type;
   }
-  if (found.empty()) {
+  if (!found) {
     fail(
         "{}: the columns fit no known type (messages; instruction and output; prompt and "
         "completion; text; input_ids)",
         where);
   }
-  return found;
+  return *found;
 }
 
-std::vector<Sample> encode_row(const json& row, const std::string& type, const Config& config,
+std::vector<Sample> encode_row(const json& row, RowType type, const Config& config,
                                const RowEncoder& encoder, std::string_view where,
                                RowRemarks& remarks) {
   using Columns = std::array<std::string_view, 5>;
   static constexpr Columns kAlpaca = {"instruction", "input", "output", "system", "history"};
   static constexpr std::array<std::string_view, 2> kPrompt = {"prompt", "completion"};
   static constexpr std::array<std::string_view, 1> kText = {"text"};
-  if (type == "tokenized") return encode_tokenized(row, encoder.vocab, where, remarks);
-  if (type == "chat_template") return {encode_conversation(row, config, encoder, where, remarks)};
+  switch (type) {
+    case RowType::kTokenized:
+      return encode_tokenized(row, encoder.vocab, where, remarks);
+    case RowType::kChatTemplate:
+      return {encode_conversation(row, config, encoder, where, remarks)};
+    case RowType::kAlpaca: {
+      const TextRow text(encoder, where);
+      check_columns(row, {kAlpaca}, where, remarks);
+      return {text.encode_raw(alpaca_pieces(row, text.tokenizer(), where), config.train_on_inputs,
+                              remarks)};
+    }
+    case RowType::kPromptCompletion: {
+      const TextRow text(encoder, where);
+      check_columns(row, {kPrompt}, where, remarks);
+      return {text.encode_raw(prompt_pieces(row, where), config.train_on_inputs, remarks)};
+    }
+    case RowType::kCompletion:
+      break;
+  }
   const TextRow text(encoder, where);
-  if (type == "alpaca") {
-    check_columns(row, {kAlpaca}, where, remarks);
-    return {text.encode_raw(alpaca_pieces(row, text.tokenizer(), where), config.train_on_inputs)};
-  }
-  if (type == "prompt_completion") {
-    check_columns(row, {kPrompt}, where, remarks);
-    return {text.encode_raw(prompt_pieces(row, where), config.train_on_inputs)};
-  }
-  TESSERA_CHECK(type == "completion");
   check_columns(row, {kText, /*rendered=*/true}, where, remarks);
-  return {text.encode_raw({{text_column(row, "text", where)}}, true)};
+  return {text.encode_raw({{text_column(row, "text", where)}}, true, remarks)};
 }
 
 }  // namespace tessera::launch

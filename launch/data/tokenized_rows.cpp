@@ -26,12 +26,12 @@ struct Range {
 /// The integers of a column; empty when it is absent or null. `size` is how many there must be.
 std::vector<int64_t> integers(const json& row, const char* key, std::string_view where,
                               const Range& range, std::optional<size_t> size) {
-  const auto found = row.find(key);
-  if (found == row.end() || found->is_null()) return {};
-  if (!found->is_array()) fail("{}: \"{}\" must be an array of integers", where, key);
+  if (!has_value(row, key)) return {};
+  const json& column = row.at(key);
+  if (!column.is_array()) fail("{}: \"{}\" must be an array of integers", where, key);
   std::vector<int64_t> out;
-  out.reserve(found->size());
-  for (const json& item : *found) {
+  out.reserve(column.size());
+  for (const json& item : column) {
     if (!item.is_number_integer() && !(range.flags && item.is_boolean())) {
       fail("{}: \"{}\" must hold integers only", where, key);
     }
@@ -88,7 +88,7 @@ std::vector<size_t> sample_bounds(const std::vector<int64_t>& positions, size_t 
 std::vector<Sample> encode_tokenized(const json& row, int64_t vocab, std::string_view where,
                                      RowRemarks& remarks) {
   check_columns(row, {kColumns, /*rendered=*/true}, where, remarks);
-  if (!row.contains("input_ids")) fail("{}: the row has no \"input_ids\"", where);
+  if (!has_value(row, "input_ids")) fail("{}: the row has no \"input_ids\"", where);
   const Range tokens = {vocab - 1, fmt::format("no token of this model (0 to {})", vocab - 1)};
   const Range labeled = {tokens.most, tokens.otherwise, /*ignore_index=*/true};
   const Range mask = {1, "neither 0 nor 1", /*ignore_index=*/false, /*flags=*/true};

@@ -22,6 +22,18 @@ std::string obstacle_of(const cuda::GpuInfo& gpu) {
                      gpu.capability % 10);
 }
 
+/// Why this process cannot compute matrix products on a GPU; empty where it can.
+std::string why_no_products() {
+  if constexpr (kHasCuda) {
+    try {
+      cuda::describe_cublas();
+    } catch (const Error& error) {
+      return fmt::format("{} (TESSERA_CUDA_LIBRARY_PATH may name its folder)", error.what());
+    }
+  }
+  return "";
+}
+
 }  // namespace
 
 Gpus sort_gpus(std::vector<cuda::GpuInfo> found, std::string why_none) {
@@ -44,6 +56,10 @@ Gpus find_gpus() {
   if constexpr (kHasCuda) {
     std::string why_none;
     std::vector<cuda::GpuInfo> found = cuda::gpus(why_none);
+    const std::string missing = found.empty() ? "" : why_no_products();
+    for (cuda::GpuInfo& gpu : found) {
+      if (gpu.error.empty()) gpu.error = missing;
+    }
     return sort_gpus(std::move(found), std::move(why_none));
   }
   return sort_gpus({}, "this build has no CUDA backend");

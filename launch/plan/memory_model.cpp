@@ -71,12 +71,13 @@ lora::Decoder::Memory MemoryModel::activity(std::vector<parallel::LayerGroup> gr
   return lora::TrainingPass(decoder_, *input_.loss).plan(input_.tokens);
 }
 
-MemoryModel::Group MemoryModel::group_of(int rank, parallel::Sharding sharding) const {
+MemoryModel::ShardingGroup MemoryModel::sharding_group(int rank,
+                                                       parallel::Sharding sharding) const {
   const auto colour_of = [&](int r) {
     return parallel::sharding_colour(sharding, r, input_.nodes[size_t(r)]);
   };
   parallel::check_sharding(sharding, input_.ranks());
-  Group group{0, 0};
+  ShardingGroup group{0, 0};
   for (int r = 0; r < input_.ranks(); ++r) {
     if (colour_of(r) != colour_of(rank)) continue;
     if (r < rank) ++group.member;
@@ -85,18 +86,24 @@ MemoryModel::Group MemoryModel::group_of(int rank, parallel::Sharding sharding) 
   return group;
 }
 
+optim::ElementRange MemoryModel::owned_by(int rank) const {
+  return owned_state(elements_, input_.optimizer.sharded, rank, input_.ranks());
+}
+
 optim::PageMemory MemoryModel::optimizer(int rank, std::optional<size_t> budget) const {
   optim::PageOptions options = input_.optimizer.pages;
   options.budget = budget;
-  return optim::Optimizer::memory(
-      *input_.optimizer.kind.rule, segments_,
-      owned_state(elements_, input_.optimizer.sharded, rank, input_.ranks()), options);
+  return optim::Optimizer::memory(*input_.optimizer.kind.rule, segments_, owned_by(rank), options);
+}
+
+size_t MemoryModel::bytes_updated(int rank) const {
+  return optim::Optimizer::bytes_moved(*input_.optimizer.kind.rule, segments_, owned_by(rank));
 }
 
 parallel::GradientTree::ExchangeBytes MemoryModel::exchange(int rank) const {
   using parallel::GradientTree;
   const parallel::NodeGrid grid = parallel::node_grid(input_.nodes);
-  if (input_.invariant) {
+  if (input_.reduction == Reduction::kInvariant) {
     return GradientTree::exchange_bytes(elements_, grid, rank / grid.members, input_.micro_batches);
   }
   if (input_.optimizer.sharded) return GradientTree::gather_bytes(elements_, grid);
@@ -105,20 +112,20 @@ parallel::GradientTree::ExchangeBytes MemoryModel::exchange(int rank) const {
 
 RankMemory MemoryModel::rank(int rank, parallel::Sharding sharding,
                              const lora::Decoder::Memory& memory) const {
-  const Group group = group_of(rank, sharding);
+  const ShardingGroup group = sharding_group(rank, sharding);
   const parallel::Sharding outer = lora::outer_sharding(sharding, ctx_.device());
-  const Group outer_group = group_of(rank, outer);
+  const ShardingGroup outer_group = sharding_group(rank, outer);
   const lora::BaseLayout& layout = base_.layout();
 
   RankMemory m;
   const bool gathers = !parallel::reads_in_place(sharding.mode, group.members, ctx_.device());
+  std::vector<size_t> padded;
   for (const lora::BlobLayout& layer : layout.layers) {
     m.base +=
         parallel::shard_range(sharding.mode, group.member, group.members, layer.bytes).bytes();
-    if (!gathers) continue;
-    const size_t slot = parallel::padded_layer_bytes(layer.bytes, group.members);
-    m.slots = std::max(m.slots, parallel::LayerScheduler::kSlots * slot);
+    padded.push_back(parallel::padded_layer_bytes(layer.bytes, group.members));
   }
+  if (gathers) m.slots = parallel::slot_bytes(padded);
   m.outer =
       parallel::shard_range(outer.mode, outer_group.member, outer_group.members, layout.outer.bytes)
           .bytes();

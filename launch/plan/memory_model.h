@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "launch/config/config.h"
 #include "lora/decoder/training_pass.h"
 #include "optim/optimizer.h"
 #include "parallel/gradient_tree.h"
@@ -34,7 +35,7 @@ struct PlanInput {
   int64_t sequence = 0;          // tokens that attend to each other at most
   int64_t micro_batches = 1;     // of a step, over all ranks
   const lora::Loss* loss = &lora::default_loss();
-  bool invariant = true;  // reduction: invariant
+  Reduction reduction = Reduction::kInvariant;
   OptimizerSetting optimizer;
   std::optional<DType> gpu;  // on a GPU, with activations of that dtype; nothing: on the CPU
 
@@ -88,8 +89,10 @@ class MemoryModel {
 
   const PlanInput& input() const { return input_; }
   const lora::BaseLayout& layout() const { return base_.layout(); }
-  /// The linears that have an adapter.
-  const std::vector<lora::TensorRow>& adapted() const { return adapters_.linears(); }
+  /// Whether a linear of the layers has an adapter.
+  bool is_adapted(const lora::TensorRow& row) const {
+    return adapters_.find(row.layer, row.site) != nullptr;
+  }
   /// Elements of the flat parameter buffer.
   size_t adapter_elements() const { return elements_; }
 
@@ -99,6 +102,9 @@ class MemoryModel {
   /// What a rank's optimizer holds if `budget` bytes of it stay; nothing: all.
   optim::PageMemory optimizer(int rank, std::optional<size_t> budget) const;
 
+  /// What a rank's optimizer reads and writes in a step, in bytes of memory.
+  size_t bytes_updated(int rank) const;
+
   /// What a rank receives of other ranks' gradients.
   parallel::GradientTree::ExchangeBytes exchange(int rank) const;
 
@@ -107,13 +113,14 @@ class MemoryModel {
   RankMemory rank(int rank, parallel::Sharding sharding, const lora::Decoder::Memory& memory) const;
 
   /// The ranks that hold the layers together with this one, and its place among them.
-  struct Group {
+  struct ShardingGroup {
     int member;
     int members;
   };
-  Group group_of(int rank, parallel::Sharding sharding) const;
+  ShardingGroup sharding_group(int rank, parallel::Sharding sharding) const;
 
  private:
+  optim::ElementRange owned_by(int rank) const;
   size_t loading_bytes() const;
 
   PlanInput input_;

@@ -6,6 +6,10 @@
 
 namespace tessera::launch {
 
+static_assert(lora::AdapterSet::kAlignment == optim::kStateBlock,
+              "every tensor begins where a block of the optimizer's state does");
+static_assert(parallel::kSliceUnit % optim::kStateBlock == 0, "slices are cut between blocks");
+
 std::vector<optim::StateSegment> state_segments(const lora::AdapterSet& adapters,
                                                 optim::StateBits bits) {
   std::vector<optim::StateSegment> segments;

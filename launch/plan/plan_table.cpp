@@ -4,21 +4,6 @@
 
 namespace tessera::launch {
 
-std::string describe_sharding(const parallel::Sharding& sharding) {
-  using Mode = parallel::Sharding::Mode;
-  switch (sharding.mode) {
-    case Mode::kReplicate:
-      return "replicate";
-    case Mode::kFull:
-      return "full";
-    case Mode::kHybrid:
-      return "hybrid";
-    case Mode::kHost:
-      break;
-  }
-  return "host";
-}
-
 std::vector<std::string> plan_table(const Plan& plan, const PlanInput& input) {
   const RankMemory& m = plan.memory;
   std::vector<std::pair<std::string, size_t>> cells;

@@ -8,9 +8,6 @@
 
 namespace tessera::launch {
 
-/// "full", "host": the value of the config's key `sharding`.
-std::string describe_sharding(const parallel::Sharding& sharding);
-
 /// The table: what the rank that holds most takes, by category, in lines of at most 100 columns.
 std::vector<std::string> plan_table(const Plan& plan, const PlanInput& input);
 

@@ -302,7 +302,7 @@ PlanInput plan_input(const Config& config, const lora::ModelSpec& model,
   input.tokens = config.sequence_len * config.micro_batch_size.value_or(1);
   input.sequence = config.sequence_len;
   input.loss = config.loss;
-  input.invariant = config.reduction == Reduction::kInvariant;
+  input.reduction = config.reduction;
   input.optimizer = {.kind = config.optimizer,
                      .sharded = config.optimizer_sharding,
                      .pages = page_options(config, gpu ? Device::cuda(0) : Device::cpu())};

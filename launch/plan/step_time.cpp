@@ -15,9 +15,6 @@ using parallel::Work;
 /// Of the rate of large products, what attention on `mma.sync` reaches on a GPU.
 constexpr double kAttentionShare = 0.5;
 
-/// The second forward of a group leaves out its last product, which nothing reads.
-bool leaves_out_last(const Visit& visit) { return visit.work == Work::kAgain && visit.ends; }
-
 /// What one rank reaches where those of a node share a CPU.
 struct Rates {
   double flops, attention, memory, host, link, network;  // attention: its share of flops
@@ -45,16 +42,13 @@ double multiply(const PlanInput& input, const Rates& rates, double columns, doub
   return 2.0 * columns * rows * double(input.tokens) / rates.flops;
 }
 
-/// How many linears of each site have an adapter.
-using Adapted = std::array<int64_t, lora::kSiteCount>;
-
-/// Seconds of a layer's kernels over all tokens, with the average layer's share of the adapters.
+/// Seconds of a layer's kernels over all tokens.
 class LayerTime {
  public:
-  LayerTime(const MemoryModel& model, const Rates& rates, int64_t layer, const Adapted& adapted);
+  LayerTime(const MemoryModel& model, const Rates& rates, int64_t layer);
 
   /// `dequantized`: its weights are there from the visit before.
-  Parts of(const Visit& visit, bool dequantized) const;
+  ComputeParts of(const Visit& visit, bool dequantized) const;
 
  private:
   double linear_ = 0, last_ = 0, attention_ = 0, dequantize_ = 0;
@@ -63,35 +57,38 @@ class LayerTime {
   double adapters_[2] = {0, 0}, elementwise_[2] = {0, 0};
 };
 
-LayerTime::LayerTime(const MemoryModel& model, const Rates& rates, int64_t layer,
-                     const Adapted& adapted) {
+LayerTime::LayerTime(const MemoryModel& model, const Rates& rates, int64_t layer) {
   const PlanInput& input = model.input();
   const lora::LayerSpec& spec = input.model.layers[size_t(layer)];
   const lora::BlobLayout& layout = model.layout().layers[size_t(layer)];
-  const auto tokens = double(input.tokens), layers = double(input.model.layer_count());
+  const auto tokens = double(input.tokens);
+  // On a GPU, what is not a large product takes as long as it moves bytes: columns of 16 bits.
+  const auto move = [&](double columns) { return 2.0 * columns * tokens / rates.memory; };
+  const double masked = input.adapter.dropout > 0 ? 2.0 : 0.0;
   double weights = 0;
+  double moved[2] = {0, 0};  // by the adapters
   for (const lora::PlacedTensor& tensor : layout.tensors) {
     if (!tensor.is_matrix()) continue;
     const auto in = double(tensor.row.in()), out = double(tensor.row.out());
     weights += in * out;
     last_ = multiply(input, rates, in, out);
     linear_ += last_;
+    if (!model.is_adapted(tensor.row)) continue;
+    adapters_[0] += multiply(input, rates, in + out, double(input.adapter.r));
+    // u = x A^T, y += u B^T; dB = dy^T u, du = dy B, dA = du^T x, dx += du A.
+    moved[0] += move((1 + masked) * in + 2 * out);
+    moved[1] += move((3 + 2 * masked) * in + 2 * out);
   }
+  adapters_[1] = 2.0 * adapters_[0];
   // Half of the pairs, each in two products.
   attention_ = multiply(input, rates, double(std::min(input.sequence, input.tokens)),
                         double(spec.attention.q_size())) /
                rates.attention;
-  const double adapters = multiply(input, rates, double(model.adapter_elements()) / layers, 1.0);
-  adapters_[0] = adapters;
-  adapters_[1] = 2.0 * adapters;
   if (!input.gpu) return;
 
   // Scores are computed once for queries and once for keys and values, so that no sum needs
   // atomics.
   backward_products_ = 7;
-  // What is not a large product takes as long as it moves bytes: x, y are the columns of
-  // 16 bits that a kernel reads and writes.
-  const auto move = [&](double columns) { return 2.0 * columns * tokens / rates.memory; };
   const auto h = double(input.model.hidden), f = double(spec.mlp.width);
   const auto q = double(spec.attention.q_size());
   const double rotated = 2.0 * (q + double(spec.attention.kv_size()));
@@ -100,39 +97,29 @@ LayerTime::LayerTime(const MemoryModel& model, const Rates& rates, int64_t layer
   elementwise_[0] = move(2 * 2 * h + 2 * 3 * h + rotated + 3 * f);
   // The norms once more, their gradients, three sums into one; swiglu once more, its gradient.
   elementwise_[1] = move(2 * 2 * h + 2 * 4 * h + 3 * h + rotated + 3 * f + 5 * f);
-  const double masked = input.adapter.dropout > 0 ? 2.0 : 0.0;
-  double moved[2] = {0, 0};
-  for (const lora::PlacedTensor& tensor : layout.tensors) {
-    if (!tensor.is_matrix()) continue;
-    const auto in = double(tensor.row.in()), out = double(tensor.row.out());
-    const double share = double(adapted[size_t(tensor.row.site)]) / layers;
-    // u = x A^T, y += u B^T; dB = dy^T u, du = dy B, dA = du^T x, dx += du A.
-    moved[0] += share * move((1 + masked) * in + 2 * out);
-    moved[1] += share * move((3 + 2 * masked) * in + 2 * out);
-  }
   for (int i : {0, 1}) adapters_[i] = std::max(adapters_[i], moved[i]);
 }
 
-Parts LayerTime::of(const Visit& visit, bool dequantized) const {
+ComputeParts LayerTime::of(const Visit& visit, bool dequantized) const {
   const bool backward = visit.work == Work::kBackward;  // no gradients of frozen weights
-  Parts parts{};
-  parts[size_t(Part::kProducts)] = linear_ - (leaves_out_last(visit) ? last_ : 0.0);
-  parts[size_t(Part::kAttention)] = (backward ? backward_products_ / 2 : 1.0) * attention_;
-  parts[size_t(Part::kAdapters)] = adapters_[backward ? 1 : 0];
-  parts[size_t(Part::kElementwise)] = elementwise_[backward ? 1 : 0];
-  parts[size_t(Part::kDequantize)] = dequantized ? 0.0 : dequantize_;
+  ComputeParts parts{};
+  parts[size_t(ComputePart::kProducts)] = linear_ - (visit.needs_output() ? 0.0 : last_);
+  parts[size_t(ComputePart::kAttention)] = (backward ? backward_products_ / 2 : 1.0) * attention_;
+  parts[size_t(ComputePart::kAdapters)] = adapters_[backward ? 1 : 0];
+  parts[size_t(ComputePart::kElementwise)] = elementwise_[backward ? 1 : 0];
+  parts[size_t(ComputePart::kDequantize)] = dequantized ? 0.0 : dequantize_;
   return parts;
 }
 
-double total(const Parts& parts) { return std::accumulate(parts.begin(), parts.end(), 0.0); }
+double total(const ComputeParts& parts) { return std::accumulate(parts.begin(), parts.end(), 0.0); }
 
 /// What comes to rank 0 from other ranks when a layer is gathered.
 class Gathers {
  public:
   Gathers(const MemoryModel& model, const Rates& rates, parallel::Sharding sharding)
       : model_(model), rates_(rates), from_host_(sharding.mode == Mode::kHost) {
-    members_ = model.group_of(0, sharding).members;
-    on_node_ = std::min(model.group_of(0, {Mode::kHost, 0}).members, members_);
+    members_ = model.sharding_group(0, sharding).members;
+    on_node_ = std::min(model.sharding_group(0, {Mode::kHost, 0}).members, members_);
   }
 
   /// Seconds to bring one layer here.
@@ -171,34 +158,29 @@ StepTime step_time(const MemoryModel& model, const DeviceProfile& device,
   const PlanInput& input = model.input();
   const Rates rates(input, device, choice.compute);
   const Gathers gathers(model, rates, choice.sharding);
-  Adapted adapted = {};
-  for (const lora::TensorRow& row : model.adapted()) ++adapted[size_t(row.site)];
   std::vector<LayerTime> layers;
-  for (int64_t l = 0; l < input.model.layer_count(); ++l) {
-    layers.emplace_back(model, rates, l, adapted);
-  }
+  for (int64_t l = 0; l < input.model.layer_count(); ++l) layers.emplace_back(model, rates, l);
   const double copy =
       double(input.tokens * input.model.hidden) * (input.gpu ? 2.0 : 4.0) / rates.host;
   const bool one_link = input.gpu && choice.sharding.mode == parallel::Sharding::Mode::kHost;
   StepTime pass;
   double between = 0;  // bytes of layers from other nodes
   const std::vector<Visit> visits = parallel::visits_of(choice.groups, true);
-  std::array<int64_t, 2> slots = {0, 1};  // where the backward before this one ended
+  std::array<int64_t, parallel::kGatherSlots> slots;
+  std::iota(slots.begin(), slots.end(), 0);  // where the backward before this one ended
   for (size_t i = 0; i < visits.size(); ++i) {
     const Visit& visit = visits[i];
     // The second forward and the backward after it share the dequantized weights.
-    const bool again = i > 0 && visits[i - 1].layer == visit.layer;
-    const bool dequantized = again && leaves_out_last(visits[i - 1]);
-    const Parts parts = layers[size_t(visit.layer)].of(visit, dequantized);
+    const bool dequantized = i > 0 && !visits[i - 1].needs_output();
+    const ComputeParts parts = layers[size_t(visit.layer)].of(visit, dequantized);
     const double compute = total(parts);
     for (size_t p = 0; p < parts.size(); ++p) pass.parts[p] += parts[p];
-    const auto ahead = std::find_if(visits.begin() + ptrdiff_t(i) + 1, visits.end(),
-                                    [&](const Visit& other) { return other.layer != visit.layer; });
+    const std::optional<int64_t> ahead = parallel::next_gather(visits, i);
     double moved = 0.0;
-    if (ahead != visits.end() && std::ranges::count(slots, ahead->layer) == 0) {
-      (slots[0] == visit.layer ? slots[1] : slots[0]) = ahead->layer;
-      moved = gathers.seconds(ahead->layer);
-      between += gathers.between(ahead->layer);
+    if (ahead && std::ranges::count(slots, *ahead) == 0) {
+      *std::ranges::find_if(slots, [&](int64_t held) { return held != visit.layer; }) = *ahead;
+      moved = gathers.seconds(*ahead);
+      between += gathers.between(*ahead);
     }
     const double copied = visit.offloads || visit.takes ? copy : 0.0;
     pass.gather += moved;
@@ -207,7 +189,7 @@ StepTime step_time(const MemoryModel& model, const DeviceProfile& device,
   }
   const double head =
       2.0 * multiply(input, rates, double(input.model.vocab), double(input.model.hidden));
-  pass.parts[size_t(Part::kHead)] = head;
+  pass.parts[size_t(ComputePart::kHead)] = head;
 
   const auto batches =
       double(parallel::micro_batches_of(0, input.ranks(), input.micro_batches).count);
@@ -231,10 +213,10 @@ StepTime step_time(const MemoryModel& model, const DeviceProfile& device,
       step.between_nodes = received * grid.members;
     }
   }
-  const int of_node = model.group_of(0, {parallel::Sharding::Mode::kHost, 0}).members;
+  const int of_node = model.sharding_group(0, {parallel::Sharding::Mode::kHost, 0}).members;
   step.between_nodes += between * batches * of_node;
-  step.optimizer = input.optimizer.kind.rule->floats_moved * parameters / rates.memory +
-                   double(choice.optimizer_pages) / rates.host;
+  step.optimizer =
+      double(model.bytes_updated(0)) / rates.memory + double(choice.optimizer_pages) / rates.host;
   step.seconds = (pass.seconds + head) * batches + step.exchange + step.optimizer;
   step.tokens_per_second = double(input.micro_batches * input.tokens) / step.seconds;
   return step;

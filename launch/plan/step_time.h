@@ -3,24 +3,18 @@
 // slowest of them. The formulas are in docs/planning.md.
 #pragma once
 
-#include <array>
 #include <string_view>
 
 #include "launch/plan/device_profile.h"
 #include "launch/plan/memory_model.h"
+#include "runtime/core/timeline.h"
 
 namespace tessera::launch {
 
-/// What computing is made of. On a CPU, products and the rest that multiplies.
-enum class Part { kProducts, kAttention, kAdapters, kElementwise, kDequantize, kHead };
-inline constexpr std::array<std::string_view, 6> kPartNames = {
-    "products", "attention", "adapters", "elementwise", "dequantize", "head"};
-using Parts = std::array<double, kPartNames.size()>;  // seconds
-
 /// Seconds of one step on the rank that has the most micro-batches.
 struct StepTime {
-  Parts parts{};       // of compute
-  double compute = 0;  // each of these three if it were alone
+  ComputeParts parts{};  // of compute
+  double compute = 0;    // each of these three if it were alone
   double gather = 0;
   double host_copy = 0;
   double exchange = 0;  // of gradients, after the last micro-batch

@@ -6,6 +6,8 @@
 #include "launch/config/flags_types.h"
 #include "launch/config/settings.h"
 #include "launch/machine/device.h"
+#include "launch/run/checkpoint.h"
+#include "launch/run/run_folder.h"
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
 #include "runtime/io/folder.h"
@@ -18,12 +20,11 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr size_t kMaxStateBytes = size_t{16} << 20;
 constexpr std::string_view kFourBit = "load_in_4bit=";
 
 /// state.json of `folder`; null where there is none.
 json read_state(const fs::path& folder) {
-  const fs::path path = folder / "state.json";
+  const fs::path path = folder / kStateFile;
   if (!io::exists(path)) return nullptr;
   json state = io::read_json_file(path.string(), kMaxStateBytes);
   if (!state.is_object()) fail("{} is not the state of a run", path.string());
@@ -50,12 +51,6 @@ Config config_of(std::vector<std::string> settings, bool four_bit) {
 
 constexpr std::string_view kComputeDtype = "bnb_4bit_compute_dtype";
 
-/// Says how the base is held and computed with. All other keys of a run are its own: the machine
-/// it was on, its data, its folders.
-bool is_of_base(std::string_view key) {
-  return key == "adapter" || key == "load_in_4bit" || key.starts_with("bnb_4bit_");
-}
-
 /// What `file` says of the base. A compute type that this machine lacks becomes auto, unless
 /// `settings` ask for it.
 Config base_of_run(const std::string& file, const std::vector<std::string>& settings) {
@@ -75,6 +70,10 @@ Config base_of_run(const std::string& file, const std::vector<std::string>& sett
 
 }  // namespace
 
+bool is_of_base(std::string_view key) {
+  return key == "adapter" || key == "load_in_4bit" || key.starts_with("bnb_4bit_");
+}
+
 AdapterRun AdapterRun::of(const std::string& adapter, const std::vector<std::string>& settings) {
   // "run/" and "run/." are the folder run, whose parent is not itself.
   const fs::path folder = io::absolute(adapter);
@@ -82,10 +81,10 @@ AdapterRun AdapterRun::of(const std::string& adapter, const std::vector<std::str
   AdapterRun run;
   run.finished = is_finished(folder);
   for (const fs::path& place : {folder, folder.parent_path()}) {
-    const fs::path file = place / "config.resolved.yml";
+    const fs::path file = place / kResolvedConfigFile;
     if (!io::exists(file)) continue;
     // A folder beside a run's files is part of the run only if it is one of its checkpoints.
-    if (place != folder && !folder.filename().string().starts_with("checkpoint-")) continue;
+    if (place != folder && !folder.filename().string().starts_with(kCheckpointPrefix)) continue;
     run.base = base_of_run(file.string(), settings);
     break;
   }

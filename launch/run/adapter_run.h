@@ -5,6 +5,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "launch/config/config.h"
@@ -22,6 +23,10 @@ struct AdapterRun {
   /// over the run's.
   static AdapterRun of(const std::string& adapter, const std::vector<std::string>& settings);
 };
+
+/// Whether a key of a config says how the base is held and computed with. All other keys of a run
+/// are its own: the machine it was on, its data, its folders.
+bool is_of_base(std::string_view key);
 
 /// A config whose quantization keys say how the base is to be held. `settings` are the load_in_4bit
 /// and bnb_4bit_* of the command line, each "key=value": where load_in_4bit is given they alone

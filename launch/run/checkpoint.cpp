@@ -20,12 +20,9 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr size_t kMaxStateBytes = size_t{16} << 20;
 constexpr int kFormat = 2;
-constexpr const char* kStateFile = "state.json";
 constexpr const char* kManifestFile = "manifest.json";
 constexpr const char* kLatestFile = "latest";
-constexpr std::string_view kPrefix = "checkpoint-";
 constexpr const char* kUnfinished = ".tmp";
 
 /// {"bytes": n, "xxh3": hash}
@@ -67,7 +64,7 @@ void check_identity(const std::string& path, const json& stored, const json& exp
 
 /// state.json of the checkpoint in `path`.
 json read_state(const std::string& path) {
-  const std::string file = path + "/" + kStateFile;
+  const std::string file = (fs::path(path) / kStateFile).string();
   json stored = io::read_json_file(file, kMaxStateBytes);
   if (!stored.is_object() || !stored.value("step", json()).is_number_unsigned() ||
       !stored.value("tokens", json()).is_number_unsigned() ||
@@ -121,18 +118,19 @@ void copy_adapter(const lora::AdapterSet& from, lora::AdapterSet& to, const std:
 }
 
 std::string CheckpointStore::path_of(int64_t step) const {
-  return fmt::format("{}/{}{}", dir_, kPrefix, step);
+  return fmt::format("{}/{}{}", dir_, kCheckpointPrefix, step);
 }
 
 std::vector<int64_t> CheckpointStore::steps_with(std::string_view ending) const {
   std::vector<int64_t> found;
   if (!io::is_folder(dir_)) return found;
   for (const std::string& name : io::names_in(dir_)) {
-    if (!name.starts_with(kPrefix)) continue;
+    if (!name.starts_with(kCheckpointPrefix)) continue;
     int64_t step = -1;
-    std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), step);
+    std::from_chars(name.data() + kCheckpointPrefix.size(), name.data() + name.size(), step);
     // "checkpoint-best" and "checkpoint-007" are not ours.
-    if (step >= 0 && name == fmt::format("{}{}{}", kPrefix, step, ending)) found.push_back(step);
+    if (step >= 0 && name == fmt::format("{}{}{}", kCheckpointPrefix, step, ending))
+      found.push_back(step);
   }
   std::sort(found.rbegin(), found.rend());
   return found;
@@ -264,8 +262,9 @@ void CheckpointStore::verify(const std::string& path) {
          manifest.value("format", json()).dump());
   }
   const json& files = manifest["files"];
-  for (const char* needed : {kStateFile, "adapter_model.safetensors", "adapter_config.json"}) {
-    if (!files.contains(needed)) fail("{}/{} does not list {}", path, kManifestFile, needed);
+  for (std::string_view needed : {kStateFile, lora::kPeftWeightsFile, lora::kPeftConfigFile}) {
+    if (!files.contains(std::string(needed)))
+      fail("{}/{} does not list {}", path, kManifestFile, needed);
   }
   for (const auto& [name, entry] : files.items()) {
     if (name.find('/') != std::string::npos || name == "..") {
@@ -337,17 +336,17 @@ LossScale loss_scale_of(const json& stored, const std::string& path) {
 }  // namespace
 
 RunState CheckpointStore::load(const std::string& path, const json& expected,
-                               const lora::ModelSpec& model, const TrainedState& trained) {
+                               const lora::ModelSpec& model, TrainedState into) {
   verify(path);
   const json stored = read_state(path);
   check_identity(path, stored["identity"], expected);
-  copy_adapter(lora::load_peft(path, model), trained.adapters, path);
-  read_optimizer_parts(parts_of(path), trained.optimizer);
+  copy_adapter(lora::load_peft(path, model), into.adapters, path);
+  read_optimizer_parts(parts_of(path), into.optimizer);
   RunState state{.step = stored["step"],
                  .tokens = stored["tokens"],
                  .scale = loss_scale_of(stored, path),
                  .identity = expected};
-  trained.optimizer.optimizer.set_steps_taken(state.step - state.scale.skipped);
+  into.optimizer.optimizer.set_steps_taken(state.step - state.scale.skipped);
   return state;
 }
 

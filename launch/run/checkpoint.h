@@ -18,6 +18,12 @@
 
 namespace tessera::launch {
 
+/// In a checkpoint and in the folder of a run: how far the run came.
+inline constexpr std::string_view kStateFile = "state.json";
+inline constexpr size_t kMaxStateBytes = size_t{16} << 20;
+/// What the name of a checkpoint's folder begins with, before the step.
+inline constexpr std::string_view kCheckpointPrefix = "checkpoint-";
+
 /// What a run is at a step boundary, beside the adapter and the moments.
 struct RunState {
   int64_t step = 0;    // finished steps
@@ -59,10 +65,10 @@ class CheckpointStore {
   /// Removes all checkpoints, whole or not.
   void clear();
 
-  /// Restores all from `path` after verifying it. Error when a file is damaged, or when the stored
-  /// identity differs from `expected`: the key and both values.
+  /// Restores all from `path` into what `into` refers to, after verifying it. Error when a file is
+  /// damaged, or when the stored identity differs from `expected`: the key and both values.
   static RunState load(const std::string& path, const nlohmann::json& expected,
-                       const lora::ModelSpec& model, const TrainedState& trained);
+                       const lora::ModelSpec& model, TrainedState into);
 
   /// Error (usage) where `path` is no folder, or that of a whole run. Reads nothing.
   static void require_folder(const std::string& path);

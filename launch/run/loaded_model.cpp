@@ -5,15 +5,15 @@
 
 namespace tessera::launch {
 
-LoadedModel::LoadedModel(Context& ctx, lora::Checkpoint checkpoint,
+LoadedModel::LoadedModel(Context& ctx, const lora::Checkpoint& checkpoint,
                          const std::optional<quant::Storage>& quantization,
-                         lora::Placement placement, Console& console)
-    : checkpoint_(std::move(checkpoint)) {
+                         lora::Placement placement, Console& console) {
   base_ = std::make_unique<lora::BaseWeights>(
-      ctx, spec(), base_format(quantization, lora::checkpoint_format(checkpoint_)), placement);
+      ctx, checkpoint.spec(), base_format(quantization, lora::checkpoint_format(checkpoint)),
+      placement);
   fingerprint_ =
-      lora::load_base(ctx, checkpoint_, *base_, placement.world, [&](int64_t done, int64_t total) {
-        console.live(fmt::format("loading {}: tensor {}/{}", checkpoint_.path(), done, total));
+      lora::load_base(ctx, checkpoint, *base_, placement.world, [&](int64_t done, int64_t total) {
+        console.live(fmt::format("loading {}: tensor {}/{}", checkpoint.path(), done, total));
       });
   console.live("");
   scheduler_ = std::make_unique<parallel::LayerScheduler>(ctx, base_->store());

@@ -20,19 +20,17 @@ class LoadedModel {
  public:
   /// Loads, with progress on the console. Collective over the placement's world, which outlives the
   /// model.
-  LoadedModel(Context& ctx, lora::Checkpoint checkpoint,
+  LoadedModel(Context& ctx, const lora::Checkpoint& checkpoint,
               const std::optional<quant::Storage>& quantization, lora::Placement placement,
               Console& console);
 
-  const lora::ModelSpec& spec() const { return checkpoint_.spec(); }
-  const lora::Checkpoint& checkpoint() const { return checkpoint_; }
-  lora::BaseWeights& base() const { return *base_; }
-  parallel::LayerScheduler& scheduler() const { return *scheduler_; }
+  const lora::ModelSpec& spec() const { return base_->spec(); }
+  lora::BaseWeights& base() { return *base_; }
+  parallel::LayerScheduler& scheduler() { return *scheduler_; }
   /// Hash of every frozen byte.
   uint64_t fingerprint() const { return fingerprint_; }
 
  private:
-  lora::Checkpoint checkpoint_;
   std::unique_ptr<lora::BaseWeights> base_;
   std::unique_ptr<parallel::LayerScheduler> scheduler_;
   uint64_t fingerprint_ = 0;

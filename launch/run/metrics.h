@@ -1,4 +1,4 @@
-// metrics.jsonl: one JSON object a step, floats printed so that they read back to the same bits.
+// metrics.jsonl: one JSON object per step, floats printed so that they read back to the same bits.
 #pragma once
 
 #include <cstdint>

@@ -34,8 +34,6 @@ void in_chunks(uint64_t items, size_t item_bytes, std::vector<std::byte>& buffer
   }
 }
 
-size_t item_bytes(const StateArray& array) { return array.dtype == "U8" ? 1 : sizeof(float); }
-
 ElementRange range_of(const io::SafetensorsFile& file) {
   const auto number = [&](const char* key) {
     const auto found = file.metadata().find(key);
@@ -68,14 +66,14 @@ void write_optimizer_part(const std::string& path, const StoredOptimizer& stored
   if (range.size() > 0) arrays = stored.arrays(range);
   std::vector<io::SafetensorsEntry> layout;
   for (const StateArray& a : arrays)
-    layout.push_back({a.name, a.dtype, {int64_t(a.elements)}, 0, 0});
+    layout.push_back({a.name, io::safetensors_name(a.dtype), {int64_t(a.elements)}, 0, 0});
   io::SafetensorsWriter writer(
       path, layout, {{"begin", std::to_string(range.begin)}, {"end", std::to_string(range.end)}});
   std::vector<std::byte> buffer;
   for (const io::SafetensorsEntry& entry : writer.entries()) {
     const auto array = std::ranges::find(arrays, entry.name, &StateArray::name);
     const uint64_t before = items_of(stored, {whole.begin, range.begin}, array->name);
-    in_chunks(array->elements, item_bytes(*array), buffer,
+    in_chunks(array->elements, size_of(array->dtype), buffer,
               [&](uint64_t done, std::span<std::byte> piece) {
                 stored.optimizer.read_state(array->name, before + done, piece);
                 writer.write(array->name, piece);
@@ -84,8 +82,8 @@ void write_optimizer_part(const std::string& path, const StoredOptimizer& stored
   writer.commit();
 }
 
-void read_optimizer_parts(const std::vector<std::string>& paths, const StoredOptimizer& stored) {
-  const ElementRange mine = stored.optimizer.range();
+void read_optimizer_parts(const std::vector<std::string>& paths, StoredOptimizer into) {
+  const ElementRange mine = into.optimizer.range();
   std::vector<std::byte> buffer;
   size_t next = 0;
   for (const std::string& path : paths) {
@@ -98,19 +96,19 @@ void read_optimizer_parts(const std::vector<std::string>& paths, const StoredOpt
     next = part.end;
     const ElementRange both = {std::max(part.begin, mine.begin), std::min(part.end, mine.end)};
     if (both.begin >= both.end) continue;
-    for (const StateArray& array : stored.arrays(both)) {
+    for (const StateArray& array : into.arrays(both)) {
       const io::SafetensorsEntry* entry = file.find(array.name);
-      const uint64_t expected = items_of(stored, part, array.name);
-      const size_t bytes = item_bytes(array);
-      if (!entry || entry->dtype != array.dtype || entry->bytes != expected * bytes) {
-        fail("{}: tensor {} with {} elements of {} expected", path, array.name, expected,
-             array.dtype);
+      const uint64_t expected = items_of(into, part, array.name);
+      const size_t bytes = size_of(array.dtype);
+      const std::string dtype = io::safetensors_name(array.dtype);
+      if (!entry || entry->dtype != dtype || entry->bytes != expected * bytes) {
+        fail("{}: tensor {} with {} elements of {} expected", path, array.name, expected, dtype);
       }
-      const uint64_t from = items_of(stored, {part.begin, both.begin}, array.name);
-      const uint64_t to = items_of(stored, {mine.begin, both.begin}, array.name);
+      const uint64_t from = items_of(into, {part.begin, both.begin}, array.name);
+      const uint64_t to = items_of(into, {mine.begin, both.begin}, array.name);
       in_chunks(array.elements, bytes, buffer, [&](uint64_t done, std::span<std::byte> piece) {
         file.read(*entry, (from + done) * bytes, piece);
-        stored.optimizer.write_state(array.name, to + done, piece);
+        into.optimizer.write_state(array.name, to + done, piece);
       });
     }
   }

@@ -32,6 +32,6 @@ void write_optimizer_part(const std::string& path, const StoredOptimizer& stored
                           optim::ElementRange range);
 /// Fills the optimizer's range from the files, which together have to cover it. Error naming the
 /// file that does not fit.
-void read_optimizer_parts(const std::vector<std::string>& paths, const StoredOptimizer& stored);
+void read_optimizer_parts(const std::vector<std::string>& paths, StoredOptimizer into);
 
 }  // namespace tessera::launch

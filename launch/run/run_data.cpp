@@ -10,7 +10,7 @@ namespace {
 
 bool all_tokenized(const Config& config) {
   return std::all_of(config.datasets.begin(), config.datasets.end(),
-                     [](const DatasetConfig& d) { return d.type == "tokenized"; });
+                     [](const DatasetConfig& d) { return d.type == RowType::kTokenized; });
 }
 
 /// What only some rows need, or why it is not there.
@@ -30,7 +30,7 @@ struct Attempt {
   const T* get() const { return value ? &*value : nullptr; }
 };
 
-bool has_type(const Config& config, std::string_view type) {
+bool has_type(const Config& config, RowType type) {
   return std::ranges::count(config.datasets, type, &DatasetConfig::type) > 0;
 }
 
@@ -38,14 +38,14 @@ Attempt<ChatTemplate> chat_template(const Config& config, const Tokenizer& token
   auto chat = Attempt<ChatTemplate>::of(
       [&] { return ChatTemplate::resolve(config.chat_template, tokenizer); });
   // Certainly needed: then the error comes before the files are read.
-  if (chat.error && has_type(config, "chat_template")) throw *chat.error;
+  if (chat.error && has_type(config, RowType::kChatTemplate)) throw *chat.error;
   return chat;
 }
 
 /// Conversations end as their template has it, tokenized rows as they are.
 bool needs_end_of_text(const Dataset& data) {
-  return std::ranges::any_of(data.types, [](const std::string& type) {
-    return type != "chat_template" && type != "tokenized";
+  return std::ranges::any_of(data.types, [](RowType type) {
+    return type != RowType::kChatTemplate && type != RowType::kTokenized;
   });
 }
 
@@ -63,7 +63,8 @@ RunData::RunData(const Config& config, int64_t vocab, int ranks, Console& consol
   if (loaded.error && !all_tokenized(config)) throw *loaded.error;
   tokenizer = std::move(loaded.value);
   Attempt<ChatTemplate> chat;
-  if (tokenizer && may_hold(config, "chat_template")) chat = chat_template(config, *tokenizer);
+  if (tokenizer && may_hold(config, RowType::kChatTemplate))
+    chat = chat_template(config, *tokenizer);
   Dataset data = load_datasets(config, {.tokenizer = tokenizer ? &*tokenizer : nullptr,
                                         .chat_template = chat.get(),
                                         .vocab = vocab,

@@ -18,9 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr std::string_view kStateFile = "state.json";
 constexpr std::string_view kMetricsFile = "metrics.jsonl";
-constexpr size_t kMaxStateBytes = size_t{1} << 20;
 
 bool holds_run(const fs::path& dir) {
   return io::exists(dir / lora::kPeftWeightsFile) || io::exists(dir / kMetricsFile) ||
@@ -130,7 +128,7 @@ void RunFolder::remove_older_run() const {
 void RunFolder::write_start(const Config& resolved,
                             const std::optional<Tokenizer>& tokenizer) const {
   const fs::path dir = config_.output_dir;
-  io::write_file((dir / "config.resolved.yml").string(), dump_config(resolved));
+  io::write_file((dir / kResolvedConfigFile).string(), dump_config(resolved));
   if (tokenizer) {
     for (const auto& [name, content] : tokenizer->files()) {
       io::write_file((dir / name).string(), content);

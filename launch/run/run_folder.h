@@ -14,6 +14,9 @@
 
 namespace tessera::launch {
 
+/// The config of a run with every key, in its folder.
+inline constexpr std::string_view kResolvedConfigFile = "config.resolved.yml";
+
 class RunFolder {
  public:
   /// Checks, before anything expensive, that output_dir can be written, belongs to no run that is

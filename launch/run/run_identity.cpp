@@ -29,15 +29,15 @@ json run_identity(const Config& c, const RunMadeFrom& from) {
       {"lr_scheduler", int(c.lr_scheduler)},
       {"warmup_ratio", c.warmup_ratio},
       {"warmup_steps", c.warmup_steps.value_or(-1)},
-      {"adam_beta1", c.adam_beta1},
-      {"adam_beta2", c.adam_beta2},
-      {"adam_epsilon", c.adam_epsilon},
-      {"weight_decay", c.weight_decay},
       {"optimizer_bits", int(c.optimizer.bits)},
       {"max_grad_norm", c.max_grad_norm},
   };
   // AdamW has no name there: its checkpoints are older than all other rules.
   const optim::Rule& rule = *c.optimizer.rule;
+  const optim::OptimizerOptions options = optimizer_options(c);
+  for (const optim::RuleOption& option : rule.options) {
+    all[std::string(option.key)] = options.*option.value;
+  }
   if (&rule != &optim::adamw_rule()) all["optimizer"] = std::string(rule.name);
   if (c.loss != &lora::default_loss()) all["loss"] = c.loss->name;  // likewise
   return all;

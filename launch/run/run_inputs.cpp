@@ -6,9 +6,13 @@ namespace tessera::launch {
 namespace {
 
 /// Looks at what is cheap to find wrong, too, before the data are read.
-lora::Checkpoint open_base(const Config& config) {
+lora::Checkpoint open_base(const Config& config, Console& console) {
   lora::Checkpoint checkpoint = lora::Checkpoint::open(config.base_model);
   lora::select_linears(adapter_options(config).targets, checkpoint.spec());
+  if (const double dropout = checkpoint.spec().attention_dropout; dropout > 0) {
+    console.line(fmt::format("warning: {}/config.json: attention_dropout {} is not applied",
+                             config.base_model, dropout));
+  }
   return checkpoint;
 }
 
@@ -16,7 +20,7 @@ lora::Checkpoint open_base(const Config& config) {
 
 RunInputs::RunInputs(const Config& config, std::optional<lora::PeftFolder> opened,
                      parallel::Communicator& world, Console& console)
-    : checkpoint(on_all(world, [&] { return open_base(config); })),
+    : checkpoint(on_all(world, [&] { return open_base(config, console); })),
       start(std::move(opened)),
       data(on_all(world,
                   [&] { return RunData(config, checkpoint.spec().vocab, world.size(), console); })),

@@ -20,7 +20,7 @@ struct RunInputs {
   const lora::Checkpoint checkpoint;
   const std::optional<lora::PeftFolder> start;  // the adapter to start from
   const RunData data;
-  const StepPlan steps;
+  const RunSteps steps;
 };
 
 }  // namespace tessera::launch

@@ -23,7 +23,7 @@ int64_t longest_sample(const RunData& data) {
   return int64_t(longest);
 }
 
-int64_t largest_batch(const RunData& data, const StepPlan& steps) {
+int64_t largest_batch(const RunData& data, const RunSteps& steps) {
   int64_t tokens = steps.max_tokens();
   for (const lora::Batch& batch : evaluation_batches(data.validation, data.options)) {
     tokens = std::max(tokens, batch.tokens());
@@ -99,7 +99,7 @@ void print_banner(Console& console, const RunPlan& plan, const RunInputs& inputs
                   const Context& ctx) {
   const Config& config = plan.config;
   const RunData& data = inputs.data;
-  const StepPlan& steps = inputs.steps;
+  const RunSteps& steps = inputs.steps;
   const lora::ModelSpec& c = plan.input.model;
   const lora::AttentionSpec& attention = c.layers.front().attention;
   const size_t base = lora::BaseLayout(c, plan.input.format).bytes();
@@ -127,8 +127,7 @@ void print_banner(Console& console, const RunPlan& plan, const RunInputs& inputs
   if (const int ranks = plan.input.ranks(); ranks > 1) {
     const std::set<int> nodes(plan.input.nodes.begin(), plan.input.nodes.end());
     console.line(fmt::format("ranks    {} on {} node{}, base {}", ranks, nodes.size(),
-                             nodes.size() == 1 ? "" : "s",
-                             describe_sharding(plan.chosen.sharding)));
+                             nodes.size() == 1 ? "" : "s", name_of(plan.chosen.sharding.mode)));
   }
   for (const std::string& line : plan_table(plan.chosen, plan.input)) console.line(line);
 }

@@ -59,7 +59,7 @@ class Loop {
 
   const Config& config_;  // with what the plan has chosen
   const RunData& data_;
-  StepPlan steps_;
+  RunSteps steps_;
   RunMachine& machine_;
   RunFolder& folder_;
   parallel::Communicator& world_;
@@ -111,7 +111,9 @@ void Loop::resume() {
 }
 
 std::optional<std::string> Loop::find_checkpoint() {
-  if (config_.resume_from_checkpoint != "auto") return config_.resume_from_checkpoint;
+  const std::optional<ResumeFrom>& from = config_.resume_from_checkpoint;
+  if (!from) return std::nullopt;
+  if (!from->is_auto()) return from->path;
   std::vector<std::string> skipped;
   const std::optional<std::string> path =
       on_all(world_, [&] { return checkpoints_.newest(skipped); });
@@ -286,9 +288,14 @@ int Loop::run() {
 /// The adapter to start from, if any. Error where it, or the checkpoint to go on from, is not
 /// there: before anything is written, and before the minutes of a large load.
 std::optional<lora::PeftFolder> open_start(const Config& config, Console& console) {
-  const auto& path = config.resume_from_checkpoint;
-  if (path && path != "auto") CheckpointStore::require_folder(*path);
-  return open_adapter(config.lora_model_dir, console);
+  const std::optional<ResumeFrom>& from = config.resume_from_checkpoint;
+  if (from && !from->is_auto()) CheckpointStore::require_folder(from->path);
+  auto start = open_adapter(config.lora_model_dir, console);
+  if (start && start->config.options.dropout != config.lora_dropout) {
+    console.line(fmt::format("the adapter in {} was trained with lora_dropout {}; this run uses {}",
+                             start->path, start->config.options.dropout, config.lora_dropout));
+  }
+  return start;
 }
 
 /// Every setting, and the program itself. Threads are a rank's own.

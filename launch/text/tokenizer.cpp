@@ -1,12 +1,9 @@
 #include "launch/text/tokenizer.h"
 
 #include <algorithm>
-#include <array>
 #include <filesystem>
 
-#include "launch/text/tokenizer_fields.h"
-#include "launch/text/tokenizer_gguf.h"
-#include "launch/text/tokenizer_state.h"
+#include "launch/text/tokenizer_parts.h"
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
 #include "runtime/io/folder.h"
@@ -17,67 +14,20 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kLargestFile = size_t{512} << 20;
-
-/// What transformers may read of a tokenizer, in a folder.
-constexpr std::array<const char*, 9> kFiles = {"tokenizer.json",
-                                               "tokenizer_config.json",
-                                               "special_tokens_map.json",
-                                               "added_tokens.json",
-                                               "chat_template.jinja",
-                                               "chat_template.json",
-                                               "vocab.json",
-                                               "merges.txt",
-                                               "tokenizer.model"};
-
-/// "eos_token_id" of a model's file: a number, the first of a list, or nothing.
-std::optional<int32_t> model_eos(const std::string& path) {
-  if (!io::exists(path)) return std::nullopt;
-  const auto config = io::read_json_file(path, kLargestFile);
-  if (!config.is_object() || !config.contains("eos_token_id")) return std::nullopt;
-  auto id = config["eos_token_id"];
-  if (id.is_array() && !id.empty()) id = nlohmann::json(id[0]);
-  if (!id.is_number_unsigned() || id.get<uint64_t>() > uint64_t(kMaxTokenId)) return std::nullopt;
-  return id.get<int32_t>();
+/// A tokenizer.json alone.
+TokenizerJson read_tokenizer_file(const std::string& path) {
+  TokenizerJson out;
+  out.files.emplace_back("tokenizer.json", io::read_file(path, kLargestTokenizerFile));
+  out.tokenizer_source = path;
+  out.tokenizer = io::parse_json(out.files.front().second, path);
+  return out;
 }
 
-TokenizerJson read_folder(const fs::path& folder) {
-  const auto at = [&](const char* name) { return (folder / name).string(); };
-  if (!io::exists(at("tokenizer.json"))) {
-    fail("{}: there is no tokenizer.json{}", folder.string(),
-         io::exists(at("tokenizer.model"))
-             ? "; a SentencePiece tokenizer.model alone is not supported: convert it by loading "
-               "and saving the tokenizer with transformers"
-             : "");
-  }
-  TokenizerJson files;
-  files.tokenizer_source = at("tokenizer.json");
-  files.tokenizer = io::read_json_file(files.tokenizer_source, kLargestFile);
-  files.config_source = at("tokenizer_config.json");
-  if (io::exists(files.config_source)) {
-    files.config = io::read_json_file(files.config_source, kLargestFile);
-  }
-  if (!files.config.is_object()) return files;  // an error, which its reader reports
-  if (io::exists(at("special_tokens_map.json"))) {
-    const auto map = io::read_json_file(at("special_tokens_map.json"), kLargestFile);
-    for (const char* key : {"bos_token", "eos_token", "pad_token"}) {
-      if (map.is_object() && map.contains(key) && !files.config.contains(key)) {
-        files.config[key] = map[key];
-      }
-    }
-  }
-  for (const char* name : {"generation_config.json", "config.json"}) {
-    if (files.model_eos) break;
-    files.model_eos = model_eos(at(name));
-    files.model_eos_source = name;
-  }
-  if (io::exists(at("chat_template.jinja"))) {
-    files.config["chat_template"] = io::read_file(at("chat_template.jinja"), kLargestFile);
-  }
-  return files;
+TokenizerJson read_tokenizer(const std::string& path) {
+  if (io::is_folder(path)) return read_tokenizer_folder(path);
+  return fs::path(path).extension() == ".gguf" ? read_gguf_tokenizer(path)
+                                               : read_tokenizer_file(path);
 }
-
-bool is_gguf(const fs::path& path) { return path.extension() == ".gguf"; }
 
 /// The pieces as one text, checked, and which of its bytes are literal.
 struct Joined {
@@ -162,17 +112,17 @@ class Encoder {
 
 }  // namespace
 
+/// What copies of a Tokenizer share.
+struct Tokenizer::State {
+  TokenizerParts parts;
+  std::string path;
+  std::vector<std::pair<std::string, std::string>> files;
+};
+
 Tokenizer Tokenizer::load(const std::string& path) {
-  TokenizerJson files;
-  if (io::is_folder(path)) {
-    files = read_folder(path);
-  } else if (is_gguf(path)) {
-    files = read_gguf_tokenizer(path);
-  } else {
-    files.tokenizer_source = path;
-    files.tokenizer = io::read_json_file(path, kLargestFile);
-  }
-  return Tokenizer(std::make_shared<State>(make_tokenizer_parts(files), path));
+  TokenizerJson json = read_tokenizer(path);
+  TokenizerParts parts = make_tokenizer_parts(json);
+  return Tokenizer(std::make_shared<State>(State{std::move(parts), path, std::move(json.files)}));
 }
 
 Encoding Tokenizer::encode(std::span<const TextPiece> pieces) const {
@@ -219,22 +169,21 @@ int64_t Tokenizer::vocab_size() const { return int64_t(state_->parts.tokens.size
 const std::string& Tokenizer::chat_template() const { return state_->parts.chat_template; }
 const std::vector<std::string>& Tokenizer::notes() const { return state_->parts.notes; }
 
-std::vector<std::pair<std::string, std::string>> Tokenizer::files() const {
-  std::vector<std::pair<std::string, std::string>> files;
-  const fs::path path = state_->path;
-  if (is_gguf(path)) {
-    const TokenizerJson json = read_gguf_tokenizer(path.string());
-    files.emplace_back("tokenizer.json", json.tokenizer.dump());
-    files.emplace_back("tokenizer_config.json", json.config.dump(2));
-  } else if (!io::is_folder(path)) {
-    files.emplace_back("tokenizer.json", io::read_file(path.string(), kLargestFile));
-  } else {
-    for (const char* name : kFiles) {
-      if (!io::exists(path / name)) continue;
-      files.emplace_back(name, io::read_file((path / name).string(), kLargestFile));
-    }
-  }
-  return files;
+std::vector<std::pair<std::string, std::string>> Tokenizer::files() const { return state_->files; }
+
+std::string StreamDecoder::push(int32_t id) {
+  const TokenizerParts& parts = tokenizer_.state_->parts;
+  const std::string& token = tokenizer_.token(id);
+  if (token.empty()) fail("{}: no token has the id {}", tokenizer_.state_->path, id);
+  std::string text;
+  if (!parts.special[size_t(id)]) parts.decoder.push(token, decoding_, text);
+  return text;
+}
+
+std::string StreamDecoder::finish() {
+  std::string text;
+  tokenizer_.state_->parts.decoder.finish(decoding_, text);
+  return text;
 }
 
 }  // namespace tessera::launch

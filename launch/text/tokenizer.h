@@ -13,6 +13,8 @@
 #include <utility>
 #include <vector>
 
+#include "launch/text/tokenizer_decoder.h"
+
 namespace tessera::launch {
 
 /// A stretch of one text. Pieces are tokenized as one concatenated text, so that a token may span
@@ -74,6 +76,23 @@ class Tokenizer {
   explicit Tokenizer(std::shared_ptr<const State> state) : state_(std::move(state)) {}
 
   std::shared_ptr<const State> state_;
+};
+
+/// Text from tokens that arrive one by one, for `generate` and `chat`. What push() returns is
+/// always whole code points; all of it and finish() together equal
+/// Tokenizer::decode(ids, /*skip_special=*/true).
+class StreamDecoder {
+ public:
+  explicit StreamDecoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+
+  /// The text that is certain after this token; empty while a code point is incomplete.
+  std::string push(int32_t id);
+  /// The rest; the decoder then starts a new text.
+  std::string finish();
+
+ private:
+  Tokenizer tokenizer_;
+  TokenDecoder::State decoding_;
 };
 
 }  // namespace tessera::launch

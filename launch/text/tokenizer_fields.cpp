@@ -56,6 +56,18 @@ int32_t token_id_of(const nlohmann::json& value, const std::string& where) {
   return value.get<int32_t>();
 }
 
+std::vector<int32_t> end_token_ids(const nlohmann::json& config, const std::string& source) {
+  std::vector<int32_t> ids;
+  const nlohmann::json* found = find(config, "eos_token_id", source);
+  if (!found) return ids;
+  const std::string where = source + ": eos_token_id";
+  if (!found->is_array()) return {token_id_of(*found, where)};
+  for (const nlohmann::json& id : *found) {
+    if (!id.is_null()) ids.push_back(token_id_of(id, where));
+  }
+  return ids;
+}
+
 std::string excerpt(const nlohmann::json& value) {
   constexpr size_t kLongest = 60;
   if (value.is_structured()) return value.is_array() ? "an array" : "an object";

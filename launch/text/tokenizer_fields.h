@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace tessera::launch {
 
@@ -24,6 +25,10 @@ std::optional<std::string> optional_string(const nlohmann::json& node, const cha
 /// A token id in [0, kMaxTokenId].
 int32_t token_id_of(const nlohmann::json& value, const std::string& where);
 inline constexpr int32_t kMaxTokenId = (1 << 24) - 1;
+
+/// "eos_token_id" of a model's config.json or generation_config.json: a number, a list of them, or
+/// nothing. Error naming `source` and the key when it holds anything else.
+std::vector<int32_t> end_token_ids(const nlohmann::json& config, const std::string& source);
 
 /// The beginning of a value as JSON, for messages.
 std::string excerpt(const nlohmann::json& value);

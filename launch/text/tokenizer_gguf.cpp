@@ -1,7 +1,6 @@
-#include "launch/text/tokenizer_gguf.h"
-
 #include <array>
 
+#include "launch/text/tokenizer_parts.h"
 #include "runtime/core/error.h"
 #include "runtime/io/gguf.h"
 #include "runtime/io/printable.h"
@@ -192,6 +191,11 @@ TokenizerJson read_gguf_tokenizer(const std::string& path) {
         {"ignore_merges", family.ignore_merges},
         {"vocab", vocabulary},
         {"merges", file.strings("tokenizer.ggml.merges")}}}};
+  const auto text = [](const json& value, int indent) {
+    return value.dump(indent, ' ', /*ensure_ascii=*/false, json::error_handler_t::replace);
+  };
+  out.files = {{"tokenizer.json", text(out.tokenizer, -1)},
+               {"tokenizer_config.json", text(out.config, 2)}};
   return out;
 }
 

@@ -1,9 +1,9 @@
 #include "launch/text/tokenizer_parts.h"
 
 #include <algorithm>
-#include <map>
 
 #include "launch/text/tokenizer_fields.h"
+#include "launch/text/tokenizer_special_tokens.h"
 #include "runtime/core/error.h"
 #include "runtime/io/printable.h"
 
@@ -71,118 +71,6 @@ Bpe read_model(const json& tokenizer, bool byte_level, const std::string& source
     fail("{}: 'byte_fallback' together with ByteLevel is not supported", where);
   }
   return Bpe(read_vocabulary(model, where), read_merges(model, where), options, where);
-}
-
-AddedToken read_added_token(const json& node, int32_t id, const std::string& where) {
-  AddedToken token;
-  token.id = id;
-  token.content = string_field(node, "content", where);
-  token.special = bool_field(node, "special", false, where);
-  token.single_word = bool_field(node, "single_word", false, where);
-  token.lstrip = bool_field(node, "lstrip", false, where);
-  token.rstrip = bool_field(node, "rstrip", false, where);
-  token.normalized = bool_field(node, "normalized", !token.special, where);
-  return token;
-}
-
-/// The added tokens of both files, those of tokenizer.json first, and the ids of all tokens.
-class AddedTokens {
- public:
-  explicit AddedTokens(const Bpe& bpe) : bpe_(bpe) {}
-
-  const std::vector<AddedToken>& list() const { return list_; }
-  std::unordered_map<std::string, int32_t> take_ids() { return std::move(ids_); }
-
-  std::optional<int32_t> find(const std::string& token) const {
-    const auto found = ids_.find(token);
-    return found != ids_.end() ? std::optional(found->second) : bpe_.find(token);
-  }
-
-  /// Of two with one content the first holds, as in the reference.
-  void add(AddedToken token, const std::string& where) {
-    require_one_id(token, where);
-    if (ids_.emplace(token.content, token.id).second) list_.push_back(std::move(token));
-  }
-
-  void read_list(const json& tokenizer, const std::string& source) {
-    const auto found = tokenizer.find("added_tokens");
-    if (found == tokenizer.end() || found->is_null()) return;
-    const std::string where = source + ": added_tokens";
-    for (const json& node : array_field(tokenizer, "added_tokens", source)) {
-      add(read_added_token(node, token_id_of(field(node, "id", where), where), where), where);
-    }
-  }
-
-  /// transformers adds these to the tokens of tokenizer.json; where both have one, these hold.
-  void read_decoder(const json& config, const std::string& source) {
-    const auto found = config.find("added_tokens_decoder");
-    if (found == config.end() || found->is_null()) return;
-    const std::string where = source + ": added_tokens_decoder";
-    if (!found->is_object()) fail("{} must be an object", where);
-    std::map<int32_t, const json*> by_id;
-    for (const auto& [key, node] : found->items()) {
-      const bool number =
-          !key.empty() && key.size() <= 8 &&
-          std::all_of(key.begin(), key.end(), [](char c) { return '0' <= c && c <= '9'; });
-      by_id[token_id_of(number ? json(uint64_t(std::stoul(key))) : json(key), where)] = &node;
-    }
-    for (const auto& [id, node] : by_id) {
-      AddedToken token = read_added_token(*node, id, where);
-      require_one_id(token, where);
-      const auto known = std::ranges::find(list_, token.content, &AddedToken::content);
-      if (known != list_.end()) {
-        *known = std::move(token);
-      } else {
-        add(std::move(token), where);
-      }
-    }
-  }
-
- private:
-  void require_one_id(const AddedToken& token, const std::string& where) const {
-    const auto known = find(token.content);
-    if (!known || *known == token.id) return;
-    fail("{}: the added token '{}' has the id {}, but elsewhere {}", where,
-         io::printable(token.content), token.id, *known);
-  }
-
-  const Bpe& bpe_;
-  std::vector<AddedToken> list_;
-  std::unordered_map<std::string, int32_t> ids_;
-};
-
-/// "bos_token" and its like are a string or an added token.
-std::optional<std::string> named_token(const json& config, const char* key,
-                                       const std::string& source) {
-  const auto found = config.find(key);
-  if (found == config.end() || found->is_null()) return std::nullopt;
-  if (found->is_object()) return string_field(*found, "content", source + ": " + key);
-  return string_field(config, key, source);
-}
-
-/// Empty when the config names none, or one that the vocabulary lacks.
-std::optional<int32_t> add_named_token(const std::string& content, const std::string& source,
-                                       AddedTokens& added) {
-  const auto id = added.find(content);
-  if (!id) return std::nullopt;
-  AddedToken token;
-  token.content = content;
-  token.id = *id;
-  token.special = true;
-  added.add(token, source);
-  return id;
-}
-
-std::optional<int32_t> require_named_token(const TokenizerJson& files, const char* key,
-                                           AddedTokens& added) {
-  const auto content = named_token(files.config, key, files.config_source);
-  if (!content) return std::nullopt;
-  const auto id = add_named_token(*content, files.config_source, added);
-  if (!id) {
-    fail("{}: the {} '{}' is not in the vocabulary", files.config_source, key,
-         io::printable(*content));
-  }
-  return id;
 }
 
 /// The tokens that a post-processor puts around a single text.
@@ -278,10 +166,29 @@ void index_tokens(TokenizerParts& parts, const std::vector<AddedToken>& added,
   }
 }
 
+/// The post-processor decides which tokens are put around a text, as in transformers 5; a flag of
+/// the config that says otherwise is named.
+void note_unused_flags(TokenizerParts& parts, const Around& around, const TokenizerJson& files) {
+  const auto compare = [&](const char* key, const char* token, bool puts) {
+    const bool says = bool_field(files.config, key, puts, files.config_source);
+    if (says == puts) return;
+    parts.notes.push_back(fmt::format(
+        "{}: {} is {}, but the post_processor of {} adds {} {}; that file decides, as in "
+        "transformers 5",
+        files.config_source, key, says, files.tokenizer_source, puts ? "the" : "no", token));
+  };
+  compare("add_bos_token", "bos_token", parts.adds_bos);
+  // Every text that is learned ends with the eos_token in any case: only a no can be unheard.
+  if (!around.after.empty()) compare("add_eos_token", "eos_token", true);
+}
+
 /// For a tokenizer that names no end of text: that of the model's files, if it is a token.
 void take_eos_of_model(TokenizerParts& parts, const TokenizerJson& files) {
   const auto id = files.model_eos;
-  if (!id || *id < 0 || size_t(*id) >= parts.tokens.size() || parts.tokens[size_t(*id)].empty()) {
+  if (!id) return;
+  if (size_t(*id) >= parts.tokens.size() || parts.tokens[size_t(*id)].empty()) {
+    parts.notes.push_back(fmt::format("{}: the eos_token_id {} of {} is no token; not used",
+                                      files.tokenizer_source, *id, files.model_eos_source));
     return;
   }
   parts.eos = id;
@@ -321,19 +228,9 @@ TokenizerParts make_tokenizer_parts(const TokenizerJson& files) {
   Pretokenizer pretokenizer(member("pre_tokenizer"), source);
   Bpe bpe = read_model(tokenizer, pretokenizer.byte_level(), source);
 
-  AddedTokens added(bpe);
-  added.read_list(tokenizer, source);
-  added.read_decoder(files.config, files.config_source);
   std::vector<std::string> notes = files.notes;
-  const auto bos = require_named_token(files, "bos_token", added);
-  const auto eos = require_named_token(files, "eos_token", added);
-  // Nothing is ever padded here, so that a token of that name need not exist.
-  const auto pad_name = named_token(files.config, "pad_token", files.config_source);
-  const auto pad = pad_name ? add_named_token(*pad_name, files.config_source, added) : std::nullopt;
-  if (pad_name && !pad) {
-    notes.push_back(fmt::format("{}: the pad_token '{}' is not in the vocabulary; none is needed",
-                                files.config_source, io::printable(*pad_name)));
-  }
+  AddedTokens added(bpe);
+  const NamedTokens named = added.read(files, notes);
   Around around;
   add_around(member("post_processor"), source + ": post_processor", around);
 
@@ -360,14 +257,15 @@ TokenizerParts make_tokenizer_parts(const TokenizerJson& files) {
                        .tokens = {},
                        .special = {},
                        .added_ids = {},
-                       .bos = bos,
-                       .eos = eos,
-                       .pad = pad,
+                       .bos = named.bos,
+                       .eos = named.eos,
+                       .pad = named.pad,
                        .adds_bos = false,
                        .chat_template = read_chat_template(files.config, files.config_source),
                        .notes = std::move(notes)};
   index_tokens(parts, added.list(), source);
   take_around(parts, around, added, source);
+  note_unused_flags(parts, around, files);
   if (!parts.eos) take_eos_of_model(parts, files);
   note_rebuilt_class(parts, files);
   parts.added_ids = added.take_ids();

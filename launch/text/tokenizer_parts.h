@@ -1,11 +1,14 @@
-// What a Tokenizer is made of, and the making of it from Hugging Face's two JSON files.
+// What a Tokenizer is made of, and the making of it: a folder's files or a GGUF file's metadata
+// become Hugging Face's two JSON files (TokenizerJson), and these the parts.
 #pragma once
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "launch/text/bpe.h"
@@ -38,11 +41,33 @@ struct TokenizerJson {
   std::string tokenizer_source;
   nlohmann::json config = nlohmann::json::object();  // tokenizer_config.json
   std::string config_source;
+  /// Keys of `config` that special_tokens_map.json gave, and how errors call that file.
+  std::set<std::string, std::less<>> mapped = {};
+  std::string map_source = {};
+  nlohmann::json added_tokens = nullptr;  // added_tokens.json, where it holds
+  std::string added_tokens_source = {};
   /// The end of text as the model's own files have it, for a tokenizer that names none.
   std::optional<int32_t> model_eos = {};
   std::string model_eos_source = {};
   std::vector<std::string> notes = {};  // what a user should know of how it was made
+  /// Name and content of the files to put beside an adapter.
+  std::vector<std::pair<std::string, std::string>> files = {};
+
+  const std::string& source_of(std::string_view key) const {
+    return mapped.contains(key) ? map_source : config_source;
+  }
 };
+
+/// A folder in Hugging Face layout, each of its files read once. special_tokens_map.json and
+/// added_tokens.json hold where transformers reads them: without `added_tokens_decoder`.
+TokenizerJson read_tokenizer_folder(const std::string& path);
+
+/// Reads the metadata tokenizer.ggml.* and tokenizer.chat_template. Error when the model is not
+/// "gpt2" (byte-level BPE) or its pre-tokenizer is not one of those known.
+TokenizerJson read_gguf_tokenizer(const std::string& path);
+
+/// The largest file that is read of a tokenizer or a model's config, in bytes.
+inline constexpr size_t kLargestTokenizerFile = size_t{512} << 20;
 
 /// Error names the file and what in it is damaged or not supported. Truncation and padding, which
 /// tokenizer.json may carry, are left to the caller's own settings.

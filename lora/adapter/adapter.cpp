@@ -131,9 +131,17 @@ void AdapterSet::to_host(Context& ctx) {
   ctx.compute_stream().synchronize();
 }
 
+int32_t AdapterSet::index_of(int64_t layer, Site site) const {
+  return layer < 0 || layer >= layers_ ? -1 : index_[size_t(layer)][size_t(site)];
+}
+
+Adapter* AdapterSet::find(int64_t layer, Site site) {
+  const int32_t index = index_of(layer, site);
+  return index < 0 ? nullptr : &adapters_[size_t(index)];
+}
+
 const Adapter* AdapterSet::find(int64_t layer, Site site) const {
-  if (layer < 0 || layer >= layers_) return nullptr;
-  const int32_t index = index_[size_t(layer)][size_t(site)];
+  const int32_t index = index_of(layer, site);
   return index < 0 ? nullptr : &adapters_[size_t(index)];
 }
 

@@ -91,6 +91,7 @@ class AdapterSet {
   void set_gradient_buffer(std::span<float> grads);
 
   /// Null where the layer or the site has no adapter. Valid as long as this set.
+  Adapter* find(int64_t layer, Site site);
   const Adapter* find(int64_t layer, Site site) const;
 
   /// PEFT's initial values (torch's kaiming_uniform_ with a = sqrt(5)): A uniform in
@@ -101,6 +102,8 @@ class AdapterSet {
 
  private:
   std::span<float> in_host(const Tensor& param);
+  /// In adapters_, or -1.
+  int32_t index_of(int64_t layer, Site site) const;
 
   enum class Memory { kReal, kNone };
   AdapterSet(const ModelSpec& spec, AdapterOptions options, Device device, Memory memory);

@@ -16,6 +16,7 @@ Tensor Linear::dropped(Context& ctx, Tensor x) const {
 
 void Linear::forward(Context& ctx, Tensor y, Tensor u, Tensor x) const {
   if (adapter_) {
+    const PartScope part(ctx.timeline(), ComputePart::kAdapters);
     ArenaScope scope(ctx.scratch());
     const Tensor a = as_dtype(ctx, adapter_->a, x.dtype());
     matmul(ctx, u, dropped(ctx, x), a, {.transpose_b = true});
@@ -33,6 +34,7 @@ void Linear::backward(Context& ctx, InputGrad grad, Tensor dy, Tensor x, Tensor 
     if (grad.dx) quant::frozen_matmul_backward(ctx, grad.dx, dy, weight_, {}, grad.accumulate);
     return;
   }
+  const PartScope part(ctx.timeline(), ComputePart::kAdapters);
   // The adapter adds u B^T to y, with u = scale * dropout(x) A^T. Hence:
   //   dB += dy^T u,  du = scale * dy B,  dA += du^T dropout(x),
   // and dx gets dy W, and du A through the mask.

@@ -12,7 +12,7 @@ namespace tessera::lora {
 class Linear {
  public:
   Linear() = default;
-  Linear(quant::FrozenMatrix weight, const Adapter* adapter) : weight_(weight), adapter_(adapter) {}
+  Linear(quant::FrozenMatrix weight, Adapter* adapter) : weight_(weight), adapter_(adapter) {}
   /// Drops elements of the adapter branch's input with probability p.
   void set_dropout(DropoutKey key, float p) {
     key_ = key;
@@ -36,7 +36,7 @@ class Linear {
   Tensor dropped(Context& ctx, Tensor x) const;
 
   quant::FrozenMatrix weight_;
-  const Adapter* adapter_ = nullptr;
+  Adapter* adapter_ = nullptr;
   DropoutKey key_{};
   float dropout_ = 0.0f;
 };

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 #include <unordered_map>
 
 #include "runtime/core/dtype.h"
@@ -72,7 +73,8 @@ void check_tensors(const io::SafetensorsFile& file, std::span<const Segment> seg
       fail("{}: {} has shape {}, but the model and the adapter's r need {}", file.path(),
            entry.name, shape_text(entry.shape), shape_text(shape));
     }
-    if (entry.dtype != "F32" && entry.dtype != "F16" && entry.dtype != "BF16") {
+    const std::optional<DType> dtype = io::safetensors_dtype(entry.dtype);
+    if (!dtype || !is_float(*dtype)) {
       fail("{}: {} has dtype {}; supported are F32, F16 and BF16", file.path(), entry.name,
            entry.dtype);
     }
@@ -93,23 +95,11 @@ void check_tensors(const io::SafetensorsFile& file, std::span<const Segment> seg
   }
 }
 
-template <class Half>
-void read_widened(const io::SafetensorsFile& file, const io::SafetensorsEntry& entry,
-                  std::span<float> out) {
-  std::vector<Half> halves(out.size());
-  file.read(entry, std::as_writable_bytes(std::span(halves)));
-  std::ranges::transform(halves, out.begin(), [](Half x) { return to_float(x); });
-}
-
 void read_tensor(const io::SafetensorsFile& file, const io::SafetensorsEntry& entry,
                  std::span<float> out) {
-  if (entry.dtype == "F16") {
-    read_widened<f16>(file, entry, out);
-  } else if (entry.dtype == "BF16") {
-    read_widened<bf16>(file, entry, out);
-  } else {
-    file.read(entry, std::as_writable_bytes(out));
-  }
+  std::vector<std::byte> values(entry.bytes);
+  file.read(entry, values);
+  to_floats(io::safetensors_dtype(entry.dtype).value(), values, out);
 }
 
 void check_finite(std::string_view source, const Segment& segment, std::span<const float> values) {
@@ -133,7 +123,8 @@ void verify(const std::string& folder, const PeftConfig& config, const AdapterSe
   for (const Segment& segment : adapters.segments()) {
     const io::SafetensorsEntry* entry = same ? file.find(stored_name(segment)) : nullptr;
     stored.resize(segment.elements());
-    same = entry && entry->dtype == "F32" && entry->bytes == stored.size() * sizeof(float);
+    same = entry && io::safetensors_dtype(entry->dtype) == DType::kF32 &&
+           entry->bytes == stored.size() * sizeof(float);
     if (!same) break;
     file.read(*entry, std::as_writable_bytes(std::span(stored)));
     same = std::memcmp(stored.data(), values_of(adapters, segment).data(), entry->bytes) == 0;
@@ -197,8 +188,9 @@ void save_peft(const std::string& folder, const AdapterSet& adapters,
   std::unordered_map<std::string, const Segment*> by_name;
   for (const Segment& segment : adapters.segments()) {
     check_finite(folder, segment, values_of(adapters, segment));
-    layout.push_back(
-        {.name = stored_name(segment), .dtype = "F32", .shape = {segment.rows, segment.cols}});
+    layout.push_back({.name = stored_name(segment),
+                      .dtype = io::safetensors_name(DType::kF32),
+                      .shape = {segment.rows, segment.cols}});
     by_name.emplace(stored_name(segment), &segment);
   }
   std::error_code error;

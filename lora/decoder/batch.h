@@ -21,7 +21,6 @@ struct Batch {
   std::vector<float> weights{};    // [N] of each position's loss, at least 0; empty: all are 1
 
   int64_t tokens() const { return int64_t(ids.size()); }
-  int64_t samples() const { return int64_t(starts.size()) - 1; }
   int64_t supervised() const {
     int64_t n = 0;
     for (int32_t target : targets) n += target != kUnsupervised;

@@ -19,7 +19,7 @@ void check_tokens(int64_t tokens) {
 }
 
 Decoder::Decoder(Context& ctx, BaseWeights& base, parallel::LayerScheduler& scheduler,
-                 const AdapterSet* adapters)
+                 AdapterSet* adapters)
     : ctx_(ctx), base_(base), scheduler_(scheduler), adapters_(adapters) {
   check_computable(base.spec());
 }

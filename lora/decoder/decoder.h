@@ -39,7 +39,7 @@ class Decoder {
   /// adapters may be null (the base alone). All references must outlive the decoder. Error for a
   /// model that check_computable() refuses.
   Decoder(Context& ctx, BaseWeights& base, parallel::LayerScheduler& scheduler,
-          const AdapterSet* adapters);
+          AdapterSet* adapters);
 
   struct Memory {
     size_t activations = 0;
@@ -88,7 +88,7 @@ class Decoder {
   Context& ctx_;
   BaseWeights& base_;
   parallel::LayerScheduler& scheduler_;
-  const AdapterSet* adapters_;
+  AdapterSet* adapters_;
   Buffer rope_memory_;
   Tensor cos_, sin_;
   Memory planned_;

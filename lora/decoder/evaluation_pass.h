@@ -1,5 +1,4 @@
-// A forward that leaves nothing for a backward: the loss of a batch, without dropout; and what it
-// shares with generation.
+// A forward that leaves nothing for a backward: the loss of a batch, without dropout.
 #pragma once
 
 #include <string>
@@ -33,14 +32,5 @@ class EvaluationPass {
   Decoder& decoder_;
   const Loss& loss_;
 };
-
-/// How a layer's attention is done.
-using AttendAt =
-    FunctionRef<void(int64_t layer, BlockSaved& s, const Block& block, const BlockInput& input)>;
-/// Sees every block's output [N, C] (layer -1: the embedding).
-using SeeOutput = FunctionRef<void(int64_t layer, Tensor x)>;
-
-/// The last block's output [N, C], in the decoder's activations.
-Tensor run_layers(Decoder& decoder, const BatchView& batch, AttendAt attend, SeeOutput see);
 
 }  // namespace tessera::lora

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "lora/decoder/evaluation_pass.h"
+#include "lora/decoder/forward.h"
 #include "runtime/ops/attention.h"
 #include "runtime/ops/rows.h"
 #include "runtime/ops/transfer.h"
@@ -13,7 +13,7 @@ namespace {
 
 /// The keys and values of a layer go into the cache; each feed attends to its sequence there.
 void attend_to_cache(Context& ctx, BlockSaved& s, int64_t layer, AttentionShape shape,
-                     const KvCache& cache, std::span<const Feed> feeds) {
+                     KvCache& cache, std::span<const Feed> feeds) {
   int64_t row = 0;
   for (const Feed& feed : feeds) {
     const int64_t count = int64_t(feed.ids.size()), first = cache.length(feed.sequence);
@@ -45,7 +45,7 @@ Batch batch_of(const KvCache& cache, std::span<const Feed> feeds) {
 
 }  // namespace
 
-Decoder::Memory GenerationStep::plan(int64_t max_tokens, const KvCache& cache) {
+Decoder::Memory GenerationStep::plan(int64_t max_tokens, KvCache& cache) {
   // The widest call: every sequence gets a token, one gets all that are left.
   const int64_t feeds = std::min(cache.sequences(), max_tokens);
   const std::vector<int32_t> ids(size_t(max_tokens), 0);
@@ -62,7 +62,7 @@ std::vector<float> GenerationStep::run(KvCache& cache, std::span<const Feed> fee
   return values;
 }
 
-Tensor GenerationStep::logits(const KvCache& cache, std::span<const Feed> feeds) {
+Tensor GenerationStep::logits(KvCache& cache, std::span<const Feed> feeds) {
   Context& ctx = decoder_.context();
   const Batch batch = batch_of(cache, feeds);
   const auto attend = [&](int64_t layer, BlockSaved& s, const Block& block, const BlockInput&) {

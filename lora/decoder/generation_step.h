@@ -28,13 +28,13 @@ class GenerationStep {
   }
 
   /// Bytes that run() needs for at most max_tokens tokens a call.
-  Decoder::Memory plan(int64_t max_tokens, const KvCache& cache);
+  Decoder::Memory plan(int64_t max_tokens, KvCache& cache);
   /// Appends each feed's tokens to its sequence in the cache; returns the logits [feeds, V] that
   /// follow each feed's last token.
   std::vector<float> run(KvCache& cache, std::span<const Feed> feeds);
 
  private:
-  Tensor logits(const KvCache& cache, std::span<const Feed> feeds);
+  Tensor logits(KvCache& cache, std::span<const Feed> feeds);
 
   Decoder& decoder_;
 };

@@ -57,6 +57,7 @@ double weighted_sum(std::span<const float> losses, std::span<const float> weight
 }  // namespace
 
 void head_logits(Context& ctx, Tensor logits, Tensor x, const Head& head) {
+  const PartScope part(ctx.timeline(), ComputePart::kHead);
   ArenaScope scope(ctx.scratch());
   Tensor h = ctx.scratch().tensor(x.dtype(), {x.rows(), x.cols()});
   Tensor rstd = ctx.scratch().f32({x.rows()});
@@ -66,6 +67,7 @@ void head_logits(Context& ctx, Tensor logits, Tensor x, const Head& head) {
 
 double head_loss(Context& ctx, const HeadLoss& out, Tensor x, const BatchView& batch,
                  const Head& head, const Loss& loss) {
+  const PartScope part(ctx.timeline(), ComputePart::kHead);
   const Supervised supervised = ctx.measuring() ? Supervised() : supervised_of(batch);
   if (out.d) fill_zero(ctx, out.d);
   const int64_t vocab = head.matrix.spec().rows, hidden = x.cols();

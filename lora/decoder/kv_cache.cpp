@@ -32,7 +32,7 @@ KvCache::KvCache(const Context& ctx, const ModelSpec& model, int64_t sequences, 
   }
 }
 
-Tensor KvCache::view(int64_t layer, int64_t sequence, int64_t which) const {
+Tensor KvCache::view(int64_t layer, int64_t sequence, int64_t which) {
   const int64_t width = kv_sizes_[size_t(layer)];
   const size_t bytes = size_t(capacity_ * width) * size_of(dtype_);
   const size_t offset = offsets_[size_t(layer)] + size_t(sequence * 2 + which) * bytes;

@@ -25,11 +25,11 @@ class KvCache {
   void grow(int64_t sequence, int64_t tokens) { lengths_[size_t(sequence)] += tokens; }
 
   /// [capacity, K*D] of one layer and sequence.
-  Tensor keys(int64_t layer, int64_t sequence) const { return view(layer, sequence, 0); }
-  Tensor values(int64_t layer, int64_t sequence) const { return view(layer, sequence, 1); }
+  Tensor keys(int64_t layer, int64_t sequence) { return view(layer, sequence, 0); }
+  Tensor values(int64_t layer, int64_t sequence) { return view(layer, sequence, 1); }
 
  private:
-  Tensor view(int64_t layer, int64_t sequence, int64_t which) const;
+  Tensor view(int64_t layer, int64_t sequence, int64_t which);
 
   Device device_;
   DType dtype_;

@@ -68,7 +68,7 @@ Tensor TrainingPass::place_of_input(bool offloaded) {
 
 void TrainingPass::run(const Visit& visit, Tensor x, Tensor y) {
   const LayerLease lease = decoder_.scheduler().acquire(visit.layer);
-  const bool backward_is_next = visit.work == Work::kAgain && visit.ends;
+  const bool backward_is_next = !visit.needs_output();
   if (backward_is_next) unpacked_ = decoder_.unpack(lease, visit.layer);
   const Block block = decoder_.bind(lease, visit.layer, key_, unpacked_);
   const BlockInput input = decoder_.input_of(batch_);
@@ -102,7 +102,7 @@ void TrainingPass::run_back(Visits visits) {
       // The group behind this one read its output as an input, and is done.
       if (visit.begins) arena.release(group.mark);
       if (visit.takes) x = decoder_.offloaded().take(ctx, --offloaded_);
-      const Tensor y = visit.ends ? Tensor() : decoder_.activation(x.rows(), x.cols());
+      const Tensor y = visit.needs_output() ? decoder_.activation(x.rows(), x.cols()) : Tensor();
       run(visit, x, y);
       x = y;
       continue;

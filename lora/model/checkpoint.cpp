@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "lora/model/checkpoint_source.h"
+#include "lora/model/families.h"
 #include "runtime/core/error.h"
 #include "runtime/io/folder.h"
 #include "runtime/io/pickle.h"
@@ -17,6 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kChunkBytes = 1 << 20;
+constexpr size_t kMaxConfig = 1 << 20;
 
 /// The row of the Hugging Face tensor that row `row` of llama.cpp's is: [heads, half, 2] there,
 /// [heads, 2, half] here.
@@ -47,12 +49,13 @@ std::string find_gguf(const std::string& folder) {
   fail("{}: holds neither config.json nor a .gguf file", folder);
 }
 
-OpenedCheckpoint open_file(const std::string& path) {
-  const io::ReadFile file(path);
+io::GgufFile open_gguf(const std::string& path) {
+  if (io::is_folder(path)) return io::GgufFile(find_gguf(path));
+  io::ReadFile file(path);
   char magic[4] = {};
   if (file.size() >= sizeof magic) file.read(0, std::as_writable_bytes(std::span(magic)));
   const std::string_view first(magic, sizeof magic);
-  if (first == "GGUF") return open_gguf(path);
+  if (first == "GGUF") return io::GgufFile(std::move(file));
   if (io::is_pickle(first) || io::has_pickle_name(path)) io::refuse_pickle(path);
   fail("{}: not a GGUF file; for safetensors give the folder that holds config.json", path);
 }
@@ -67,7 +70,8 @@ void CheckpointSource::read(const TensorInfo& info, bool as_float, std::span<std
   const StoredTensor& stored = stored_.at(info.name);
   const io::ReadFile& file = files[stored.file];
   const io::GgufBlock block = io::block_of(stored.encoding);
-  const int64_t cols = info.shape.back();
+  // A bias has a row for each of the rows of its linear.
+  const int64_t cols = stored.interleaved_heads && info.shape.size() == 1 ? 1 : info.shape.back();
   const int64_t rows = info.numel() / cols;
   const size_t out_row = size_t(cols) * (as_float ? sizeof(float) : size_of(info.dtype));
   const size_t file_row = size_t(cols) / block.elements * block.bytes;
@@ -106,27 +110,36 @@ void check_shape(const TensorInfo& expected, const std::vector<int64_t>& found,
        fmt::join(found, ", "), fmt::join(expected.shape, ", "));
 }
 
-Checkpoint Checkpoint::open(const std::string& path) {
-  if (!io::exists(path)) fail("{}: no such file or folder", path);
-  OpenedCheckpoint opened = !io::is_folder(path) ? open_file(path)
-                            : io::exists(fs::path(path) / "config.json")
-                                ? open_folder(path)
-                                : open_gguf(find_gguf(path));
-  Checkpoint checkpoint;
-  checkpoint.path_ = path;
-  checkpoint.spec_ = std::move(opened.spec);
-  checkpoint.tensors_ = std::move(opened.tensors);
-  checkpoint.source_ = std::make_shared<const CheckpointSource>(std::move(opened.source));
-  for (size_t i = 0; i < checkpoint.tensors_.size(); ++i) {
-    checkpoint.index_.emplace(checkpoint.tensors_[i].name, i);
-  }
+Checkpoint::Checkpoint(const std::string& path, const ModelSpec& spec, FoundTensors found)
+    : path_(path),
+      spec_(spec),
+      tensors_(std::move(found.tensors)),
+      source_(std::make_shared<const CheckpointSource>(std::move(found.source))) {
+  for (size_t i = 0; i < tensors_.size(); ++i) index_.emplace(tensors_[i].name, i);
   // The embedding comes first, see tensors_of(). What the file holds beats what it says.
-  checkpoint.spec_.dtype = checkpoint.tensors_.front().dtype;
-  if (checkpoint.spec_.tied_head) checkpoint.index_.emplace(kHead, 0);
-  return checkpoint;
+  spec_.dtype = tensors_.front().dtype;
+  if (spec_.tied_head) index_.emplace(kHeadWeight, 0);
 }
 
-bool Checkpoint::has(std::string_view name) const { return index_.contains(std::string(name)); }
+Checkpoint Checkpoint::open(const std::string& path) {
+  if (!io::exists(path)) fail("{}: no such file or folder", path);
+  const fs::path config = fs::path(path) / "config.json";
+  if (io::is_folder(path) && io::exists(config)) {
+    std::string text = io::read_file(config.string(), kMaxConfig);
+    Checkpoint checkpoint = open(path, parse_config(text, config.string()));
+    checkpoint.config_ = std::move(text);
+    return checkpoint;
+  }
+  io::GgufFile file = open_gguf(path);
+  const ModelSpec spec = read_spec(file);
+  return Checkpoint(path, spec, find_tensors(spec, std::move(file)));
+}
+
+Checkpoint Checkpoint::open(const std::string& path, const ModelSpec& spec) {
+  return Checkpoint(
+      path, spec,
+      io::is_folder(path) ? find_tensors(spec, path) : find_tensors(spec, open_gguf(path)));
+}
 
 const TensorInfo& Checkpoint::info(std::string_view name) const {
   const auto found = index_.find(std::string(name));

@@ -1,6 +1,6 @@
 // A pretrained model on disk, Hugging Face folder or GGUF file, under one set of tensor names:
 // those of its family in Hugging Face's transformers. After open() every tensor of the spec is
-// there, with the right shape. Nothing is kept in memory: each read goes to the file, in chunks.
+// there, with the right shape. No tensor is kept in memory: each read goes to the file, in chunks.
 // Reads are safe from several threads at once.
 #pragma once
 
@@ -33,21 +33,26 @@ struct TensorInfo {
 
 /// Where the tensors' bytes are in the files.
 class CheckpointSource;
+struct FoundTensors;
 
 class Checkpoint {
  public:
   /// `path` is a folder with config.json and safetensors, a .gguf file, or a folder that holds one
   /// .gguf file and no config.json. Throws Error naming file, tensor, what was expected and found.
   static Checkpoint open(const std::string& path);
+  /// A model whose spec is known, whatever its config says. `path` is a folder with safetensors, or
+  /// a .gguf file.
+  static Checkpoint open(const std::string& path, const ModelSpec& spec);
 
   const std::string& path() const { return path_; }
   const ModelSpec& spec() const { return spec_; }
+  /// The text of the config.json that gave the spec; empty where none did.
+  const std::string& config() const { return config_; }
   /// Every tensor of the model, once, embedding first, then layer by layer. A tied head is listed
   /// as model.embed_tokens.weight only, whichever of the two names the file uses.
   const std::vector<TensorInfo>& tensors() const { return tensors_; }
-  /// With a tied head both model.embed_tokens.weight and lm_head.weight are there: the same tensor.
-  bool has(std::string_view name) const;
-  /// Error naming the tensor when it is missing, here and below.
+  /// Error naming the tensor when it is missing, here and below. A tied head is found under both
+  /// names.
   const TensorInfo& info(std::string_view name) const;
   /// The values in info(name).dtype; `out` has exactly info(name).bytes() bytes.
   void read(std::string_view name, std::span<std::byte> out) const;
@@ -55,9 +60,10 @@ class Checkpoint {
   void read_f32(std::string_view name, std::span<float> out) const;
 
  private:
-  Checkpoint() = default;
+  Checkpoint(const std::string& path, const ModelSpec& spec, FoundTensors found);
 
   std::string path_;
+  std::string config_;
   ModelSpec spec_;
   std::vector<TensorInfo> tensors_;
   std::unordered_map<std::string, size_t> index_;

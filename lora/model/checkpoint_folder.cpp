@@ -1,13 +1,11 @@
-// Opens a Hugging Face folder: config.json, and model.safetensors or the shards of an index.
+// The tensors of a Hugging Face folder: model.safetensors, or the shards of an index.
 #include <algorithm>
-#include <array>
 #include <filesystem>
 #include <map>
 #include <optional>
 #include <utility>
 
 #include "lora/model/checkpoint_source.h"
-#include "lora/model/families.h"
 #include "runtime/core/error.h"
 #include "runtime/io/folder.h"
 #include "runtime/io/json.h"
@@ -20,7 +18,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kMaxConfig = 1 << 20;
 constexpr size_t kMaxIndex = 1 << 26;
 constexpr size_t kMaxShards = 512;  // each stays open
 constexpr std::string_view kSingle = "model.safetensors";
@@ -115,20 +112,9 @@ std::optional<Found> find(const Shards& shards, std::string_view name) {
   return std::nullopt;
 }
 
-/// Dtypes that a weight may have, as a decoder of blocks of one element.
-struct Encoding {
-  std::string_view name;
-  DType dtype;
-  io::GgufType type;
-};
-constexpr std::array<Encoding, 3> kEncodings{{{"F32", DType::kF32, io::GgufType::kF32},
-                                              {"BF16", DType::kBF16, io::GgufType::kBF16},
-                                              {"F16", DType::kF16, io::GgufType::kF16}}};
-
-const Encoding& encoding_of(const io::SafetensorsEntry& entry, std::string_view file) {
-  for (const Encoding& encoding : kEncodings) {
-    if (encoding.name == entry.dtype) return encoding;
-  }
+DType dtype_of(const io::SafetensorsEntry& entry, std::string_view file) {
+  const std::optional<DType> dtype = io::safetensors_dtype(entry.dtype);
+  if (dtype && is_float(*dtype)) return *dtype;
   fail("{}: tensor '{}' is {}; a weight has to be F32, BF16 or F16", file,
        io::printable(entry.name), entry.dtype);
 }
@@ -147,28 +133,30 @@ bool same_bytes(const Shards& shards, const Found& a, const Found& b) {
 
 /// With a tied head either name may be the stored one. Both are fine if they hold the same.
 Found find_tied(const Shards& shards, const std::string& folder) {
-  const std::optional<Found> embedding = find(shards, kEmbedding);
-  const std::optional<Found> head = find(shards, kHead);
-  if (!embedding && !head) fail("{}: neither '{}' nor '{}' is there", folder, kEmbedding, kHead);
+  const std::optional<Found> embedding = find(shards, kEmbeddingWeight);
+  const std::optional<Found> head = find(shards, kHeadWeight);
+  if (!embedding && !head) {
+    fail("{}: neither '{}' nor '{}' is there", folder, kEmbeddingWeight, kHeadWeight);
+  }
   if (embedding && head && !same_bytes(shards, *embedding, *head)) {
     fail(
         "{}: tie_word_embeddings is true, but '{}' and '{}' differ; set it to false in "
         "config.json to use both",
-        folder, kEmbedding, kHead);
+        folder, kEmbeddingWeight, kHeadWeight);
   }
   return embedding ? *embedding : *head;
 }
 
 /// Tensors that a model of the config does not have mean that it is another model; except the
 /// rotary frequencies that old checkpoints carry, which are computed.
-void check_no_others(const Shards& shards, const OpenedCheckpoint& opened) {
+void check_no_others(const Shards& shards, const CheckpointSource& source, const ModelSpec& spec) {
   for (const io::SafetensorsFile& shard : shards) {
     for (const io::SafetensorsEntry& entry : shard.entries()) {
-      const bool known = opened.source.has(entry.name) || entry.name.ends_with(".inv_freq") ||
-                         (opened.spec.tied_head && entry.name == kHead);
+      const bool known = source.has(entry.name) || entry.name.ends_with(".inv_freq") ||
+                         (spec.tied_head && entry.name == kHeadWeight);
       if (!known) {
         fail("{}: tensor '{}' does not belong to a {}", shard.path(), io::printable(entry.name),
-             opened.spec.architecture);
+             spec.architecture);
       }
     }
   }
@@ -176,35 +164,33 @@ void check_no_others(const Shards& shards, const OpenedCheckpoint& opened) {
 
 }  // namespace
 
-OpenedCheckpoint open_folder(const std::string& path) {
-  const std::string config_file = (fs::path(path) / "config.json").string();
-  OpenedCheckpoint opened;
-  opened.spec = parse_config(io::read_file(config_file, kMaxConfig), config_file);
-  Shards shards = open_files(path);
-  for (const TensorRow& row : tensors_of(opened.spec)) {
+FoundTensors find_tensors(const ModelSpec& spec, const std::string& folder) {
+  Shards shards = open_files(folder);
+  FoundTensors found;
+  for (const TensorRow& row : tensors_of(spec)) {
     TensorInfo info = info_of(row);
-    const bool tied = opened.spec.tied_head && info.name == kEmbedding;
-    const std::optional<Found> found = tied ? find_tied(shards, path) : find(shards, info.name);
-    if (!found) {
-      fail("{}: tensor '{}' is missing{}", path, info.name,
-           info.name == kHead ? "; where the head is tied, config.json says tie_word_embeddings"
-                              : "");
+    const bool tied = spec.tied_head && row.role == Role::kEmbedding;
+    const std::optional<Found> at = tied ? find_tied(shards, folder) : find(shards, info.name);
+    if (!at) {
+      fail("{}: tensor '{}' is missing{}", folder, info.name,
+           row.role == Role::kHead
+               ? "; where the head is tied, config.json says tie_word_embeddings"
+               : "");
     }
-    const std::string& file = shards[found->file].path();
-    check_shape(info, found->entry->shape, file);
-    const Encoding& encoding = encoding_of(*found->entry, file);
-    info.dtype = encoding.dtype;
-    opened.source.add(info.name, {.file = found->file,
-                                  .offset = found->entry->offset,
-                                  .encoding = encoding.type,
-                                  .interleaved_heads = 0});
-    opened.tensors.push_back(std::move(info));
+    const std::string& file = shards[at->file].path();
+    check_shape(info, at->entry->shape, file);
+    info.dtype = dtype_of(*at->entry, file);
+    found.source.add(info.name, {.file = at->file,
+                                 .offset = at->entry->offset,
+                                 .encoding = io::stored_as(info.dtype),
+                                 .interleaved_heads = 0});
+    found.tensors.push_back(std::move(info));
   }
-  check_no_others(shards, opened);
+  check_no_others(shards, found.source, spec);
   for (io::SafetensorsFile& shard : shards) {
-    opened.source.files.push_back(std::move(shard).take_file());
+    found.source.files.push_back(std::move(shard).take_file());
   }
-  return opened;
+  return found;
 }
 
 }  // namespace tessera::lora

@@ -1,4 +1,4 @@
-// Opens a GGUF file: config from its metadata, tensors under the names of Hugging Face.
+// GGUF files: the spec from the metadata, tensors under the names of Hugging Face.
 #include <algorithm>
 #include <cmath>
 #include <numbers>
@@ -20,10 +20,6 @@ using io::GgufType;
 
 constexpr std::string_view kRopeFactors = "rope_freqs.weight";
 
-int64_t integer_or(const GgufFile& file, std::string_view key, int64_t otherwise) {
-  return file.has(key) ? file.integer(key) : otherwise;
-}
-
 /// The keys of the model itself, which begin with its family's name: "llama.block_count".
 class FamilyKeys {
  public:
@@ -44,7 +40,7 @@ class FamilyKeys {
 };
 
 void check_supported(const GgufFile& file, const FamilyKeys& keys) {
-  if (integer_or(file, "split.count", 1) > 1) {
+  if (file.has("split.count") && file.integer("split.count") > 1) {
     fail("{}: one part of a split model; join the parts first (llama-gguf-split --merge)",
          file.path());
   }
@@ -84,9 +80,9 @@ void read_rope(const GgufFile& file, const FamilyKeys& keys, int64_t head_dim, M
 
 /// Dimension `i` of the embedding as the file has it, for what the metadata leaves out.
 int64_t vocabulary(const GgufFile& file, const FamilyKeys& keys) {
-  const GgufTensor* embedding = file.find("token_embd.weight");
+  const GgufTensor* embedding = file.find(kEmbeddingGguf);
   if (!embedding || embedding->shape.size() != 2) {
-    fail("{}: tensor 'token_embd.weight' is missing or not a matrix", file.path());
+    fail("{}: tensor '{}' is missing or not a matrix", file.path(), kEmbeddingGguf);
   }
   return keys.integer_or("vocab_size", embedding->shape[0]);
 }
@@ -99,7 +95,7 @@ int32_t token_id(const GgufFile& file, std::string_view key, int64_t vocab) {
   return int32_t(id);
 }
 
-ModelSpec read_spec(const GgufFile& file) {
+ModelSpec spec_of_metadata(const GgufFile& file) {
   const Family& family = family_of_gguf(file.string("general.architecture"), file.path());
   const FamilyKeys keys(file, family);
   check_supported(file, keys);
@@ -119,7 +115,7 @@ ModelSpec read_spec(const GgufFile& file) {
   if (keys.integer_or("attention.value_length", sizes.head_dim) != sizes.head_dim) {
     fail("{}: values and keys of different length are not supported", file.path());
   }
-  spec.tied_head = file.find("output.weight") == nullptr;
+  spec.tied_head = file.find(kHeadGguf) == nullptr;
   check_layers(sizes.layers, file.path());
   spec.layers = family.layers(sizes);
   read_rope(file, keys, sizes.head_dim, spec);
@@ -183,44 +179,57 @@ void recognise_llama3(const GgufFile& file, ModelSpec& spec) {
 }
 
 DType dtype_of(const GgufTensor& tensor, std::string_view file) {
-  if (!io::is_decodable(tensor.type)) {
-    fail("{}: tensor '{}' is {}; supported: F32, F16, BF16, Q8_0, Q4_0, Q4_1", file, tensor.name,
-         io::name_of(tensor.type));
+  switch (tensor.type) {
+    case GgufType::kF16:
+      return DType::kF16;
+    case GgufType::kBF16:
+      return DType::kBF16;
+    case GgufType::kF32:
+    case GgufType::kQ4_0:
+    case GgufType::kQ4_1:
+    case GgufType::kQ8_0:
+      return DType::kF32;
   }
-  return tensor.type == GgufType::kF16    ? DType::kF16
-         : tensor.type == GgufType::kBF16 ? DType::kBF16
-                                          : DType::kF32;
+  fail("{}: tensor '{}' is {}; supported: F32, F16, BF16, Q8_0, Q4_0, Q4_1", file, tensor.name,
+       io::name_of(tensor.type));
 }
 
 }  // namespace
 
-OpenedCheckpoint open_gguf(const std::string& path) {
-  GgufFile file(path);
-  OpenedCheckpoint opened;
-  opened.spec = read_spec(file);
-  recognise_llama3(file, opened.spec);
+ModelSpec read_spec(const GgufFile& file) {
+  ModelSpec spec = spec_of_metadata(file);
+  recognise_llama3(file, spec);
+  return spec;
+}
+
+FoundTensors find_tensors(const ModelSpec& spec, GgufFile file) {
+  FoundTensors found;
   std::unordered_set<std::string> known{std::string(kRopeFactors)};
-  for (const TensorRow& row : tensors_of(opened.spec)) {
+  for (const TensorRow& row : tensors_of(spec)) {
     const GgufTensor* tensor = file.find(row.gguf);
-    if (!tensor) fail("{}: tensor '{}' is missing", path, row.gguf);
+    if (!tensor) fail("{}: tensor '{}' is missing", file.path(), row.gguf);
     known.insert(row.gguf);
     TensorInfo info = info_of(row);
-    check_shape(info, tensor->shape, path);
-    info.dtype = dtype_of(*tensor, path);
-    opened.source.add(info.name, {.file = 0,
-                                  .offset = tensor->offset,
-                                  .encoding = tensor->type,
-                                  .interleaved_heads = row.interleaved_heads});
-    opened.tensors.push_back(std::move(info));
+    check_shape(info, tensor->shape, file.path());
+    info.dtype = dtype_of(*tensor, file.path());
+    if (row.role == Role::kBias && io::block_of(tensor->type).elements > 1) {
+      fail("{}: tensor '{}' is {}; a bias has to be F32, F16 or BF16", file.path(), row.gguf,
+           io::name_of(tensor->type));
+    }
+    found.source.add(info.name, {.file = 0,
+                                 .offset = tensor->offset,
+                                 .encoding = tensor->type,
+                                 .interleaved_heads = row.interleaved_heads});
+    found.tensors.push_back(std::move(info));
   }
   for (const GgufTensor& tensor : file.tensors()) {
     if (!known.contains(tensor.name)) {
-      fail("{}: tensor '{}' does not belong to a {} model", path, io::printable(tensor.name),
+      fail("{}: tensor '{}' does not belong to a {} model", file.path(), io::printable(tensor.name),
            file.string("general.architecture"));
     }
   }
-  opened.source.files.push_back(std::move(file).take_file());
-  return opened;
+  found.source.files.push_back(std::move(file).take_file());
+  return found;
 }
 
 }  // namespace tessera::lora

@@ -13,12 +13,9 @@
 
 #include "lora/model/checkpoint.h"
 #include "runtime/io/file.h"
-#include "runtime/io/gguf_blocks.h"
+#include "runtime/io/gguf.h"
 
 namespace tessera::lora {
-
-inline constexpr std::string_view kEmbedding = "model.embed_tokens.weight";
-inline constexpr std::string_view kHead = "lm_head.weight";
 
 struct StoredTensor {
   size_t file = 0;  // of CheckpointSource::files
@@ -41,14 +38,18 @@ class CheckpointSource {
   std::unordered_map<std::string, StoredTensor> stored_;
 };
 
-/// What open() of one format gives: the spec, the tensors in the table's order, and their places.
-struct OpenedCheckpoint {
-  ModelSpec spec;
+/// What the files of one format hold: the tensors in the table's order, and their places.
+struct FoundTensors {
   std::vector<TensorInfo> tensors;
   CheckpointSource source;
 };
-OpenedCheckpoint open_folder(const std::string& path);
-OpenedCheckpoint open_gguf(const std::string& path);
+/// The tensors of `spec` in the safetensors of a folder, or in a GGUF file. Throws Error naming the
+/// tensor for one that is missing, has another shape or an unknown type, or is none of the spec's.
+FoundTensors find_tensors(const ModelSpec& spec, const std::string& folder);
+FoundTensors find_tensors(const ModelSpec& spec, io::GgufFile file);
+
+/// The spec that a GGUF file's metadata give.
+ModelSpec read_spec(const io::GgufFile& file);
 
 /// What a row's tensor is before its file has been looked at.
 TensorInfo info_of(const TensorRow& row);

@@ -78,9 +78,10 @@ void read_rope(const ConfigKeys& keys, ModelSpec& spec) {
 DType read_dtype(const ConfigKeys& keys) {
   std::optional<std::string> name = keys.string("dtype");
   if (!name) name = keys.string("torch_dtype");
-  if (!name || *name == "float32") return DType::kF32;
-  if (*name == "bfloat16") return DType::kBF16;
-  if (*name == "float16") return DType::kF16;
+  if (!name) return DType::kF32;
+  for (DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
+    if (*name == name_of(dtype)) return dtype;
+  }
   fail("{}: dtype '{}' is not supported; supported: float32, bfloat16, float16", keys.source(),
        io::printable(*name));
 }
@@ -99,17 +100,40 @@ void read_token_ids(const ConfigKeys& keys, ModelSpec& spec) {
   for (const json& value : *eos) spec.eos_ids.push_back(id("eos_token_id", value));
 }
 
+void write_token_ids(const ModelSpec& spec, json& config) {
+  if (spec.bos_id >= 0) config["bos_token_id"] = spec.bos_id;
+  if (spec.eos_ids.size() == 1) config["eos_token_id"] = spec.eos_ids.front();
+  if (spec.eos_ids.size() > 1) config["eos_token_id"] = spec.eos_ids;
+}
+
+json rope_scaling_json(const RopeScaling& scaling) {
+  switch (scaling.kind) {
+    case RopeScaling::Kind::kNone:
+      return nullptr;
+    case RopeScaling::Kind::kLinear:
+      return {{"rope_type", "linear"}, {"factor", scaling.factor}};
+    case RopeScaling::Kind::kLlama3:
+      return {{"rope_type", "llama3"},
+              {"factor", scaling.factor},
+              {"low_freq_factor", scaling.low_freq_factor},
+              {"high_freq_factor", scaling.high_freq_factor},
+              {"original_max_position_embeddings", scaling.original_max_position}};
+  }
+  return nullptr;
+}
+
 std::vector<LayerSpec> llama_layers(const LayerSizes& sizes) {
   LayerSpec layer;
   layer.attention.heads = sizes.heads;
   layer.attention.kv_heads = sizes.kv_heads;
   layer.attention.head_dim = sizes.head_dim;
+  layer.attention.interleaved_in_gguf = true;
   layer.mlp.width = sizes.ffn;
   layer.norms = kPreNorms;
   return std::vector<LayerSpec>(size_t(sizes.layers), layer);
 }
 
-// The families, one function each.
+// The families, a reader and a writer each.
 
 /// The defaults from max_position_embeddings on are those of transformers' LlamaConfig.
 ModelSpec read_llama(const ConfigKeys& keys) {
@@ -135,11 +159,36 @@ ModelSpec read_llama(const ConfigKeys& keys) {
   spec.dtype = read_dtype(keys);
   read_rope(keys, spec);
   read_token_ids(keys, spec);
+  const json* dropout = keys.find("attention_dropout");
+  if (dropout && *dropout != 0) spec.attention_dropout = keys.positive("attention_dropout");
   return spec;
 }
 
+json write_llama(const ModelSpec& spec) {
+  const LayerSpec& layer = spec.layers.front();
+  json config = {{"hidden_act", "silu"},
+                 {"hidden_size", spec.hidden},
+                 {"intermediate_size", layer.mlp.width},
+                 {"num_hidden_layers", spec.layer_count()},
+                 {"num_attention_heads", layer.attention.heads},
+                 {"num_key_value_heads", layer.attention.kv_heads},
+                 {"head_dim", layer.attention.head_dim},
+                 {"vocab_size", spec.vocab},
+                 {"max_position_embeddings", spec.max_position},
+                 {"rms_norm_eps", double(spec.rms_eps)},
+                 {"rope_theta", spec.rope_theta},
+                 {"rope_scaling", rope_scaling_json(spec.rope_scaling)},
+                 {"attention_bias", false},
+                 {"mlp_bias", false},
+                 {"tie_word_embeddings", spec.tied_head},
+                 {"torch_dtype", name_of(spec.dtype)}};
+  if (spec.attention_dropout > 0) config["attention_dropout"] = spec.attention_dropout;
+  write_token_ids(spec, config);
+  return config;
+}
+
 constexpr Family kFamilies[] = {
-    {"LlamaForCausalLM", "llama", "llama", read_llama, llama_layers},
+    {"LlamaForCausalLM", "llama", "llama", read_llama, write_llama, llama_layers},
 };
 
 std::string names_of(std::string_view Family::*name) {
@@ -193,6 +242,15 @@ ModelSpec parse_config(std::string_view text, std::string_view source) {
   spec.architecture = family.architecture;
   check_spec(spec, source);
   return spec;
+}
+
+std::string config_text(const ModelSpec& spec) {
+  const Family* family = find_family(&Family::architecture, spec.architecture);
+  TESSERA_CHECK(family != nullptr);
+  json config = family->write(spec);
+  config["architectures"] = json::array({family->architecture});
+  config["model_type"] = family->model_type;
+  return config.dump(2) + "\n";
 }
 
 }  // namespace tessera::lora

@@ -1,7 +1,9 @@
-// The families of models that Tessera knows: a row of names and a function each, from the keys of a
-// checkpoint's config to a ModelSpec. No other file names a family.
+// The families of models that Tessera knows: a row of names and functions each, from the keys of a
+// checkpoint's config to a ModelSpec and back. No other file names a family.
 #pragma once
 
+#include <nlohmann/json.hpp>
+#include <string>
 #include <string_view>
 
 #include "lora/model/config_keys.h"
@@ -26,6 +28,8 @@ struct Family {
   /// Everything but the architecture. Throws Error naming the key for what is missing, out of
   /// range, or not supported.
   ModelSpec (*read)(const ConfigKeys& keys);
+  /// The keys that `read` reads back as this spec; without the architecture, too.
+  nlohmann::json (*write)(const ModelSpec& spec);
   /// The layers of sizes that are in range.
   std::vector<LayerSpec> (*layers)(const LayerSizes& sizes);
 };
@@ -38,5 +42,8 @@ const Family& family_of_gguf(std::string_view architecture, std::string_view sou
 /// of the rotary settings (rope_theta with rope_scaling, and rope_parameters) are understood.
 /// Throws Error as Family::read, and for a family that is not in the table.
 ModelSpec parse_config(std::string_view json, std::string_view source);
+/// The text of a config.json that parse_config() reads back as this spec, as transformers writes
+/// it. The architecture is in the table.
+std::string config_text(const ModelSpec& spec);
 
 }  // namespace tessera::lora

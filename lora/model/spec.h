@@ -3,6 +3,7 @@
 // differ from each other. Which tensors follow from it is in tensors.h.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -28,6 +29,8 @@ struct AttentionSpec {
   bool qkv_bias = false;
   bool o_bias = false;
   QkNorm qk_norm = QkNorm::kNone;
+  // llama.cpp's converter stores the rows of q and k in pairs, as TensorRow::interleaved_heads.
+  bool interleaved_in_gguf = false;
 
   int64_t q_size() const { return heads * head_dim; }
   int64_t kv_size() const { return kv_heads * head_dim; }
@@ -41,6 +44,7 @@ struct MlpSpec {
 
 /// The places of a layer's norms.
 enum class NormSite : uint8_t { kBeforeAttention, kAfterAttention, kBeforeMlp, kAfterMlp, kQ, kK };
+inline constexpr size_t kNormSiteCount = size_t(NormSite::kK) + 1;
 
 /// A norm that a layer has around its two halves, and its name inside the layer: families call the
 /// same norm differently.
@@ -69,6 +73,7 @@ struct ModelSpec {
   DType dtype = DType::kF32;  // of the checkpoint's weights
   int32_t bos_id = -1;        // -1: none
   std::vector<int32_t> eos_ids;
+  double attention_dropout = 0;  // that its training had; told of, not applied
 
   int64_t layer_count() const { return int64_t(layers.size()); }
 };

@@ -18,8 +18,10 @@ class LayerRows {
     const AttentionSpec& a = l.attention;
     const int64_t c = spec_.hidden, f = l.mlp.width;
     norm_at(NormSite::kBeforeAttention);
-    linear(Site::kQ, "self_attn.q_proj", "attn_q", {a.q_size(), c}, a.qkv_bias, a.heads);
-    linear(Site::kK, "self_attn.k_proj", "attn_k", {a.kv_size(), c}, a.qkv_bias, a.kv_heads);
+    const int64_t q_interleaved = a.interleaved_in_gguf ? a.heads : 0;
+    const int64_t k_interleaved = a.interleaved_in_gguf ? a.kv_heads : 0;
+    linear(Site::kQ, "self_attn.q_proj", "attn_q", {a.q_size(), c}, a.qkv_bias, q_interleaved);
+    linear(Site::kK, "self_attn.k_proj", "attn_k", {a.kv_size(), c}, a.qkv_bias, k_interleaved);
     linear(Site::kV, "self_attn.v_proj", "attn_v", {a.kv_size(), c}, a.qkv_bias);
     linear(Site::kO, "self_attn.o_proj", "attn_output", {c, a.q_size()}, a.o_bias);
     if (a.qk_norm != QkNorm::kNone) {
@@ -86,18 +88,20 @@ std::string_view TensorRow::own_name() const {
 
 std::vector<TensorRow> tensors_of(const ModelSpec& spec) {
   std::vector<TensorRow> rows;
-  const auto outer = [&](std::string_view module, const char* gguf, Role role,
+  const auto outer = [&](std::string_view name, std::string_view gguf, Role role,
                          std::vector<int64_t> shape) {
-    rows.push_back(TensorRow{
-        .module = std::string(module), .gguf = gguf, .shape = std::move(shape), .role = role});
+    rows.push_back(TensorRow{.module = std::string(name.substr(0, name.rfind('.'))),
+                             .gguf = std::string(gguf),
+                             .shape = std::move(shape),
+                             .role = role});
   };
-  outer(kEmbeddingModule, "token_embd.weight", Role::kEmbedding, {spec.vocab, spec.hidden});
+  outer(kEmbeddingWeight, kEmbeddingGguf, Role::kEmbedding, {spec.vocab, spec.hidden});
   for (int64_t layer = 0; layer < spec.layer_count(); ++layer) {
     LayerRows(spec, layer, rows).add_all();
   }
-  outer("model.norm", "output_norm.weight", Role::kNorm, {spec.hidden});
+  outer("model.norm.weight", "output_norm.weight", Role::kNorm, {spec.hidden});
   if (!spec.tied_head) {
-    outer(kHeadModule, "output.weight", Role::kHead, {spec.vocab, spec.hidden});
+    outer(kHeadWeight, kHeadGguf, Role::kHead, {spec.vocab, spec.hidden});
   }
   int64_t number = 0;
   for (TensorRow& row : rows) {

@@ -18,8 +18,7 @@ enum class Role : uint8_t { kEmbedding, kNorm, kLinear, kBias, kHead };
 
 /// The places of a block's linears. A new one goes to the end: the value keys dropout.
 enum class Site : uint8_t { kQ, kK, kV, kO, kGate, kUp, kDown };
-inline constexpr size_t kSiteCount = 7;
-inline constexpr size_t kNormSiteCount = 6;
+inline constexpr size_t kSiteCount = size_t(Site::kDown) + 1;
 
 /// One linear of a model's layers.
 struct LinearId {
@@ -63,8 +62,12 @@ std::vector<TensorRow> tensors_of(const ModelSpec& spec);
 /// The rows that an adapter may sit on, which is the order of adapters.
 std::vector<TensorRow> linears_of(const ModelSpec& spec);
 
-inline constexpr std::string_view kEmbeddingModule = "model.embed_tokens";
-inline constexpr std::string_view kHeadModule = "lm_head";
+// The embedding and the head, which may be one tensor: Hugging Face's names and GGUF's.
+inline constexpr std::string_view kEmbeddingWeight = "model.embed_tokens.weight";
+inline constexpr std::string_view kHeadWeight = "lm_head.weight";
+inline constexpr std::string_view kEmbeddingGguf = "token_embd.weight";
+inline constexpr std::string_view kHeadGguf = "output.weight";
+inline constexpr std::string_view kHeadModule = kHeadWeight.substr(0, kHeadWeight.rfind('.'));
 /// What the layers' modules begin with, before the number of the layer.
 inline constexpr std::string_view kLayersPath = "model.layers.";
 

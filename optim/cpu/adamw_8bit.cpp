@@ -17,7 +17,7 @@ namespace vec = tessera::cpu::HWY_NAMESPACE;
 namespace hn = hwy::HWY_NAMESPACE;
 using vec::Vec16;
 
-constexpr int64_t kBlock = 256;
+constexpr int64_t kBlock = int64_t{kStateBlock};
 
 struct Block {
   float* params;

@@ -1,4 +1,4 @@
-#include "optim/cpu/grad_norm.h"
+#include "optim/grad_norm.h"
 
 #include <cstdint>
 

@@ -1,7 +1,8 @@
-#include "quant/cpu/encode4.h"
-
+// The SIMD encoder of whole 4-bit blocks behind quantize4 in quant/blockwise4.h.
 #include <algorithm>
 #include <bit>
+
+#include "quant/blockwise4.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "quant/cpu/encode4.cpp"

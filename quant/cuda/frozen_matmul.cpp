@@ -16,6 +16,7 @@ Tensor dense(Context& ctx, const FrozenMatrix& w, DType dtype) {
     return Tensor(const_cast<std::byte*>(w.blob()), dtype, {spec.rows, spec.cols}, ctx.device());
   }
   const Tensor copy = ctx.scratch().tensor(dtype, {spec.rows, spec.cols});
+  const PartScope part(ctx.timeline(), ComputePart::kDequantize);
   w.dequantize(ctx, copy);
   return copy;
 }
@@ -26,6 +27,7 @@ void frozen_matmul(Context& ctx, Tensor y, Tensor x, const FrozenMatrix& w, LowR
   ArenaScope scope(ctx.scratch());
   gemm(ctx, {.c = y, .a = x, .b = dense(ctx, w, x.dtype()), .transpose_b = true});
   if (!update.left) return;
+  const PartScope part(ctx.timeline(), ComputePart::kAdapters);
   gemm(ctx, {.c = y, .a = update.left, .b = update.right, .transpose_b = true, .accumulate = true});
 }
 
@@ -34,6 +36,7 @@ void frozen_matmul_backward(Context& ctx, Tensor dx, Tensor dy, const FrozenMatr
   ArenaScope scope(ctx.scratch());
   gemm(ctx, {.c = dx, .a = dy, .b = dense(ctx, w, dy.dtype()), .accumulate = accumulate});
   if (!update.left) return;
+  const PartScope part(ctx.timeline(), ComputePart::kAdapters);
   gemm(ctx, {.c = dx, .a = update.left, .b = update.right, .accumulate = true});
 }
 

@@ -9,6 +9,7 @@
 #include "runtime/core/device.h"
 #include "runtime/core/dtype.h"
 #include "runtime/core/stream.h"
+#include "runtime/core/timeline.h"
 
 namespace tessera {
 
@@ -43,6 +44,10 @@ class Context {
   Stream& copy_stream() { return copy_; }
   Stream& comm_stream() { return comm_; }
 
+  /// What the time of operators is measured by; null: it is not.
+  Timeline* timeline() { return timeline_; }
+  void set_timeline(Timeline* timeline) { timeline_ = timeline; }
+
   /// What the backend keeps between operators: plans of products, memory of threads and of uploads.
   std::shared_ptr<void>& backend() { return backend_; }
 
@@ -57,6 +62,7 @@ class Context {
   Stream compute_;
   Stream copy_;
   Stream comm_;
+  Timeline* timeline_ = nullptr;
   std::shared_ptr<void> backend_;  // goes before the streams that its work is on
 };
 

@@ -21,6 +21,11 @@ struct GpuInfo {
 /// The GPUs that the driver shows, in its order; none, with the reason, where there is no driver or
 /// no GPU. Never throws.
 std::vector<GpuInfo> gpus(std::string& why_none);
+/// "CUDA 13.0, driver for CUDA 13.1".
+std::string describe_runtime();
+/// "cuBLASLt 13.1.0 of FILE". Error that says why it cannot be opened.
+std::string describe_cublas();
+
 /// In bytes; what is not free may be anybody's.
 struct DeviceMemory {
   size_t free, total;
@@ -46,6 +51,10 @@ void copy(void* stream, void* to, const void* from, size_t bytes);
 void fill_zero(void* stream, void* memory, size_t bytes);
 
 std::shared_ptr<void> record(void* stream);
+/// An event that seconds_between() takes.
+std::shared_ptr<void> record_timed(void* stream);
+/// Of two that have been reached.
+double seconds_between(void* from, void* to);
 void wait(void* stream, void* event);
 /// The calling thread waits. Error where the device's work has failed.
 void wait(void* event);

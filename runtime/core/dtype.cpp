@@ -1,6 +1,23 @@
 #include "runtime/core/dtype.h"
 
+#include <algorithm>
+#include <cstring>
+
+#include "runtime/core/error.h"
+
 namespace tessera {
+namespace {
+
+template <class T>
+void each_to_float(const std::byte* from, std::span<float> out) {
+  for (size_t i = 0; i < out.size(); ++i) {
+    T value;
+    std::memcpy(&value, from + i * sizeof value, sizeof value);
+    out[i] = to_float(value);
+  }
+}
+
+}  // namespace
 
 std::string_view name_of(DType type) {
   switch (type) {
@@ -45,6 +62,23 @@ f16 to_f16(float x) {
   }
   const uint32_t rounded = magnitude + 0xfffu + ((magnitude >> 13) & 1u);
   return {uint16_t(sign | ((rounded - 0x38000000u) >> 13))};
+}
+
+void to_floats(DType type, std::span<const std::byte> values, std::span<float> out) {
+  TESSERA_CHECK(is_float(type) && values.size() == out.size() * size_of(type));
+  switch (type) {
+    case DType::kF32:
+      std::ranges::copy(values, std::as_writable_bytes(out).begin());
+      return;
+    case DType::kBF16:
+      return each_to_float<bf16>(values.data(), out);
+    case DType::kF16:
+      return each_to_float<f16>(values.data(), out);
+    case DType::kI32:
+    case DType::kI64:
+    case DType::kU8:
+      return;
+  }
 }
 
 }  // namespace tessera

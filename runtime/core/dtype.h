@@ -6,6 +6,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 namespace tessera {
@@ -29,6 +30,21 @@ constexpr size_t size_of(DType type) {
   return 0;
 }
 
+/// Whether a weight may have the type: kF32, kBF16 and kF16.
+constexpr bool is_float(DType type) {
+  switch (type) {
+    case DType::kF32:
+    case DType::kBF16:
+    case DType::kF16:
+      return true;
+    case DType::kI32:
+    case DType::kI64:
+    case DType::kU8:
+      return false;
+  }
+  return false;
+}
+
 /// "float32", "bfloat16", "float16", "int32", "int64" or "uint8".
 std::string_view name_of(DType type);
 
@@ -49,5 +65,8 @@ constexpr bf16 to_bf16(float x) {
   return {uint16_t((u + 0x7fffu + ((u >> 16) & 1u)) >> 16)};
 }
 f16 to_f16(float x);
+
+/// All values of a float type; `values` has out.size() of them, at any alignment.
+void to_floats(DType type, std::span<const std::byte> values, std::span<float> out);
 
 }  // namespace tessera

@@ -1,17 +1,17 @@
 #include "runtime/cuda/gemm.h"
 
-#include <cublasLt.h>
-
 #include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "runtime/core/cuda_runtime.h"
 #include "runtime/core/error.h"
 #include "runtime/cuda/backend.h"
+#include "runtime/cuda/cublas_library.h"
 #include "runtime/ops/matmul.h"
 
 namespace tessera::cuda {
@@ -19,7 +19,7 @@ namespace {
 
 void check(cublasStatus_t status, const char* call) {
   if (status != CUBLAS_STATUS_SUCCESS) {
-    fail("{}: {} ({})", call, cublasLtGetStatusString(status), cublasLtGetStatusName(status));
+    fail("{}: {} ({})", call, cublas().GetStatusString(status), cublas().GetStatusName(status));
   }
 }
 #define TESSERA_CUBLAS(call) check((call), #call)
@@ -29,16 +29,16 @@ template <auto Destroy>
 struct Destroyer {
   template <class T>
   void operator()(T* object) const {
-    Destroy(object);
+    (cublas().*Destroy)(object);
   }
 };
-using Handle = std::unique_ptr<cublasLtContext, Destroyer<cublasLtDestroy>>;
+using Handle = std::unique_ptr<cublasLtContext, Destroyer<&CublasLibrary::Destroy>>;
 using Description =
-    std::unique_ptr<cublasLtMatmulDescOpaque_t, Destroyer<cublasLtMatmulDescDestroy>>;
+    std::unique_ptr<cublasLtMatmulDescOpaque_t, Destroyer<&CublasLibrary::DescDestroy>>;
 using Layout =
-    std::unique_ptr<cublasLtMatrixLayoutOpaque_t, Destroyer<cublasLtMatrixLayoutDestroy>>;
+    std::unique_ptr<cublasLtMatrixLayoutOpaque_t, Destroyer<&CublasLibrary::LayoutDestroy>>;
 using Preference =
-    std::unique_ptr<cublasLtMatmulPreferenceOpaque_t, Destroyer<cublasLtMatmulPreferenceDestroy>>;
+    std::unique_ptr<cublasLtMatmulPreferenceOpaque_t, Destroyer<&CublasLibrary::PreferenceDestroy>>;
 
 cudaDataType_t type_of(DType dtype) {
   switch (dtype) {
@@ -62,6 +62,7 @@ struct Product {
   bool transpose_a, transpose_b;
   int64_t m, n, k;
   uint32_t align_a, align_b, align_c;  // bytes
+  int choice;
 
   auto operator<=>(const Product&) const = default;
 };
@@ -83,38 +84,38 @@ uint32_t alignment_of(const Tensor& t) {
 }
 
 Product product_of(const GemmArgs& args) {
-  const auto& [c, a, b, transpose_a, transpose_b, accumulate] = args;
+  const auto& [c, a, b, transpose_a, transpose_b, accumulate, choice] = args;
   const int64_t m = c.rows(), n = c.cols(), k = transpose_b ? b.cols() : b.rows();
   TESSERA_CHECK(a.dtype() == b.dtype());
   TESSERA_CHECK(c.dtype() == a.dtype() || c.dtype() == DType::kF32);
   TESSERA_CHECK(a.numel() == m * k && (m * k == 0 || a.cols() == (transpose_a ? m : k)));
   TESSERA_CHECK(b.numel() == k * n && (k * n == 0 || b.cols() == (transpose_b ? k : n)));
-  return {a.dtype(), c.dtype(), transpose_a,     transpose_b,     m,
-          n,         k,         alignment_of(a), alignment_of(b), alignment_of(c)};
+  return {a.dtype(), c.dtype(),       transpose_a,     transpose_b,     m,     n,
+          k,         alignment_of(a), alignment_of(b), alignment_of(c), choice};
 }
 
 /// A row-major [rows, columns] is what cuBLASLt calls a column-major [columns, rows].
 Layout layout(DType dtype, int64_t rows, int64_t columns) {
   cublasLtMatrixLayout_t made = nullptr;
-  TESSERA_CUBLAS(cublasLtMatrixLayoutCreate(&made, type_of(dtype), uint64_t(columns),
-                                            uint64_t(rows), columns));
+  TESSERA_CUBLAS(
+      cublas().LayoutCreate(&made, type_of(dtype), uint64_t(columns), uint64_t(rows), columns));
   return Layout(made);
 }
 
 template <class T>
 void set(cublasLtMatmulDesc_t description, cublasLtMatmulDescAttributes_t name, T value) {
-  TESSERA_CUBLAS(cublasLtMatmulDescSetAttribute(description, name, &value, sizeof(value)));
+  TESSERA_CUBLAS(cublas().DescSetAttribute(description, name, &value, sizeof(value)));
 }
 template <class T>
 void set(cublasLtMatmulPreference_t preference, cublasLtMatmulPreferenceAttributes_t name,
          T value) {
-  TESSERA_CUBLAS(cublasLtMatmulPreferenceSetAttribute(preference, name, &value, sizeof(value)));
+  TESSERA_CUBLAS(cublas().PreferenceSetAttribute(preference, name, &value, sizeof(value)));
 }
 
 /// Everything is transposed: column-major c^T[N,M] = b^T[N,K] a^T[K,M], so b comes first.
 Preference preference_for(const Product& p) {
   cublasLtMatmulPreference_t made = nullptr;
-  TESSERA_CUBLAS(cublasLtMatmulPreferenceCreate(&made));
+  TESSERA_CUBLAS(cublas().PreferenceCreate(&made));
   Preference preference(made);
   set(made, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{kMatmulWorkspace});
   // In place, parts are added in the order in which blocks get there; in the output's type they are
@@ -137,7 +138,7 @@ std::string described(const Product& p) {
 Call call_for(cublasLtHandle_t handle, const Product& p) {
   Call call;
   cublasLtMatmulDesc_t made = nullptr;
-  TESSERA_CUBLAS(cublasLtMatmulDescCreate(&made, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+  TESSERA_CUBLAS(cublas().DescCreate(&made, CUBLAS_COMPUTE_32F, CUDA_R_32F));
   call.description.reset(made);
   set(made, CUBLASLT_MATMUL_DESC_TRANSA, p.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
   set(made, CUBLASLT_MATMUL_DESC_TRANSB, p.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
@@ -145,17 +146,17 @@ Call call_for(cublasLtHandle_t handle, const Product& p) {
   call.b = p.transpose_b ? layout(p.in, p.n, p.k) : layout(p.in, p.k, p.n);
   call.c = layout(p.out, p.m, p.n);
   const Preference preference = preference_for(p);
-  cublasLtMatmulHeuristicResult_t best{};
+  std::vector<cublasLtMatmulHeuristicResult_t> best(size_t(p.choice) + 1);
   int found = 0;
-  const cublasStatus_t status =
-      cublasLtMatmulAlgoGetHeuristic(handle, made, call.b.get(), call.a.get(), call.c.get(),
-                                     call.c.get(), preference.get(), 1, &best, &found);
-  if (status != CUBLAS_STATUS_SUCCESS || found == 0) {
+  const cublasStatus_t status = cublas().AlgoGetHeuristic(
+      handle, made, call.b.get(), call.a.get(), call.c.get(), call.c.get(), preference.get(),
+      int(best.size()), best.data(), &found);
+  if (status != CUBLAS_STATUS_SUCCESS || found <= p.choice) {
     fail("cuBLASLt {} has no algorithm for {} at addresses aligned to {}, {} and {} bytes: {}",
-         cublasLtGetVersion(), described(p), p.align_a, p.align_b, p.align_c,
-         cublasLtGetStatusString(status));
+         cublas().GetVersion(), described(p), p.align_a, p.align_b, p.align_c,
+         cublas().GetStatusString(status));
   }
-  call.algorithm = best.algo;
+  call.algorithm = best.back().algo;
   return call;
 }
 
@@ -163,7 +164,7 @@ Call call_for(cublasLtHandle_t handle, const Product& p) {
 struct Gemms {
   Gemms() {
     cublasLtHandle_t made = nullptr;
-    TESSERA_CUBLAS(cublasLtCreate(&made));
+    TESSERA_CUBLAS(cublas().Create(&made));
     handle.reset(made);
   }
   Handle handle;
@@ -196,14 +197,18 @@ void gemm(Context& ctx, const GemmArgs& args) {
   }
   const Call& call = at->second;
   const float one = 1.0f, keep = args.accumulate ? 1.0f : 0.0f;
-  const cublasStatus_t status = cublasLtMatmul(
+  const cublasStatus_t status = cublas().Matmul(
       gemms.handle.get(), call.description.get(), &one, args.b.raw(), call.b.get(), args.a.raw(),
       call.a.get(), &keep, args.c.raw(), call.c.get(), args.c.raw(), call.c.get(), &call.algorithm,
       workspace, kMatmulWorkspace, static_cast<cudaStream_t>(stream));
   if (status != CUBLAS_STATUS_SUCCESS) {
-    fail("{}: {} ({})", described(p), cublasLtGetStatusString(status),
-         cublasLtGetStatusName(status));
+    fail("{}: {} ({})", described(p), cublas().GetStatusString(status),
+         cublas().GetStatusName(status));
   }
+}
+
+void matmul(Context& ctx, Tensor c, Tensor a, Tensor b, MatmulOptions options) {
+  gemm(ctx, {c, a, b, options.transpose_a, options.transpose_b, options.accumulate});
 }
 
 }  // namespace tessera::cuda

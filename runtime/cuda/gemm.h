@@ -18,6 +18,7 @@ struct GemmArgs {
   bool transpose_a = false;  // a is stored [K, M]
   bool transpose_b = false;  // b is stored [N, K]
   bool accumulate = false;   // c += instead of c =
+  int choice = 0;            // which of cuBLASLt's algorithms, its first choice first: to measure
 };
 
 void gemm(Context& ctx, const GemmArgs& args);

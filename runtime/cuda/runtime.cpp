@@ -1,11 +1,21 @@
 #include "runtime/core/cuda_runtime.h"
 
+#include <cuda_runtime_api.h>
+
 #include <cstring>
 
-#include "runtime/cuda/check.h"
+#include "runtime/core/error.h"
 
 namespace tessera::cuda {
 namespace {
+
+void check(cudaError_t status, const char* call, const char* file, int line) {
+  if (status == cudaSuccess) return;
+  cudaGetLastError();  // a failure that does not stick must not be met again by a later call
+  fail("{}:{}: {}: {} ({})", file, line, call, cudaGetErrorString(status),
+       cudaGetErrorName(status));
+}
+#define TESSERA_CUDA(call) check((call), #call, __FILE__, __LINE__)
 
 cudaStream_t stream_of(void* stream) { return static_cast<cudaStream_t>(stream); }
 cudaEvent_t event_of(void* event) { return static_cast<cudaEvent_t>(event); }
@@ -33,6 +43,17 @@ std::vector<GpuInfo> gpus(std::string& why_none) {
     }
   }
   return found;
+}
+
+std::string describe_runtime() {
+  const auto number = [](int version) {
+    return fmt::format("{}.{}", version / 1000, version % 1000 / 10);
+  };
+  int runtime = 0, driver = 0;
+  TESSERA_CUDA(cudaRuntimeGetVersion(&runtime));
+  TESSERA_CUDA(cudaDriverGetVersion(&driver));
+  return fmt::format("CUDA {}, {}", number(runtime),
+                     driver == 0 ? "no driver" : "driver for CUDA " + number(driver));
 }
 
 DeviceMemory memory_of(Device device) {
@@ -115,12 +136,25 @@ void fill_zero(void* stream, void* memory, size_t bytes) {
   TESSERA_CUDA(cudaMemsetAsync(memory, 0, bytes, stream_of(stream)));
 }
 
-std::shared_ptr<void> record(void* stream) {
+namespace {
+
+std::shared_ptr<void> record(void* stream, unsigned flags) {
   cudaEvent_t event = nullptr;
-  TESSERA_CUDA(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+  TESSERA_CUDA(cudaEventCreateWithFlags(&event, flags));
   std::shared_ptr<void> owner(event, [](void* e) { cudaEventDestroy(event_of(e)); });
   TESSERA_CUDA(cudaEventRecord(event, stream_of(stream)));
   return owner;
+}
+
+}  // namespace
+
+std::shared_ptr<void> record(void* stream) { return record(stream, cudaEventDisableTiming); }
+std::shared_ptr<void> record_timed(void* stream) { return record(stream, cudaEventDefault); }
+
+double seconds_between(void* from, void* to) {
+  float milliseconds = 0.0f;
+  TESSERA_CUDA(cudaEventElapsedTime(&milliseconds, event_of(from), event_of(to)));
+  return double(milliseconds) / 1e3;
 }
 
 void wait(void* stream, void* event) {

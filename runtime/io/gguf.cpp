@@ -191,7 +191,7 @@ class GgufFile::Parser {
   uint32_t alignment_ = 32;
 };
 
-GgufFile::GgufFile(const std::string& path) : file_(path) { Parser(*this, file_).parse(); }
+GgufFile::GgufFile(ReadFile file) : file_(std::move(file)) { Parser(*this, file_).parse(); }
 
 bool GgufFile::has(std::string_view key) const { return values_.contains(key); }
 
@@ -260,20 +260,6 @@ std::vector<int64_t> GgufFile::integers(std::string_view key) const {
       fail("{}: metadata '{}' is not an array of integers", path(), key);
     }
     out = number.integer;
-  }
-  return numbers;
-}
-
-std::vector<double> GgufFile::reals(std::string_view key) const {
-  const Value& found = value(key, true, "an array of numbers");
-  GgufCursor cursor(file_, found.offset);
-  std::vector<double> numbers(found.count);
-  for (double& out : numbers) {
-    const GgufNumber number = take_number(cursor, found.type, key);
-    if (!number.is_real) {
-      fail("{}: metadata '{}' is not an array of numbers", path(), key);
-    }
-    out = number.real;
   }
   return numbers;
 }

@@ -45,7 +45,8 @@ enum class GgufValueType : uint32_t {
 
 class GgufFile {
  public:
-  explicit GgufFile(const std::string& path);
+  explicit GgufFile(const std::string& path) : GgufFile(ReadFile(path)) {}
+  explicit GgufFile(ReadFile file);
 
   const std::string& path() const { return file_.path(); }
   /// Gives up the open file, for a caller that has noted the offsets it needs.
@@ -61,7 +62,6 @@ class GgufFile {
   bool boolean(std::string_view key) const;
   std::vector<std::string> strings(std::string_view key) const;
   std::vector<int64_t> integers(std::string_view key) const;
-  std::vector<double> reals(std::string_view key) const;
   /// Elements of an array, without reading them.
   uint64_t count(std::string_view key) const;
 

@@ -1,11 +1,8 @@
 #include "runtime/io/gguf_blocks.h"
 
-#include <algorithm>
 #include <array>
-#include <bit>
 #include <cstring>
 
-#include "runtime/core/dtype.h"
 #include "runtime/core/error.h"
 
 namespace tessera::io {
@@ -60,18 +57,10 @@ constexpr std::array<GgufBlock, 42> kBlocks{{
 
 constexpr size_t kCodes = 32;  // per block, of each quantized type decoded here
 
-template <class T>
-T load(const std::byte* from) {
-  T value;
+float half(const std::byte* from) {
+  f16 value;
   std::memcpy(&value, from, sizeof value);
-  return value;
-}
-
-float half(const std::byte* from) { return to_float(load<f16>(from)); }
-
-template <class T>
-void widen(const std::byte* from, std::span<float> out) {
-  for (size_t i = 0; i < out.size(); ++i) out[i] = to_float(load<T>(from + i * sizeof(T)));
+  return to_float(value);
 }
 
 /// Element i of a block is the low half of byte i, element i + 16 the high half.
@@ -122,19 +111,44 @@ bool is_decodable(GgufType type) {
   return false;
 }
 
+GgufType stored_as(DType dtype) {
+  TESSERA_CHECK(is_float(dtype));
+  switch (dtype) {
+    case DType::kBF16:
+      return GgufType::kBF16;
+    case DType::kF16:
+      return GgufType::kF16;
+    case DType::kF32:
+    case DType::kI32:
+    case DType::kI64:
+    case DType::kU8:
+      break;
+  }
+  return GgufType::kF32;
+}
+
 void decode(GgufType type, std::span<const std::byte> blocks, std::span<float> out) {
   const GgufBlock block = block_of(type);
   TESSERA_CHECK(is_decodable(type) && out.size() % block.elements == 0 &&
                 blocks.size() == out.size() / block.elements * block.bytes);
-  if (type == GgufType::kF32) {
-    std::copy(blocks.begin(), blocks.end(), std::as_writable_bytes(out).begin());
-    return;
-  }
-  if (type == GgufType::kF16) return widen<f16>(blocks.data(), out);
-  if (type == GgufType::kBF16) return widen<bf16>(blocks.data(), out);
-  const auto one = type == GgufType::kQ4_0 ? q4_0 : type == GgufType::kQ4_1 ? q4_1 : q8_0;
-  for (size_t i = 0; i < out.size() / block.elements; ++i) {
-    one(blocks.data() + i * block.bytes, out.data() + i * block.elements);
+  const auto each = [&](void (*one)(const std::byte* block, float* out)) {
+    for (size_t i = 0; i < out.size() / block.elements; ++i) {
+      one(blocks.data() + i * block.bytes, out.data() + i * block.elements);
+    }
+  };
+  switch (type) {
+    case GgufType::kF32:
+      return to_floats(DType::kF32, blocks, out);
+    case GgufType::kF16:
+      return to_floats(DType::kF16, blocks, out);
+    case GgufType::kBF16:
+      return to_floats(DType::kBF16, blocks, out);
+    case GgufType::kQ4_0:
+      return each(q4_0);
+    case GgufType::kQ4_1:
+      return each(q4_1);
+    case GgufType::kQ8_0:
+      return each(q8_0);
   }
 }
 

@@ -8,6 +8,8 @@
 #include <span>
 #include <string_view>
 
+#include "runtime/core/dtype.h"
+
 namespace tessera::io {
 
 /// The numbers that stand in the file. Those Tessera decodes have names here; others are known to
@@ -31,6 +33,9 @@ GgufBlock block_of(GgufType type);
 inline std::string_view name_of(GgufType type) { return block_of(type).name; }
 /// Whether decode() knows the type.
 bool is_decodable(GgufType type);
+
+/// The type of tensors that hold values of a float dtype as they are.
+GgufType stored_as(DType dtype);
 
 /// Decodes whole blocks: out.size() is a multiple of the block's elements and `blocks` holds
 /// exactly that many blocks. F32, F16, BF16, Q8_0, Q4_0 and Q4_1.

@@ -24,26 +24,47 @@ constexpr std::string_view kMetadata = "__metadata__";
 struct DtypeInfo {
   std::string_view name;
   int bits;
+  std::optional<DType> type = std::nullopt;  // Tessera's
 };
 // In the order by which the reference writer sorts, narrow before wide.
-constexpr std::array<DtypeInfo, 22> kDtypes{{
-    {"BOOL", 8},        {"F4", 4},      {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"U8", 8},
-    {"I8", 8},          {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8},
-    {"F8_E5M2FNUZ", 8}, {"I16", 16},    {"U16", 16},    {"F16", 16},    {"BF16", 16},
-    {"I32", 32},        {"U32", 32},    {"F32", 32},    {"C64", 64},    {"F64", 64},
-    {"I64", 64},        {"U64", 64},
-}};
+constexpr std::array<DtypeInfo, 22> kDtypes{{{"BOOL", 8},
+                                             {"F4", 4},
+                                             {"F6_E2M3", 6},
+                                             {"F6_E3M2", 6},
+                                             {"U8", 8, DType::kU8},
+                                             {"I8", 8},
+                                             {"F8_E5M2", 8},
+                                             {"F8_E4M3", 8},
+                                             {"F8_E8M0", 8},
+                                             {"F8_E4M3FNUZ", 8},
+                                             {"F8_E5M2FNUZ", 8},
+                                             {"I16", 16},
+                                             {"U16", 16},
+                                             {"F16", 16, DType::kF16},
+                                             {"BF16", 16, DType::kBF16},
+                                             {"I32", 32, DType::kI32},
+                                             {"U32", 32},
+                                             {"F32", 32, DType::kF32},
+                                             {"C64", 64},
+                                             {"F64", 64},
+                                             {"I64", 64, DType::kI64},
+                                             {"U64", 64}}};
 
+/// Its place in the table; behind the last for a name that the format does not know.
 size_t rank_of(std::string_view dtype) {
-  return size_t(std::find_if(kDtypes.begin(), kDtypes.end(),
-                             [&](const DtypeInfo& d) { return d.name == dtype; }) -
-                kDtypes.begin());
+  return size_t(std::ranges::find(kDtypes, dtype, &DtypeInfo::name) - kDtypes.begin());
+}
+
+/// Of one element; 0 for a name that the format does not know.
+int bits_of(std::string_view dtype) {
+  const size_t rank = rank_of(dtype);
+  return rank < kDtypes.size() ? kDtypes[rank].bits : 0;
 }
 
 /// Size of the data, or nothing when it does not fit or is not whole bytes. Zero dims are applied
 /// last, so that the order of the dims does not decide whether a product overflows.
 std::optional<uint64_t> bytes_of(const SafetensorsEntry& entry) {
-  Checked bits = uint64_t(bits_of_safetensors(entry.dtype));
+  Checked bits = uint64_t(bits_of(entry.dtype));
   bool empty = false;
   for (const int64_t extent : entry.shape) {
     if (extent == 0) {
@@ -94,7 +115,7 @@ class HeaderEvents : public JsonEvents {
       return true;
     }
     if (state_ != State::kDtype) unexpected("a string");
-    if (bits_of_safetensors(text) == 0) wrong("unknown dtype '{}'", printable(text));
+    if (bits_of(text) == 0) wrong("unknown dtype '{}'", printable(text));
     entry_.dtype = std::move(text);
     state_ = State::kEntry;
     return true;
@@ -310,9 +331,15 @@ std::string header_of(const std::vector<SafetensorsEntry>& entries,
 
 }  // namespace
 
-int bits_of_safetensors(std::string_view dtype) {
-  const size_t rank = rank_of(dtype);
-  return rank < kDtypes.size() ? kDtypes[rank].bits : 0;
+std::string safetensors_name(DType dtype) {
+  const auto found = std::ranges::find(kDtypes, std::optional(dtype), &DtypeInfo::type);
+  TESSERA_CHECK(found != kDtypes.end());
+  return std::string(found->name);
+}
+
+std::optional<DType> safetensors_dtype(std::string_view name) {
+  const size_t rank = rank_of(name);
+  return rank < kDtypes.size() ? kDtypes[rank].type : std::nullopt;
 }
 
 SafetensorsFile::SafetensorsFile(const std::string& path) : file_(path) {
@@ -354,7 +381,7 @@ SafetensorsWriter::SafetensorsWriter(const std::string& path, std::vector<Safete
   uint64_t offset = 0;
   for (SafetensorsEntry& entry : entries_) {
     const std::optional<uint64_t> bytes = bytes_of(entry);
-    TESSERA_CHECK(bits_of_safetensors(entry.dtype) != 0 && bytes.has_value());
+    TESSERA_CHECK(bits_of(entry.dtype) != 0 && bytes.has_value());
     entry.offset = offset;
     entry.bytes = *bytes;
     offset += *bytes;

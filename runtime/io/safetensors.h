@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -13,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "runtime/core/dtype.h"
 #include "runtime/io/file.h"
 
 namespace tessera::io {
@@ -25,8 +27,11 @@ struct SafetensorsEntry {
   uint64_t bytes = 0;
 };
 
-/// Bits of one element of a format's dtype name; 0 for a name the format does not know.
-int bits_of_safetensors(std::string_view dtype);
+/// The format's name of a dtype: "F32".
+std::string safetensors_name(DType dtype);
+/// The dtype of that name; none for a name that the format does not know or Tessera has no type
+/// for.
+std::optional<DType> safetensors_dtype(std::string_view name);
 
 class SafetensorsFile {
  public:

@@ -44,6 +44,7 @@ void check_input(const Context& ctx, const AttentionInput& in) {
 }  // namespace
 
 void attention(Context& ctx, Tensor out, Tensor lse, const AttentionInput& in) {
+  const PartScope part(ctx.timeline(), ComputePart::kAttention);
   check_input(ctx, in);
   TESSERA_CHECK(all_activations(ctx, {out}) && all_f32(ctx, {lse}));
   TESSERA_CHECK(is_matrix(out, in.q.dim(0), in.q.dim(1)));
@@ -56,6 +57,7 @@ void attention(Context& ctx, Tensor out, Tensor lse, const AttentionInput& in) {
 
 void attention_backward(Context& ctx, const AttentionGrads& grads, Tensor dout, Tensor out,
                         Tensor lse, const AttentionInput& in) {
+  const PartScope part(ctx.timeline(), ComputePart::kAttention);
   check_input(ctx, in);
   TESSERA_CHECK(all_activations(ctx, {grads.dq, grads.dk, grads.dv, dout, out}));
   TESSERA_CHECK(all_f32(ctx, {lse}));
@@ -72,6 +74,7 @@ void attention_backward(Context& ctx, const AttentionGrads& grads, Tensor dout, 
 }
 
 void attention_decode(Context& ctx, Tensor out, const AttentionDecode& in) {
+  const PartScope part(ctx.timeline(), ComputePart::kAttention);
   check_shape(in.shape);
   TESSERA_CHECK(all_activations(ctx, {out, in.q, in.k, in.v}));
   const int64_t cols = in.shape.heads * in.shape.head_dim;

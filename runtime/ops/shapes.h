@@ -16,10 +16,6 @@ inline bool same_shape(const Tensor& a, const Tensor& b) {
   return true;
 }
 
-inline bool is_float(DType type) {
-  return type == DType::kF32 || type == DType::kBF16 || type == DType::kF16;
-}
-
 /// All are of `dtype` and lie where the context computes.
 inline bool all_of(const Context& ctx, DType dtype, std::initializer_list<Tensor> tensors) {
   for (const Tensor& t : tensors) {

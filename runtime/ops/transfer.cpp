@@ -4,24 +4,6 @@
 #include "runtime/ops/shapes.h"
 
 namespace tessera {
-namespace {
-
-float widened(const Tensor& x, size_t i) {
-  switch (x.dtype()) {
-    case DType::kBF16:
-      return to_float(x.data<const bf16>()[i]);
-    case DType::kF16:
-      return to_float(x.data<const f16>()[i]);
-    case DType::kF32:
-    case DType::kI32:
-    case DType::kI64:
-    case DType::kU8:
-      break;
-  }
-  return x.data<const float>()[i];
-}
-
-}  // namespace
 
 Tensor to_device(Context& ctx, Arena& arena, std::span<const int32_t> values) {
   const auto n = int64_t(values.size());
@@ -43,8 +25,7 @@ std::vector<float> to_host(Context& ctx, Tensor x) {
   std::vector<std::byte> bytes(x.bytes());
   copy_bytes(ctx, bytes.data(), x.raw(), x.bytes());
   ctx.compute_stream().synchronize();
-  const Tensor here(bytes.data(), x.dtype(), {x.numel()});
-  for (size_t i = 0; i < values.size(); ++i) values[i] = widened(here, i);
+  to_floats(x.dtype(), bytes, values);
   return values;
 }
 

@@ -164,7 +164,7 @@ Arrays state_of(const Optimizer& optimizer) {
   Arrays all;
   for (const StateArray& array : optimizer.state_arrays()) {
     std::vector<std::byte>& bytes = all[array.name];
-    bytes.resize(array.elements * (array.dtype == "U8" ? 1 : 4));
+    bytes.resize(array.elements * (array.dtype == DType::kU8 ? 1 : 4));
     optimizer.read_state(array.name, 0, bytes);
   }
   return all;

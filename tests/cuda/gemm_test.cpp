@@ -113,6 +113,20 @@ TEST(Gemm, IsRightInEveryTypeOrderAndShape) {
   }
 }
 
+TEST(Gemm, IsRightByEveryAlgorithm) {
+  DeviceContext ctx(DType::kBF16, kScratch);
+  const Product product({48, 40, 96, DType::kBF16, DType::kF32});
+  cuda::GemmArgs args = product.args();
+  try {
+    for (; args.choice < 10; ++args.choice) {
+      cuda::gemm(ctx, args);
+      product.expect_right(ctx);
+    }
+  } catch (const Error& none_left) {
+    EXPECT_GE(args.choice, 1) << none_left.what();
+  }
+}
+
 TEST(Gemm, WithoutDepthIsZeroOrWhatItWas) {
   DeviceContext ctx(DType::kF32, kScratch);
   const std::vector<float> before(6, 5.0f);

@@ -22,6 +22,10 @@ std::vector<uint32_t> bits_of(const std::vector<float>& values) {
   return bits;
 }
 
+double grad_norm(Context& ctx, std::span<const float> grads) {
+  return norm_of(chunk_sums(ctx, grads));
+}
+
 /// Of the elements from `skip` on.
 void compare(const std::vector<float>& grads, size_t skip) {
   DeviceContext ctx;

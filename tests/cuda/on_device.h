@@ -5,13 +5,18 @@
 
 #include <vector>
 
+#include "launch/machine/cuda_libraries.h"
 #include "runtime/core/buffer.h"
 #include "runtime/core/context.h"
 #include "runtime/core/tensor.h"
 
 namespace tessera::testing {
 
-inline Device test_device() { return Device::cuda(0); }
+/// With its libraries where the program finds them.
+inline Device test_device() {
+  [[maybe_unused]] static const bool found = (launch::use_cuda_library_folders(), true);
+  return Device::cuda(0);
+}
 
 /// A context on the device, with scratch, computing in `dtype`.
 class DeviceContext : public Context {

@@ -23,6 +23,7 @@
 #include "parallel/thread_communicator.h"
 #include "tests/expect_error.h"
 #include "tests/random_model.h"
+#include "tests/sample.h"
 #include "tests/scratch_folder.h"
 
 namespace tessera::launch {
@@ -276,7 +277,7 @@ TEST_F(TrainOnGpu, MemoryOptionsKeepTheBits) {
       {"optimizer=paged_adamw", "optimizer_page_budget=0B",
        "optimizer_page_dir=" + folder_.file("pages")},
       {"sample_packing=true"}};
-  for (std::vector<std::string> overrides : options) {
+  for (std::vector<std::string> overrides : testing::unless_sanitized(options, 3)) {
     SCOPED_TRACE(fmt::format("{}", fmt::join(overrides, " ")));
     overrides.push_back("device=cuda");
     overrides.push_back("overwrite_output_dir=true");
@@ -290,14 +291,15 @@ TEST_F(TrainOnGpu, MemoryOptionsKeepTheBits) {
 
 TEST_F(TrainOnGpu, RanksKeepTheBits) {
   const Result one = run("one", 1, {"device=cuda"});
-  for (const auto& [ranks, overrides] : std::vector<std::pair<int, std::vector<std::string>>>{
-           {2, {"sharding=full"}},
-           {2, {"sharding=full", "gradient_checkpointing=offload"}},
-           {2, {"sharding=replicate", "optimizer_sharding=true"}},
-           {3, {"sharding=full", "gradient_checkpointing=true"}},
-           {4, {"sharding=full", "optimizer_sharding=true"}},
-           {4, {"sharding=hybrid", "sharding_group=2"}},
-           {4, {"sharding=host"}}}) {
+  const std::vector<std::pair<int, std::vector<std::string>>> runs = {
+      {2, {"sharding=full"}},
+      {2, {"sharding=full", "gradient_checkpointing=offload"}},
+      {2, {"sharding=replicate", "optimizer_sharding=true"}},
+      {3, {"sharding=full", "gradient_checkpointing=true"}},
+      {4, {"sharding=full", "optimizer_sharding=true"}},
+      {4, {"sharding=hybrid", "sharding_group=2"}},
+      {4, {"sharding=host"}}};
+  for (const auto& [ranks, overrides] : testing::unless_sanitized(runs, 2)) {
     SCOPED_TRACE(fmt::format("{} ranks {}", ranks, fmt::join(overrides, " ")));
     std::vector<std::string> all = overrides;
     all.push_back("device=cuda");
@@ -354,7 +356,8 @@ TEST_F(TrainSmolLm2OnGpu, EightStepsEqualTheCpuAndAnyNumberOfRanks) {
 }
 
 TEST_F(TrainOnGpu, ARunGoesOnWhereItStopped) {
-  for (const char* optimizer : {"paged_adamw_32bit", "paged_adamw_8bit"}) {
+  const std::vector<const char*> optimizers = {"paged_adamw_32bit", "paged_adamw_8bit"};
+  for (const char* optimizer : testing::unless_sanitized(optimizers, 1)) {
     SCOPED_TRACE(optimizer);
     const std::vector<std::string> how = {"device=cuda", fmt::format("optimizer={}", optimizer),
                                           "optimizer_page_budget=64KiB",

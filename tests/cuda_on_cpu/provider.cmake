@@ -43,8 +43,9 @@ function(cuda_on_cpu_library target source)
 endfunction()
 cuda_on_cpu_library(tessera_cublaslt ${CUDA_ON_CPU_DIR}/blas_standin.cpp)
 cuda_on_cpu_library(tessera_nccl ${CUDA_ON_CPU_DIR}/nccl_standin.cpp)
-# NCCL is loaded by programs: they find the stand-in in themselves.
-target_compile_definitions(tessera_nccl INTERFACE TESSERA_NCCL_LIBRARY="")
+# Programs open these when they need them, and find the stand-ins in themselves.
+target_link_options(tessera_cublaslt INTERFACE "$<$<STREQUAL:$<TARGET_PROPERTY:TYPE>,EXECUTABLE>:\
+-Wl,-u,cublasLtGetVersion;-Wl,--export-dynamic-symbol=cublasLt*>")
 target_link_options(tessera_nccl INTERFACE "$<$<STREQUAL:$<TARGET_PROPERTY:TYPE>,EXECUTABLE>:\
 -Wl,-u,ncclGetVersion;-Wl,--export-dynamic-symbol=nccl*>")
 

@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """Adds a family, a format of frozen weights, a loss, an optimizer and a command to a copy of the
 sources, by the edits that docs/extending.md describes and no others; builds the program and runs
-each of them.  Usage: extend.py ROOT WRITE_MODEL
-Only what the edits touch is compiled where ccache has the rest from a release build."""
+each of them.  Usage: extend.py ROOT [WRITE_MODEL]
+Without WRITE_MODEL it builds nothing: it counts the files of each recipe, and looks for the lines
+that the edits need. Only what the edits touch is compiled where ccache has the rest from a release
+build."""
 import json
 import os
 import pathlib
+import re
 import shutil
 import struct
 import subprocess
@@ -30,13 +33,23 @@ FAMILY = """ModelSpec read_greek(const ConfigKeys& keys) {
   for (LayerSpec& layer : spec.layers) layer.norms = kNorms;
   return spec;
 }
+
+json write_greek(const ModelSpec& spec) {
+  return {{"width", spec.hidden},
+          {"vocab_size", spec.vocab},
+          {"max_position_embeddings", spec.max_position},
+          {"depth_of_mlp", spec.layers.front().mlp.width},
+          {"storeys", spec.layer_count()},
+          {"columns", spec.layers.front().attention.heads}};
+}
+
 """
 RECIPES = {
     "family": {
         "lora/model/families.cpp": [
-            ("// The families, one function each.\n", FAMILY),
+            ("// The families, a reader and a writer each.\n", FAMILY),
             ("constexpr Family kFamilies[] = {\n",
-             '    {"GreekForCausalLM", "greek", "greek", read_greek, llama_layers},\n'),
+             '    {"GreekForCausalLM", "greek", "greek", read_greek, write_greek, llama_layers},\n'),
         ],
     },
     "format": {
@@ -55,8 +68,8 @@ RECIPES = {
     "optimizer": {
         "optim/rule.cpp": [
             ('#include "optim/adamw.h"\n', '#include "optim/sign_momentum.h"\n'),
-            ('    {"adamw", kAdamWMoments, 7.0, check_adamw, update_adamw},\n',
-             '    {"sign", kSignMoments, 5.0, check_sign, update_sign},\n'),
+            ('    {"adamw", kAdamWMoments, kAdamWOptions, check_adamw, update_adamw},\n',
+             '    {"sign", kSignMoments, kSignOptions, check_sign, update_sign},\n'),
         ],
     },
     "command": {
@@ -67,6 +80,34 @@ RECIPES = {
         ],
     },
 }
+
+
+# A row of the page: the thing, the places of its files, their number.
+ROW = re.compile(r"^\| \[an? (?:\w+ )?(\w+)\]\(#[\w-]+\) \| (.*) \| (\d+) \|$", re.M)
+# A place: a file, or a folder with the number of files in it where that is not one.
+PLACE = re.compile(r"`([^`]+)`(?: \((\d)\))?")
+
+
+def check_counts(root):
+    """The page counts the files that it names, and the recipe of a toy has as many."""
+    page = (root / "docs/extending.md").read_text(encoding="utf-8")
+    toys = root / "tests/extending/toys"
+    left = {file.relative_to(toys).as_posix() for file in toys.rglob("*") if file.is_file()}
+    rows = {name: (PLACE.findall(places), int(count)) for name, places, count in ROW.findall(page)}
+    assert len(rows) == page.count("\n| ["), f"rows of extending.md that say no number: {rows}"
+    for name, (places, count) in rows.items():
+        named = sum(int(number or 1) for _, number in places)
+        assert named == count, f"extending.md: {name}: {count} files, but it names {named}"
+    for name, recipe in RECIPES.items():
+        places, count = rows[name]
+        # Toys compute where they are; a row's own kernels are apart.
+        kernels = sum(place in ("cpu/", "cuda/") for place, _ in places)
+        folder = pathlib.PurePath(next(iter(recipe))).parent.as_posix() + "/"
+        made = {file for file in left if file.startswith(folder)}
+        left -= made
+        needed = len(recipe) + len(made) + kernels
+        assert needed == count, f"extending.md: {name}: {count} files, but the recipe has {needed}"
+    assert not left, f"of no recipe: {sorted(left)}"
 
 
 def copy_sources(root, copy):
@@ -81,7 +122,6 @@ def copy_sources(root, copy):
 
 def apply(recipes, copy):
     for recipe in recipes.values():
-        assert len(recipe) == 1, "one file that is there is edited"
         for name, edits in recipe.items():
             path = copy / name
             text = path.read_text(encoding="utf-8")
@@ -103,7 +143,7 @@ def build(copy):
 
 
 def make_greek(folder):
-    """Turns the Llama in a folder into a model of the toy family: keys and norms have other names."""
+    """Turns the Llama in a folder into a model of the toy family: other names of keys and norms."""
     path = folder / "config.json"
     old = json.loads(path.read_text())
     new = {"architectures": ["GreekForCausalLM"], "model_type": "greek",
@@ -145,7 +185,7 @@ def try_all(program, write_model, work):
     assert 'made with loss = null, but this run has "twice"' in refused, refused
     refused = run(program, "train", config, f"output_dir={work / 'plain'}", "optimizer=sign",
                   "resume_from_checkpoint=auto", fails=True)
-    assert "optimizer" in refused and "sign" in refused, refused
+    assert 'made with optimizer = null, but this run has "sign"' in refused, refused
     assert train("sign", "optimizer=sign")[1:] != plain[1:]
     assert train("paged", "optimizer=paged_sign_32bit", "optimizer_page_budget=0B") == \
         train("resident", "optimizer=paged_sign_32bit")
@@ -170,14 +210,16 @@ def run_with_family(program, config, work, name):
 
 
 def main():
-    root, write_model = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]).resolve()
+    root = pathlib.Path(sys.argv[1]).resolve()
+    check_counts(root)
     with tempfile.TemporaryDirectory() as folder:
         work = pathlib.Path(folder)
         copy = work / "source"
         copy.mkdir()
         copy_sources(root, copy)
         apply(RECIPES, copy)
-        try_all(build(copy), write_model, work)
+        if sys.argv[2:]:
+            try_all(build(copy), pathlib.Path(sys.argv[2]).resolve(), work)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,6 @@ void read_all(const tessera::io::GgufFile& file) {
     try_it([&] { file.boolean(key); });
     try_it([&] { file.strings(key); });
     try_it([&] { file.integers(key); });
-    try_it([&] { file.reals(key); });
     try_it([&] { file.count(key); });
   }
   for (const auto& tensor : file.tensors()) {

@@ -5,8 +5,8 @@
 
 Loads the merged folder with transformers (any warning is an error), merges with PEFT in float32
 over the base as stored or, with --nf4, over its weights decoded from NF4, and compares every weight
-and the logits of a few tokens. --base is a folder in Hugging Face layout; --merged may come from the
-GGUF file of the same model. Exits 1 where a weight differs by more than the tolerance.
+and the logits of a few tokens. --base is a folder in Hugging Face layout; --merged may come from
+the GGUF file of the same model. Exits 1 where a weight differs by more than the tolerance.
 """
 
 import argparse
@@ -59,8 +59,8 @@ def main():
     ids = torch.tensor([[1, 72, 105, 44, 17, 200, 9, 31]])
     with torch.no_grad():
         a, b = theirs(input_ids=ids).logits, ours(input_ids=ids).logits.float()
-    print(f"{len(found)} tensors of {next(ours.parameters()).dtype}; largest difference of a weight "
-          f"{worst:.3e} {where}; of a logit {(a - b).abs().max().item():.3e} "
+    print(f"{len(found)} tensors of {next(ours.parameters()).dtype}; largest difference of a "
+          f"weight {worst:.3e} {where}; of a logit {(a - b).abs().max().item():.3e} "
           f"of {a.abs().max().item():.3g}")  # fmt: skip
     return 1 if worst > args.tolerance else 0
 

@@ -59,7 +59,8 @@ def random_blocks(rng, kind):
 def llama3_factors():
     rope = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 32.0, "low_freq_factor": 1.0,
             "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
-    config = LlamaConfig(hidden_size=2048, num_attention_heads=32, head_dim=64, rope_parameters=rope)
+    config = LlamaConfig(hidden_size=2048, num_attention_heads=32, head_dim=64,
+                         rope_parameters=rope)
     scaled, _ = ROPE_INIT_FUNCTIONS["llama3"](config, "cpu")
     plain = 1.0 / (500000.0 ** (torch.arange(0, 64, 2, dtype=torch.int64).float() / 64))
     return (plain / scaled).numpy()
@@ -80,7 +81,8 @@ def make_blocks():
 def permute(weight, heads):
     """The order of rows that llama.cpp's converter gives to q and k."""
     rows, columns = weight.shape
-    return weight.reshape(heads, 2, rows // heads // 2, columns).swapaxes(1, 2).reshape(rows, columns)
+    halves = weight.reshape(heads, 2, rows // heads // 2, columns)
+    return halves.swapaxes(1, 2).reshape(rows, columns)
 
 
 def make_model():
@@ -124,7 +126,8 @@ def make_model():
     writer.write_tensors_to_file()
     writer.close()
 
-    model = AutoModelForCausalLM.from_pretrained(str(OUT), gguf_file="tiny.gguf", dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(str(OUT), gguf_file="tiny.gguf",
+                                                 dtype=torch.float32)
     save_torch({name: value.contiguous() for name, value in model.state_dict().items()},
                OUT / "tiny.safetensors", metadata={"format": "pt"})
     print(model.config)

@@ -25,7 +25,7 @@ bits[i] the element's bit pattern. Files:
 
     maps.txt        the 16 NF4 values, 16 FP4 values, 15 thresholds of each, 256 signed and 256
                     unsigned map entries: f32 bits
-    blockwise4.txt  one case a line: format block double_quant rows cols type kind, then the
+    blockwise4.txt  one case per line: format block double_quant rows cols type kind, then the
                     fingerprints of codes, scales (8-bit codes with double quantization), nested
                     scales and the dequantized tensor (in the input's type), and the offset's bits.
                     bitsandbytes decodes FP4's code 8 to +0 where the last dim is a multiple of 64

@@ -12,8 +12,8 @@ writes beside this script, under tokenizer/:
     chats.json      what Jinja2 prints for random conversations
 
 Ids are given as the FNV-1a hash, 32 bits, of the ids of ten strings on end, as little-endian int32;
-"begins" is the same of the code point index each token starts at; "texts" of the bytes of the decoded
-texts. Strings are made by random_string() below, which the C++ test repeats.
+"begins" is the same of the code point index each token starts at; "texts" of the bytes of the
+decoded texts. Strings are made by random_string() below, which the C++ test repeats.
 """
 
 import argparse
@@ -25,13 +25,14 @@ import struct
 import gguf
 import jinja2
 import jinja2.sandbox
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import (AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers,
+                        trainers)
 
 OUT = pathlib.Path(__file__).parent / "tokenizer"
 MASK = (1 << 64) - 1
 
-# A string is up to 40 fragments; a fragment comes from one of these groups, each equally likely: one of
-# its texts, or one code point of one of its ranges.
+# A string is up to 40 fragments. A fragment comes from one of these groups, each equally likely:
+# one of its texts, or one code point of one of its ranges.
 GROUPS = [
     {"ranges": [[0x20, 0x7E]]},
     {"ranges": [[0x61, 0x7A]]},
@@ -102,7 +103,8 @@ def words(spec, strings):
     if not spec.get("pre_tokenizer"):
         return {}
     pretokenizer = Tokenizer.from_str(json.dumps(spec)).pre_tokenizer
-    starts = [[begin for _, (begin, _) in pretokenizer.pre_tokenize_str(text)] if text else [] for text in strings]
+    starts = [[begin for _, (begin, _) in pretokenizer.pre_tokenize_str(text)] if text else []
+              for text in strings]
     return {"words": hash_tens([int32(s) for s in starts])}
 
 
@@ -117,9 +119,12 @@ def golden(spec, strings, begins=True):
     encodings = [tokenizer.encode(text, add_special_tokens=False) for text in strings]
     return {
         "ids": hash_tens([int32(e.ids) for e in encodings]),
-        **({"begins": hash_tens([int32([begin for begin, _ in e.offsets]) for e in encodings])} if begins else {}),
-        "texts": hash_tens([tokenizer.decode(e.ids, skip_special_tokens=False).encode() for e in encodings]),
-        "texts_without_special": hash_tens([tokenizer.decode(e.ids, skip_special_tokens=True).encode() for e in encodings]),
+        **({"begins": hash_tens([int32([begin for begin, _ in e.offsets]) for e in encodings])}
+           if begins else {}),
+        "texts": hash_tens([tokenizer.decode(e.ids, skip_special_tokens=False).encode()
+                            for e in encodings]),
+        "texts_without_special": hash_tens(
+            [tokenizer.decode(e.ids, skip_special_tokens=True).encode() for e in encodings]),
     }
 
 
@@ -135,7 +140,8 @@ TEXTS = [
 
 
 # Texts that NFC changes, for their offsets.
-COMPOSED = ["cafe\u0301 x", "the e\u0301e\u0301 end", "\u1112\u1161\u11ab\u1100\u1173\u11af", "\u212b and \u2126.", "9\u0fb9x", "e\u0301\u20ec.",
+COMPOSED = ["cafe\u0301 x", "the e\u0301e\u0301 end", "\u1112\u1161\u11ab\u1100\u1173\u11af",
+            "\u212b and \u2126.", "9\u0fb9x", "e\u0301\u20ec.",
             "a\u0323\u0302b", "\u0958\u0915", "norme\u0301 norm\u00e9"]
 
 
@@ -143,33 +149,43 @@ def small_byte_level():
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=420, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=420, show_progress=False,
+                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
     tokenizer.train_from_iterator(TEXTS, trainer)
-    tokenizer.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in ("<|endoftext|>", "<|im_start|>", "<|im_end|>")])
+    tokenizer.add_special_tokens([AddedToken(t, normalized=False, special=True)
+                                  for t in ("<|endoftext|>", "<|im_start|>", "<|im_end|>")])
     tokenizer.add_special_tokens([AddedToken("<mask>", lstrip=True, normalized=False, special=True),
                                   AddedToken("<pad>", rstrip=True, normalized=False, special=True)])
-    tokenizer.add_tokens([AddedToken("<both>", lstrip=True, rstrip=True, normalized=True), AddedToken("one", single_word=True, normalized=False),
-                          AddedToken("norm\u00e9", normalized=True), AddedToken("<|end", normalized=False), AddedToken("<think>", normalized=False)])
+    tokenizer.add_tokens([AddedToken("<both>", lstrip=True, rstrip=True, normalized=True),
+                          AddedToken("one", single_word=True, normalized=False),
+                          AddedToken("norm\u00e9", normalized=True),
+                          AddedToken("<|end", normalized=False),
+                          AddedToken("<think>", normalized=False)])
     return json.loads(tokenizer.to_str())
 
 
 def small_byte_fallback():
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
     # Words are cut for the training only: Llama 2's tokenizers merge across the whole text.
     tokenizer.pre_tokenizer = pre_tokenizers.Split("\u2581", "merged_with_next")
-    tokenizer.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(),
+                                           decoders.Fuse(), decoders.Strip(" ", 1, 0)])
     special = ["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)]
-    trainer = trainers.BpeTrainer(vocab_size=600, show_progress=False, special_tokens=special, limit_alphabet=80)
+    trainer = trainers.BpeTrainer(vocab_size=600, show_progress=False, special_tokens=special,
+                                  limit_alphabet=80)
     tokenizer.train_from_iterator(TEXTS, trainer)
     spec = json.loads(tokenizer.to_str())
     spec["pre_tokenizer"] = None
-    spec["added_tokens"] = [dict(t, normalized=False) for t in spec["added_tokens"] if not t["content"].startswith("<0x")]
+    spec["added_tokens"] = [dict(t, normalized=False) for t in spec["added_tokens"]
+                            if not t["content"].startswith("<0x")]
     return spec
 
 
 def byte_level(use_regex=False, add_prefix_space=False):
-    return {"type": "ByteLevel", "add_prefix_space": add_prefix_space, "trim_offsets": True, "use_regex": use_regex}
+    return {"type": "ByteLevel", "add_prefix_space": add_prefix_space, "trim_offsets": True,
+            "use_regex": use_regex}
 
 
 def sequence(*steps):
@@ -183,10 +199,14 @@ def split(pattern, behavior="Isolated", invert=False):
 CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 REGEXES = {
     "gpt2": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
-    "llama3": CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-    "qwen2": CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-    "o200k": r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+" + CONTRACTIONS + "?"
-             r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*" + CONTRACTIONS + "?"
+    "llama3": CONTRACTIONS +
+              r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    "qwen2": CONTRACTIONS +
+             r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    "o200k": r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+             + CONTRACTIONS + "?"
+             r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
+             + CONTRACTIONS + "?"
              r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
     "tekken": r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
               r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
@@ -202,26 +222,35 @@ def variants(bases):
     yield "prefix_space", "byte_level", {"pre_tokenizer": byte_level(True, True)}
     yield "nfc", "byte_level", {"normalizer": {"type": "NFC"}}
     # The longer tokens are made by no merge.
-    yield "ignore_merges", "byte_level", {"model": {"ignore_merges": True, "merges": bases["byte_level"]["model"]["merges"][:40]}}
+    yield "ignore_merges", "byte_level", {
+        "model": {"ignore_merges": True, "merges": bases["byte_level"]["model"]["merges"][:40]}}
     yield "no_split", "byte_level", {"pre_tokenizer": byte_level()}
-    yield "replace", "byte_level", {"normalizer": {"type": "Replace", "pattern": {"String": "the"}, "content": "\u00e9 a"}}
+    yield "replace", "byte_level", {
+        "normalizer": {"type": "Replace", "pattern": {"String": "the"}, "content": "\u00e9 a"}}
     for individual in (True, False):
         digits = {"type": "Digits", "individual_digits": individual}
-        yield f"digits_{individual}", "byte_level", {"pre_tokenizer": sequence(digits, byte_level(True))}
+        yield f"digits_{individual}", "byte_level", {
+            "pre_tokenizer": sequence(digits, byte_level(True))}
     for name, regex in REGEXES.items():
-        yield f"regex_{name}", "byte_level", {"pre_tokenizer": sequence(split({"Regex": regex}), byte_level())}
+        yield f"regex_{name}", "byte_level", {
+            "pre_tokenizer": sequence(split({"Regex": regex}), byte_level())}
     for behavior in ("Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"):
         for invert in (False, True):
             yield (f"split_{behavior}_{invert}", "byte_level",
-                   {"pre_tokenizer": sequence(split({"Regex": r"\p{N}"}, behavior, invert), split({"String": " "}, behavior, invert), byte_level())})
+                   {"pre_tokenizer": sequence(split({"Regex": r"\p{N}"}, behavior, invert),
+                                              split({"String": " "}, behavior, invert),
+                                              byte_level())})
     yield "as_is", "byte_fallback", {}
     yield "no_fallback", "byte_fallback", {"model": {"byte_fallback": False}}
-    yield "no_fallback_no_fuse", "byte_fallback", {"model": {"byte_fallback": False, "fuse_unk": False}}
+    yield "no_fallback_no_fuse", "byte_fallback", {
+        "model": {"byte_fallback": False, "fuse_unk": False}}
     yield "no_unknown", "byte_fallback", {"model": {"byte_fallback": False, "unk_token": None}}
     for scheme in ("always", "first", "never"):
         for cut in (True, False):
-            metaspace = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": scheme, "split": cut}
-            yield f"metaspace_{scheme}_{cut}", "byte_fallback", {"normalizer": None, "pre_tokenizer": metaspace}
+            metaspace = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": scheme,
+                         "split": cut}
+            yield f"metaspace_{scheme}_{cut}", "byte_fallback", {
+                "normalizer": None, "pre_tokenizer": metaspace}
 
 
 def merge_patch(target, patch):
@@ -242,17 +271,21 @@ def smollm2_spec(path):
     fields = gguf.GGUFReader(path).fields
     tokens = fields["tokenizer.ggml.tokens"].contents()
     types = fields["tokenizer.ggml.token_type"].contents()
-    added = [{"id": i, "content": t, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": types[i] == 3}
+    added = [{"id": i, "content": t, "single_word": False, "lstrip": False, "rstrip": False,
+              "normalized": False, "special": types[i] == 3}
              for i, t in enumerate(tokens) if types[i] in (3, 4)]
     return {
-        "version": "1.0", "truncation": None, "padding": None, "added_tokens": added, "normalizer": None,
-        "pre_tokenizer": sequence({"type": "Digits", "individual_digits": True}, byte_level(True)), "decoder": byte_level(True),
-        "model": {"type": "BPE", "vocab": {t: i for i, t in enumerate(tokens)}, "merges": fields["tokenizer.ggml.merges"].contents()},
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": added,
+        "normalizer": None,
+        "pre_tokenizer": sequence({"type": "Digits", "individual_digits": True}, byte_level(True)),
+        "decoder": byte_level(True),
+        "model": {"type": "BPE", "vocab": {t: i for i, t in enumerate(tokens)},
+                  "merges": fields["tokenizer.ggml.merges"].contents()},
     }
 
 
 def with_config_tokens(spec, folder):
-    """transformers adds the tokens of tokenizer_config.json; and it finds special tokens unnormalized."""
+    """transformers adds the tokens of tokenizer_config.json. It finds special tokens unnormalized."""
     spec = copy.deepcopy(spec)
     config = folder / "tokenizer_config.json"
     known = {t["content"] for t in spec["added_tokens"]}
@@ -315,7 +348,9 @@ def random_conversation(index):
         messages.pop()
     if kind == "odd" and next(words) % 4 == 0:
         messages = messages[1:] or ["assistant"]
-    return {"kind": kind, "messages": [{"role": role, "content": CONTENTS[next(words) % len(CONTENTS)]} for role in messages]}
+    return {"kind": kind,
+            "messages": [{"role": role, "content": CONTENTS[next(words) % len(CONTENTS)]}
+                         for role in messages]}
 
 
 def raise_exception(message):
@@ -327,18 +362,23 @@ def render(text, messages, prompt):
     environment = jinja2.sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
     environment.globals["raise_exception"] = raise_exception
     try:
-        return environment.from_string(text).render(messages=messages, add_generation_prompt=prompt, bos_token="<|endoftext|>", eos_token="<pad>")
+        return environment.from_string(text).render(
+            messages=messages, add_generation_prompt=prompt, bos_token="<|endoftext|>",
+            eos_token="<pad>")
     except jinja2.exceptions.TemplateError:
         return None
 
 
 def chat_texts(shared, smollm2):
-    """Name that is expected, where the text is, and the text. Texts that are not ours are not written."""
+    """Name that is expected, where the text is, and the text. Only texts of ours are written."""
     for text in CHATML:
         yield "chatml", "written", text
     yield "alpaca", "named", ALPACA
-    yield "smollm2", "smollm2.gguf", gguf.GGUFReader(smollm2).fields["tokenizer.chat_template"].contents()
-    for name, file in (("qwen2.5", "Qwen-Qwen2.5-7B-Instruct"), ("llama3.1", "meta-llama-Llama-3.1-8B-Instruct"), ("gemma2", "google-gemma-2-2b-it"),
+    fields = gguf.GGUFReader(smollm2).fields
+    yield "smollm2", "smollm2.gguf", fields["tokenizer.chat_template"].contents()
+    for name, file in (("qwen2.5", "Qwen-Qwen2.5-7B-Instruct"),
+                       ("llama3.1", "meta-llama-Llama-3.1-8B-Instruct"),
+                       ("gemma2", "google-gemma-2-2b-it"),
                        ("phi3.5", "microsoft-Phi-3.5-mini-instruct")):
         yield name, f"templates/{file}.jinja", (shared / f"templates/{file}.jinja").read_text()
     for name in ("qwen3", "llama3"):
@@ -347,21 +387,26 @@ def chat_texts(shared, smollm2):
         yield name, path, text
     # The later release of Llama 3's asks for the prompt.
     end = text.index("{% endfor %}") + len("{% endfor %}")
-    yield "llama3", "named", text[:end] + "{% if add_generation_prompt %}" + text[end:] + "{% endif %}"
+    yield "llama3", "named", (
+        text[:end] + "{% if add_generation_prompt %}" + text[end:] + "{% endif %}")
 
 
 def chats(shared, smollm2):
     conversations = [random_conversation(i) for i in range(60)]
     templates = []
     for name, source, text in chat_texts(shared, smollm2):
-        renders = [render(text, c["messages"], prompt) for c in conversations for prompt in (False, True)]
-        templates.append({"name": name, "source": source, **({"text": text} if source == "written" else {}),
+        renders = [render(text, c["messages"], prompt)
+                   for c in conversations for prompt in (False, True)]
+        templates.append({"name": name, "source": source,
+                          **({"text": text} if source == "written" else {}),
                           "renders": [None if r is None else fnv(r.encode()) for r in renders]})
     return {"conversations": conversations, "templates": templates}
 
 
 def write(name, value):
-    (OUT / name).write_text(json.dumps(value, ensure_ascii=True).replace('{"name"', '\n{"name"').replace('{"path"', '\n{"path"') + "\n")
+    text = json.dumps(value, ensure_ascii=True)
+    text = text.replace('{"name"', '\n{"name"').replace('{"path"', '\n{"path"')
+    (OUT / name).write_text(text + "\n")
 
 
 def main():
@@ -377,24 +422,29 @@ def main():
     strings = [random_string(i) for i in range(200)]
     write("strings.json", {"groups": GROUPS, "samples": strings[:8]})
     nfc = Tokenizer.from_str(json.dumps(dict(bases["byte_level"], normalizer={"type": "NFC"})))
-    composed = [{"text": text, "ids": encoding.ids, "begins": [begin for begin, _ in encoding.offsets]}
+    composed = [{"text": text, "ids": encoding.ids,
+                 "begins": [begin for begin, _ in encoding.offsets]}
                 for text in COMPOSED for encoding in [nfc.encode(text)]]
     write("composed.json", composed)
     write("variants.json", {
         "strings": len(strings),
         "variants": [{"name": name, "base": base, "patch": patch,
                       **words(merge_patch(bases[base], patch), strings),
-                      **golden(merge_patch(bases[base], patch), strings, name not in ("nfc", "replace", "no_unknown"))}
+                      **golden(merge_patch(bases[base], patch), strings,
+                               name not in ("nfc", "replace", "no_unknown"))}
                      for name, base, patch in variants(bases)],
     })
 
     strings = [random_string(i) for i in range(1000)]
     results = []
-    for path in ("tokenizers/gpt2", "tokenizers/llama3", "tokenizers/qwen3", "tokenizers/torchtitan_small", "models/TinyStories-656K"):
+    for path in ("tokenizers/gpt2", "tokenizers/llama3", "tokenizers/qwen3",
+                 "tokenizers/torchtitan_small", "models/TinyStories-656K"):
         folder = args.shared / path
         spec = with_config_tokens(json.loads((folder / "tokenizer.json").read_text()), folder)
-        results.append({"path": path, **golden(spec, strings, folder.name not in ("qwen3", "torchtitan_small"))})
-    results.append({"path": "smollm2.gguf", **golden(smollm2_spec(args.smollm2), strings, False)})  # it has no token for U+001D
+        begins = folder.name not in ("qwen3", "torchtitan_small")
+        results.append({"path": path, **golden(spec, strings, begins)})
+    # It has no token for U+001D.
+    results.append({"path": "smollm2.gguf", **golden(smollm2_spec(args.smollm2), strings, False)})
     write("chats.json", chats(args.shared, args.smollm2))
     write("models.json", {"strings": len(strings), "models": results})
 

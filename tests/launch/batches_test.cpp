@@ -74,7 +74,7 @@ TEST(Batches, PackingLosesNothingAndNeverOverfills) {
 
 TEST(Batches, EpochsNeverShareAStep) {
   const auto samples = samples_of({1, 2, 3, 4, 5, 6, 7});
-  StepPlan plan(samples, kPlain, 2, 0);
+  RunSteps plan(samples, kPlain, 2, 0);
   EXPECT_EQ(plan.steps(), 4);  // 4 rows and 3 rows, twice
   EXPECT_EQ(plan.micro_batches(1).size(), 2u);
   EXPECT_EQ(plan.micro_batches(1)[1].tokens(), 7);  // the short last micro-batch
@@ -85,15 +85,15 @@ TEST(Batches, EpochsNeverShareAStep) {
 
 TEST(Batches, MaxStepsWinsOverEpochs) {
   const auto samples = samples_of({1, 2, 3, 4, 5, 6, 7});
-  EXPECT_EQ(StepPlan(samples, kPlain, 100, 3).steps(), 3);
-  EXPECT_EQ(StepPlan(samples, kPlain, 1, 5).steps(), 5);
+  EXPECT_EQ(RunSteps(samples, kPlain, 100, 3).steps(), 3);
+  EXPECT_EQ(RunSteps(samples, kPlain, 1, 5).steps(), 5);
 }
 
 TEST(Batches, StepsCanBeAskedForInAnyOrder) {
   const auto samples = samples_of({1, 2, 3, 4, 5, 6, 7});
   BatchOptions options = kPlain;
   options.shuffle = true;
-  StepPlan straight(samples, options, 3, 0), resumed(samples, options, 3, 0);
+  RunSteps straight(samples, options, 3, 0), resumed(samples, options, 3, 0);
   std::vector<std::vector<int32_t>> ids;
   for (int64_t s = 0; s < straight.steps(); ++s) ids.push_back(straight.micro_batches(s)[0].ids);
   for (int64_t s = straight.steps() - 1; s >= 0; --s) {

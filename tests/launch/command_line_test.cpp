@@ -111,6 +111,12 @@ TEST_F(CommandLine, WrongUseIsOneLineAndExitCode2) {
   expect_failure(generate({"--prompt", "A", "--top_p", "2"}), 2, {"top_p", "2"});
   expect_failure(generate({"--prompt", "A", "--max_new_tokens", "0"}), 2, {"max_new_tokens"});
   expect_failure(generate({"--prompt", "A", "--threads", "0"}), 2, {"threads"});
+  // Numbers are those of a config: neither octal nor cut to what fits.
+  expect_failure(generate({"--prompt", "A", "--seed", "010"}), 2,
+                 {"command line: --seed: expected a whole number, 0 or more, got '010'"});
+  expect_failure(generate({"--prompt", "A", "--top_k", "99999999999999999999"}), 2, {"--top_k"});
+  expect_failure(generate({"--prompt", "A", "--temperature", "1e999"}), 2, {"--temperature"});
+  expect_failure({"plan", config_, "--ranks", "4294967297"}, 2, {"--ranks", "4294967297"});
   expect_failure(generate({"--prompt", "A", "--bnb_4bit_blocksize", "64"}), 2,
                  {"--bnb_4bit_blocksize needs --load_in_4bit true"});
   expect_failure(generate({"--prompt", "A", "--load_in_4bit", "maybe"}), 2, {"load_in_4bit"});
@@ -243,6 +249,62 @@ TEST_F(CommandLine, KeysOfAnAdapterThatAreNotUsedAreNamed) {
     const size_t at = o.err.find(line);
     EXPECT_NE(at, std::string::npos) << args[0] << ": " << o.err;
     EXPECT_EQ(o.err.find("a_new", at + line.size()), std::string::npos) << args[0];  // once
+  }
+}
+
+TEST_F(CommandLine, DropoutThatIsNotAppliedIsNamed) {
+  json model = json::parse(bytes_of_file(base_ + "/config.json"));
+  const std::string line =
+      "warning: " + base_ + "/config.json: attention_dropout 0.1 is not applied\n";
+  for (const double dropout : {0.0, 0.1}) {
+    model["attention_dropout"] = dropout;
+    folder_.write("base/config.json", model.dump());
+    const Outcome o = run_program({"train", config_, "max_steps=1", "overwrite_output_dir=true"});
+    EXPECT_EQ(o.code, 0) << o.err;
+    EXPECT_EQ(o.err.find(line) != std::string::npos, dropout > 0) << o.err;
+  }
+}
+
+TEST_F(CommandLine, AnotherDropoutThanTheAdaptersIsNamed) {
+  const std::string adapter = folder_.file("dropped");
+  fs::copy(kTiny + "/adapter_out", adapter);
+  json root = json::parse(bytes_of_file(adapter + "/adapter_config.json"));
+  root["lora_dropout"] = 0.05;
+  folder_.write("dropped/adapter_config.json", root.dump());
+  const std::string line =
+      "the adapter in " + adapter + " was trained with lora_dropout 0.05; this run uses ";
+  for (const std::string dropout : {"0", "0.05"}) {
+    const Outcome o =
+        run_program({"train", config_, "lora_model_dir=" + adapter, "lora_r=16", "max_steps=1",
+                     "overwrite_output_dir=true", "lora_dropout=" + dropout});
+    EXPECT_EQ(o.code, 0) << o.err;
+    EXPECT_EQ(o.err.find(line + "0\n") != std::string::npos, dropout == "0") << o.err;
+    EXPECT_EQ(o.err.find(line) != std::string::npos, dropout == "0") << o.err;
+  }
+}
+
+/// Of the 16 rows six are longer than 20 tokens.
+TEST_F(CommandLine, EvalSaysWhichRowsItMeasures) {
+  const std::string lost = ", 6 longer than sequence_len (dropped)";
+  const std::pair<Args, std::string> cases[] = {
+      {{}, "16 rows, all"},
+      {{"sequence_len=20"}, "10 rows" + lost},
+      {{"val_set_size=4"}, "4 rows held out"},
+      {{"val_set_size=4", "sequence_len=20"}, "4 rows held out" + lost},
+  };
+  for (const auto& [settings, line] : cases) {
+    Args args = {"eval", config_};
+    args.insert(args.end(), settings.begin(), settings.end());
+    const Outcome o = run_program(args);
+    EXPECT_EQ(o.code, 0) << o.err;
+    EXPECT_NE(o.err.find("\ndata     " + line + "\n"), std::string::npos) << o.err;
+  }
+}
+
+TEST_F(CommandLine, AStopThatIsNoTokenIsRefused) {
+  for (const std::string id : {"16777216", "-1", "1.5", "\"</s>\""}) {
+    folder_.write("base/generation_config.json", "{\"eos_token_id\": [2, " + id + "]}");
+    expect_failure(generate({"--prompt", "A"}), 1, {"generation_config.json: eos_token_id"});
   }
 }
 
@@ -398,7 +460,8 @@ TEST_F(CommandLine, TrainEvaluateMergeGenerate) {
 /// A run that was stopped and went on leaves the adapter of one that never stopped.
 class Stopping : public CommandLine {
  protected:
-  static constexpr const char* kMore = "max_steps: 80\nsave_steps: 10\n";
+  static constexpr int kSteps = testing::kSanitized ? 30 : 80;
+  const std::string more_ = fmt::format("max_steps: {}\nsave_steps: 10\n", kSteps);
 
   std::string adapter_of(const std::string& run) {
     return bytes_of_file(folder_.file(run + "/adapter_model.safetensors"));
@@ -407,7 +470,7 @@ class Stopping : public CommandLine {
     const Outcome resumed = run_program({"train", stopped, "resume_from_checkpoint=auto"});
     EXPECT_EQ(resumed.code, 0) << resumed.err;
     EXPECT_NE(resumed.err.find("\nresumed "), std::string::npos) << resumed.err;
-    ASSERT_EQ(run_program({"train", config("straight.yml", "straight", kMore)}).code, 0);
+    ASSERT_EQ(run_program({"train", config("straight.yml", "straight", more_)}).code, 0);
     EXPECT_EQ(adapter_of("run"), adapter_of("straight"));
     const json state = json::parse(bytes_of_file(folder_.file("run/state.json")));
     EXPECT_EQ(state["finished"], true);
@@ -417,9 +480,9 @@ class Stopping : public CommandLine {
 class StoppingBySignal : public Stopping, public ::testing::WithParamInterface<int> {};
 
 TEST_P(StoppingBySignal, CheckpointsAndResumesToTheSameBytes) {
-  const std::string yml = config("stop.yml", "run", kMore);
+  const std::string yml = config("stop.yml", "run", more_);
   Program program({"train", yml});
-  ASSERT_TRUE(program.wait_for("step  3/80"));
+  ASSERT_TRUE(program.wait_for(fmt::format("step  3/{}", kSteps)));
   program.send(GetParam());
   const Outcome o = program.wait();
   EXPECT_EQ(o.code, 3) << o.err;
@@ -428,14 +491,14 @@ TEST_P(StoppingBySignal, CheckpointsAndResumesToTheSameBytes) {
   EXPECT_FALSE(fs::exists(folder_.file("run/adapter_model.safetensors")));
   const json state = json::parse(bytes_of_file(folder_.file("run/state.json")));
   EXPECT_EQ(state["finished"], false);
-  EXPECT_LT(state["step"], 80);
+  EXPECT_LT(state["step"], kSteps);
   expect_same_after_resume(yml);
 }
 
 INSTANTIATE_TEST_SUITE_P(, StoppingBySignal, ::testing::Values(SIGINT, SIGTERM, SIGUSR1));
 
 TEST_F(Stopping, AKilledRunResumesToTheSameBytes) {
-  const std::string yml = config("stop.yml", "run", kMore);
+  const std::string yml = config("stop.yml", "run", more_);
   Program program({"train", yml});
   ASSERT_TRUE(program.wait_for("checkpoint-20"));
   program.send(SIGKILL);

@@ -269,7 +269,7 @@ TEST_F(ConfigFaults, TextFromOtherSystemsAndJsonAreAConfig) {
                     "lora_r:\t4\n")}) {
     const Config config = load_config(folder_.write("run.yml", text), {});
     EXPECT_EQ(config.base_model, "m") << text;
-    EXPECT_EQ(config.datasets, (std::vector<DatasetConfig>{{"d", ""}})) << text;
+    EXPECT_EQ(config.datasets, (std::vector<DatasetConfig>{{"d", {}}})) << text;
     EXPECT_EQ(config.lora_r, 4) << text;
   }
 }

@@ -67,7 +67,7 @@ TEST(Config, DefaultsAreThoseOfTheDesign) {
   expected.source = "run.yml";
   EXPECT_EQ(config, expected);
   EXPECT_EQ(config.adapter, AdapterKind::kQlora);
-  EXPECT_TRUE(config.load_in_4bit && config.bnb_4bit_use_double_quant && config.lora_target_linear);
+  EXPECT_TRUE(config.bnb_4bit_use_double_quant && config.lora_target_modules.empty());
   EXPECT_EQ(config.bnb_4bit_blocksize, 64);
   EXPECT_EQ(config.lora_r, 16);
   EXPECT_EQ(config.lora_alpha, 32);
@@ -87,11 +87,11 @@ TEST(Config, ReadsEveryKindOfValue) {
       "adamw_torch_fused\nresume_from_checkpoint: true\nmemory_budget: 22GiB\n"
       "warmup_steps: 0\nmicro_batch_size: auto\noutput_dir: 2024\ndevice: cpu\n",
       {});
-  EXPECT_EQ(config.datasets, (std::vector<DatasetConfig>{{"a b.jsonl", "alpaca"}, {"c", ""}}));
+  EXPECT_EQ(config.datasets,
+            (std::vector<DatasetConfig>{{"a b.jsonl", RowType::kAlpaca}, {"c", {}}}));
   EXPECT_EQ(config.bnb_4bit_compute_dtype, DType::kBF16);
   EXPECT_EQ(config.lora_alpha, 16.5);
   EXPECT_EQ(config.lora_target_modules.names, (std::vector<std::string>{"q_proj", "v_proj"}));
-  EXPECT_FALSE(config.lora_target_linear);
   EXPECT_EQ(config.learning_rate, 2e-5);
   EXPECT_EQ(config.adam_beta1, 0.5);
   EXPECT_EQ(config.max_steps, 1000);
@@ -100,7 +100,7 @@ TEST(Config, ReadsEveryKindOfValue) {
   EXPECT_FALSE(config.shuffle);
   EXPECT_EQ(config.gradient_checkpointing, parallel::Policy::kRecompute);
   EXPECT_EQ(config.optimizer, (optim::OptimizerKind{&optim::adamw_rule()}));
-  EXPECT_EQ(config.resume_from_checkpoint, "auto");
+  EXPECT_EQ(config.resume_from_checkpoint, ResumeFrom{});
   EXPECT_EQ(config.memory_budget, int64_t{22} << 30);
   EXPECT_EQ(config.warmup_steps, 0);
   EXPECT_EQ(config.micro_batch_size, std::nullopt);
@@ -176,7 +176,7 @@ TEST(Config, TheSpellingsOfOtherTrainersAreUnderstood) {
       "do_train: true\nplot_loss: false\n",
       {});
   EXPECT_EQ(config.base_model, "m");
-  EXPECT_TRUE(config.load_in_4bit && config.lora_target_linear);
+  EXPECT_TRUE(config.adapter == AdapterKind::kQlora && config.lora_target_modules.empty());
   EXPECT_EQ(config.lora_r, 8);
   EXPECT_EQ(config.sequence_len, 512);
   EXPECT_EQ(config.micro_batch_size, 2);
@@ -186,6 +186,10 @@ TEST(Config, TheSpellingsOfOtherTrainersAreUnderstood) {
             "run.yml:1: bf16 is not a key of this program: set bnb_4bit_compute_dtype: auto, "
             "float32, bfloat16 or float16");
   EXPECT_TRUE(contains(parse_error("do_train: false"), "not a key of this program"));
+  EXPECT_EQ(parse_error("use_peft: true"), "accepted");
+  EXPECT_EQ(parse_error("use_peft: false"),
+            "run.yml:1: use_peft is not a key of this program: remove it; only adapters are "
+            "trained");
   EXPECT_TRUE(contains(parse_error("fsdp_config: {a: b}"), "set sharding"));
   EXPECT_TRUE(contains(parse_error("quantization_bit: 8"), "expected 4, got '8'"));
 }
@@ -213,6 +217,39 @@ TEST(Config, ForeignKeysAreNotOurs) {
       EXPECT_TRUE(contains(parse_error(fmt::format("{}: [x]", name)), "is not a key")) << name;
     }
   }
+}
+
+/// "no" and "steps" ask for nothing by themselves, but not beside every key of ours.
+TEST(Config, AStrategyOfAnotherTrainerMustFitTheStepsBesideIt) {
+  const std::pair<std::string, std::string> cases[] = {
+      {"save_strategy: 'no'\nsave_steps: 5",
+       "run.yml:1: save_strategy contradicts save_steps: 5 (run.yml:2): one saves nothing before "
+       "the end, the other does; keep one"},
+      {"save_strategy: steps",
+       "run.yml:1: save_strategy contradicts save_steps: null (the default): say how many steps "
+       "lie between checkpoints, e.g. save_steps: 500"},
+      {"val_set_size: 4\neval_strategy: no\neval_steps: 5",
+       "run.yml:2: eval_strategy contradicts eval_steps: 5 (run.yml:3): one validates nothing, the "
+       "other does; keep one"},
+      {"val_size: 4\nevaluation_strategy: no",
+       "run.yml:2: evaluation_strategy contradicts val_size: 4 (run.yml:1): one validates nothing, "
+       "the other holds rows back for it; keep one"},
+      {"eval_strategy: steps\nval_set_size: 4",
+       "run.yml:1: eval_strategy contradicts eval_steps: null (the default): say how many steps "
+       "lie between validations, e.g. eval_steps: 500"},
+  };
+  for (const auto& [text, message] : cases) EXPECT_EQ(parse_error(text), message);
+  for (const std::string text :
+       {"save_strategy: 'no'\neval_strategy: no", "save_strategy: steps\nsave_steps: 5",
+        "eval_strategy: steps\nval_set_size: 4\neval_steps: 5", "save_strategy:\nsave_steps: 5",
+        "saves_per_epoch: 0\nsave_steps: 5", "evals_per_epoch: 0\nval_set_size: 4"}) {
+    EXPECT_EQ(parse_error(text), "accepted") << text;
+  }
+  const std::string file = "save_strategy: no\nsave_steps: 5";
+  EXPECT_EQ(parse_error(file, {"save_strategy=null"}), "accepted");
+  EXPECT_EQ(parse_error(file, {"save_strategy=steps"}), "accepted");
+  EXPECT_TRUE(contains(parse_error("save_steps: 5", {"save_strategy=no"}),
+                       "save_steps=null on the command line leaves out what the file says"));
 }
 
 TEST(Config, UnknownKeysNameTheNearest) {
@@ -340,12 +377,12 @@ TEST(Config, TheCommandLineWins) {
       file, {"lora_rank=8", "datasets.0.path=x y", "datasets.0.type=alpaca", "datasets.1.path=z",
              "warmup_ratio=null", "warmup_steps=3", "lora_target_modules=[q_proj]"});
   EXPECT_EQ(config.lora_r, 8);
-  EXPECT_EQ(config.datasets, (std::vector<DatasetConfig>{{"x y", "alpaca"}, {"z", ""}}));
+  EXPECT_EQ(config.datasets, (std::vector<DatasetConfig>{{"x y", RowType::kAlpaca}, {"z", {}}}));
   EXPECT_EQ(config.warmup_steps, 3);
   EXPECT_EQ(config.lora_target_modules.names, std::vector<std::string>{"q_proj"});
   EXPECT_EQ(parse("", {"datasets=[{path: x, type: alpaca}]"}).datasets,
-            (std::vector<DatasetConfig>{{"x", "alpaca"}}));
-  EXPECT_EQ(parse("", {"datasets.0.path=x"}).datasets, (std::vector<DatasetConfig>{{"x", ""}}));
+            (std::vector<DatasetConfig>{{"x", RowType::kAlpaca}}));
+  EXPECT_EQ(parse("", {"datasets.0.path=x"}).datasets, (std::vector<DatasetConfig>{{"x", {}}}));
   EXPECT_EQ(parse(file, {"bf16=auto", "output_dir="}), parse(file, {}));
   std::string deep = "datasets";
   for (int i = 0; i < 100'000; ++i) deep += ".0";
@@ -443,7 +480,8 @@ TEST(Config, EveryKeySetsItsOwnFieldOnly) {
     find_flag(name)->read(config, {given.spelling, given.value, faults});
     for (const FlagGroup& group : flag_groups()) {
       for (const Flag& flag : group.flags) {
-        if (flag.name == name) continue;
+        // lora_target_linear has no field; it says whether there are lora_target_modules.
+        if (flag.name == name || flag.name == "lora_target_linear") continue;
         EXPECT_EQ(flag.write(config), flag.write(Config{})) << name << " changes " << flag.name;
       }
     }

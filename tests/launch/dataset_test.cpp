@@ -9,6 +9,7 @@
 #include "launch/data/row_types.h"
 #include "runtime/core/error.h"
 #include "tests/launch/byte_tokenizer.h"
+#include "tests/launch/row_type.h"
 
 namespace tessera::launch {
 namespace {
@@ -29,7 +30,7 @@ class DatasetTest : public ::testing::Test {
   Dataset load(const std::string& text, const std::string& type,
                const std::string& name = "d.jsonl") {
     std::ofstream(dir_ / name) << text;
-    config_.datasets = {{(dir_ / name).string(), type}};
+    config_.datasets = {{(dir_ / name).string(), testing::row_type(type)}};
     return load_datasets(config_, {&*tokenizer_, &*chat_, testing::kByteVocab});
   }
   /// The one sample of the one row.
@@ -140,8 +141,8 @@ TEST_F(DatasetTest, LongRowsAreDroppedOrCutAndCounted) {
 TEST_F(DatasetTest, JsonArraysAndSeveralSetsKeepTheirOrder) {
   std::ofstream(dir_ / "a.json") << R"([{"text":"1"},{"text":"2"}])";
   std::ofstream(dir_ / "b.jsonl") << "{\"text\":\"3\"}\n\n{\"text\":\"4\"}";
-  config_.datasets = {{(dir_ / "a.json").string(), "completion"},
-                      {(dir_ / "b.jsonl").string(), "completion"}};
+  config_.datasets = {{(dir_ / "a.json").string(), RowType::kCompletion},
+                      {(dir_ / "b.jsonl").string(), RowType::kCompletion}};
   const Dataset data = load_datasets(config_, {&*tokenizer_, &*chat_, testing::kByteVocab});
   std::string order;
   for (const Sample& s : data.samples) order += char(s.ids[0]);

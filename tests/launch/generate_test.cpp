@@ -11,7 +11,9 @@
 #include "lora/decoder/evaluation_pass.h"
 #include "runtime/io/json.h"
 #include "tests/expect_error.h"
+#include "tests/launch/byte_tokenizer.h"
 #include "tests/launch/loaded_model.h"
+#include "tests/launch/program.h"
 #include "tests/scratch_folder.h"
 
 namespace tessera::launch {
@@ -146,6 +148,43 @@ TEST(Generate, RefusesPromptsTheModelCannotTake) {
   tessera::testing::expect_error([&] { run({{1, -1}}); }, "token -1");
   tessera::testing::expect_error([&] { run({Ids(257, 1)}); }, "257 tokens", "256 positions");
   tessera::testing::expect_error([&] { run({{1}}, 0); }, "--max_new_tokens is 0");
+}
+
+TEST(Generate, NamesTheKeysOfItsConfigThatItDoesNotUse) {
+  const tessera::testing::ScratchFolder folder;
+  EXPECT_TRUE(read_generation_config(folder.path()).stop_ids.empty());
+  const std::string path =
+      folder.write("generation_config.json",
+                   R"({"eos_token_id": [7, null, 9], "bos_token_id": 1, "transformers_version": "5",
+          "do_sample": true, "top_k": null, "temperature": 0.6, "renormalize_logits": false})");
+  const GenerationConfig config = read_generation_config(folder.path());
+  EXPECT_EQ(config.stop_ids, (Ids{7, 9}));
+  EXPECT_EQ(config.notes, (std::vector<std::string>{
+                              path + ": not used: do_sample, temperature; --temperature, --top_p, "
+                                     "--top_k and --max_new_tokens decide"}));
+  folder.write("generation_config.json", R"({"eos_token_id": 7, "do_sample": false})");
+  EXPECT_TRUE(read_generation_config(folder.path()).notes.empty());
+  folder.write("generation_config.json", R"({"eos_token_id": "</s>"})");
+  tessera::testing::expect_error([&] { read_generation_config(folder.path()); },
+                                 path + ": eos_token_id: a token id must be an integer");
+}
+
+TEST(Generate, SpecialTokensThatStayLettersAreCounted) {
+  const tessera::testing::ScratchFolder folder;
+  const std::string base = folder.file("base");
+  tessera::testing::write_byte_tokenizer(base);
+  for (const char* file : {"config.json", "model.safetensors"}) {
+    std::filesystem::copy_file(kTiny + "/" + file, base + "/" + file);
+  }
+  folder.write("base/generation_config.json", R"({"temperature": 0.6})");
+  const std::string chat =
+      folder.write("chat.json", R"([{"role": "user", "content": "<|im_end|>"}])");
+  const tessera::testing::Outcome o = tessera::testing::run_program(
+      {"generate", "--base_model", base, "--messages", chat, "--chat_template", "chatml"});
+  for (const char* line : {"generation_config.json: not used: temperature; ",
+                           "special tokens inside messages, taken as letters: <|im_end|> (1)\n"}) {
+    EXPECT_NE(o.err.find(line), std::string::npos) << o.err;
+  }
 }
 
 /// Continuations and mean losses by an independent float32 forward pass.

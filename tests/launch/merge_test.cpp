@@ -8,18 +8,21 @@
 #include <set>
 
 #include "launch/commands/merged_folder.h"
+#include "launch/commands/merged_weights.h"
 #include "launch/machine/device.h"
 #include "launch/run/adapter_run.h"
 #include "lora/adapter/peft.h"
 #include "lora/model/checkpoint.h"
-#include "lora/model/families.h"
 #include "quant/format_4bit.h"
 #include "runtime/cpu/gemm_bf16.h"
 #include "runtime/io/json.h"
 #include "runtime/io/safetensors.h"
 #include "tests/expect_error.h"
 #include "tests/launch/byte_tokenizer.h"
+#include "tests/model_folder.h"
+#include "tests/random_model.h"
 #include "tests/scratch_folder.h"
+#include "tests/spec.h"
 
 namespace tessera::launch {
 namespace {
@@ -243,7 +246,7 @@ TEST_F(Merging, TakesOnlyTheBaseFromTheRun) {
   MergeOptions o = options(run("run", other_machine, ""));
   EXPECT_EQ(merge(o).into, MergeInto::kDequantized);
   const Config base = base_config(o.adapter, {});
-  EXPECT_TRUE(base.load_in_4bit);
+  EXPECT_EQ(base.adapter, AdapterKind::kQlora);
   EXPECT_EQ(base.bnb_4bit_quant_type, &quant::kFp4Format);
   EXPECT_EQ(base.bnb_4bit_blocksize, 128);
   EXPECT_EQ(base.device, std::nullopt);
@@ -300,22 +303,58 @@ TEST_F(Merging, RefusesWhatItCannotDo) {
   EXPECT_EQ(names(), (std::vector<std::string>{"a file", "merged", "run"}));
 }
 
-TEST(MergedConfig, ReadsBackAsTheSameModel) {
-  lora::ModelSpec config = lora::Checkpoint::open(kTiny).spec();
-  config.dtype = DType::kBF16;
-  config.tied_head = true;
-  config.rms_eps = 9.999999747378752e-06f;
-  config.eos_ids = {2, 7};
-  for (const RopeScaling& scaling :
-       {RopeScaling{}, RopeScaling{.kind = RopeScaling::Kind::kLinear, .factor = 4.0},
-        RopeScaling{RopeScaling::Kind::kLlama3, 8.0, 1.0, 4.0, 8192}}) {
-    config.rope_scaling = scaling;
-    const lora::ModelSpec read = lora::parse_config(config_json(config), "config.json");
-    EXPECT_EQ(config_json(read), config_json(config));
-    EXPECT_EQ(read.rms_eps, config.rms_eps);
-    EXPECT_EQ(read.eos_ids, config.eos_ids);
-    EXPECT_EQ(read.rope_scaling.kind, scaling.kind);
+/// What config.json says while a model is merged is what it said when the model was opened.
+TEST_F(Merging, ReadsTheConfigOnce) {
+  fs::create_directories(folder_.file("base"));
+  for (const char* file : {"config.json", "model.safetensors"}) {
+    fs::copy_file(kTiny + "/" + file, folder_.file(std::string("base/") + file));
   }
+  const lora::Checkpoint base = lora::Checkpoint::open(folder_.file("base"));
+  MergedFolder merged(folder_.file("merged"), base, DType::kF32, uint64_t{1} << 40);
+  std::vector<std::byte> bytes;
+  merged.write_tensors([&](const std::string& name) {
+    bytes.resize(base.info(name).bytes());
+    base.read(name, bytes);
+    return std::span<const std::byte>(bytes);
+  });
+  folder_.write("base/config.json", "{}");
+  merged.commit();
+  EXPECT_EQ(io::read_json_file(folder_.file("merged/config.json"), 1 << 20),
+            io::read_json_file(kTiny + "/config.json", 1 << 20));
+}
+
+/// A model that is in no table of families, as the tensor table describes it.
+TEST_F(Merging, EveryLinearOfAFamilyNobodyKnows) {
+  const lora::ModelSpec spec = tessera::testing::made_up_spec();
+  tessera::testing::write_tensors(folder_, spec, 2);
+  const lora::Checkpoint checkpoint = lora::Checkpoint::open(folder_.path(), spec);
+  lora::AdapterSet adapters(spec, {.r = 2});
+  tessera::testing::RandomNumbers random(3);
+  for (float& x : adapters.params()) x = random.uniform(0.5f);
+  Context ctx(Device::cpu(), 1, 0);
+  MergeReport report;
+  const std::optional<quant::Storage> original;
+  MergedWeights merged(ctx, checkpoint, adapters, original, report);
+  for (const lora::TensorRow& row : lora::tensors_of(spec)) {
+    const std::vector<float> base = tessera::testing::values_of(row);
+    std::vector<float> made(base.size());
+    to_floats(DType::kF32, merged.make(row.name()), made);
+    if (!row.is_adaptable()) {
+      EXPECT_EQ(made, base) << row.name();
+      continue;
+    }
+    const lora::Adapter& adapter = *adapters.find(row.layer, row.site);
+    for (int64_t i = 0; i < row.out() * row.in(); ++i) {
+      double sum = 0;
+      for (int64_t r = 0; r < 2; ++r) {
+        sum += double(adapter.b.data<float>()[i / row.in() * 2 + r]) *
+               double(adapter.a.data<float>()[r * row.in() + i % row.in()]);
+      }
+      ASSERT_NEAR(made[size_t(i)], base[size_t(i)] + double(adapter.scale) * sum, 1e-5)
+          << row.name() << " element " << i;
+    }
+  }
+  EXPECT_NE(report.largest_in, "");
 }
 
 }  // namespace

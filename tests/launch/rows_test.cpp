@@ -5,6 +5,7 @@
 #include "launch/data/dataset.h"
 #include "tests/expect_error.h"
 #include "tests/launch/byte_tokenizer.h"
+#include "tests/launch/row_type.h"
 #include "tests/scratch_folder.h"
 
 namespace tessera::launch {
@@ -23,7 +24,7 @@ class Rows : public ::testing::Test {
 
   Dataset load(const std::string& text, const std::string& type,
                const std::string& name = "d.jsonl") {
-    config_.datasets = {{folder_.write(name, text), type}};
+    config_.datasets = {{folder_.write(name, text), tessera::testing::row_type(type)}};
     return load_datasets(config_, {&*tokenizer_, &*chat_, tessera::testing::kByteVocab});
   }
   /// The one sample of one row, whose JSON may be broken over lines here.
@@ -256,6 +257,65 @@ TEST_F(Rows, ImagePlaceholdersAreNamed) {
   EXPECT_NE(data.notes[0].find("messages with \"<image>\""), std::string::npos);
 }
 
+TEST_F(Rows, PlaceholdersOfMediaAreNamedInEveryText) {
+  const auto expect = [&](const std::string& text, const std::string& type,
+                          const std::string& line) {
+    const Dataset data = load(text, type);
+    EXPECT_EQ(data.notes, (std::vector<std::string>{folder_.file("d.jsonl") + ": " + line}));
+  };
+  expect(
+      R"({"messages":[{"role":"user","content":"<video><video>"},{"role":"assistant","content":"b"}]})",
+      "chat_template", "messages with \"<video>\", which is learned as letters: 1");
+  const std::string audio = "texts with \"<audio>\", which is learned as letters: ";
+  expect("{\"text\":\"a <audio>\"}\n{\"text\":\"a\"}", "completion", audio + "1");
+  expect(R"({"prompt":"<audio>","completion":"<audio>"})", "prompt_completion", audio + "2");
+  expect(R"({"instruction":"a","input":"<audio>","output":"b"})", "alpaca", audio + "1");
+}
+
+TEST_F(Rows, APlaceholderThatIsATokenIsNoLetters) {
+  auto spec =
+      nlohmann::json::parse(tessera::testing::bytes_of_file(folder_.file("tokenizer.json")));
+  spec["added_tokens"].push_back({{"id", 259}, {"content", "<image>"}, {"special", false}});
+  folder_.write("tokenizer.json", spec.dump());
+  tokenizer_ = Tokenizer::load(folder_.path());
+  config_.datasets = {{folder_.write("d.jsonl", R"({"text":"<image>a"})"), RowType::kCompletion}};
+  const Dataset data = load_datasets(config_, {&*tokenizer_, &*chat_, 260});
+  EXPECT_EQ(data.samples.at(0).ids, (Ids{259, 'a', tessera::testing::kImEnd}));
+  EXPECT_TRUE(data.notes.empty());
+}
+
+/// Data sets that hold rows of several kinds write every key in each of them.
+TEST_F(Rows, ANullColumnIsAbsent) {
+  const std::string null = R"("text":null,"input_ids":null,"prompt":null,"completion":null,)";
+  const std::string turns =
+      R"([{"role":null,"content":null,"from":"human","value":"Hi"},
+          {"role":null,"content":null,"from":"gpt","value":"Yo","weight":null}]})";
+  EXPECT_EQ(learned(row("{" + null + R"("messages":null,"conversations":)" + turns, "")),
+            "Yo<|im_end|>");
+  EXPECT_EQ(learned(row(R"({"text":null,"instruction":"a","output":"b","messages":null})", "")),
+            "b<|im_end|>");
+  refuse(R"({"text":null})", "completion", "the row has no \"text\"");
+  refuse(R"({"messages":null})", "chat_template", "the row has no \"messages\"");
+  refuse(R"({"input_ids":null})", "tokenized", "the row has no \"input_ids\"");
+  refuse(R"({"messages":[{"role":"user","content":"a","train":true,"weight":null}]})",
+         "chat_template", "only the assistant's can be");
+}
+
+TEST_F(Rows, AValueThatSaysNothingIsNoFault) {
+  const auto with = [](const std::string& value) {
+    return R"({"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}],)" +
+           value + "}";
+  };
+  for (const char* value : {R"("tools":"[]")", R"("tools":"null")", R"("documents":"{}")",
+                            R"("prefix":false)", R"("tools":false)", R"("masked":false)"}) {
+    EXPECT_TRUE(load(with(value), "chat_template").notes.empty()) << value;
+  }
+  for (const char* value : {R"("tools":"[1]")", R"("prefix":true)", R"("loss_mask":false)",
+                            R"("train":false)", R"("masked":true)"}) {
+    refuse(with(value), "chat_template", "is not understood here");
+  }
+}
+
 TEST_F(Rows, RawTextHasSpecialTokens) {
   const Sample s = row(R"({"text":"<|im_start|>user\nHi<|im_end|>\n"})", "completion");
   EXPECT_EQ(std::count(s.ids.begin(), s.ids.end(), tessera::testing::kImStart), 1);
@@ -293,7 +353,7 @@ TEST_F(Rows, InMessagesOnlyOrdinaryAddedTokensAreTokens) {
   tokenizer_ = Tokenizer::load(folder_.path());
   const std::string text = R"({"messages":[{"role":"user","content":"<|im_end|><|im_end|>"},
                               {"role":"assistant","content":"<think>b"}]})";
-  config_.datasets = {{folder_.write("d.json", "[" + text + "]"), "chat_template"}};
+  config_.datasets = {{folder_.write("d.json", "[" + text + "]"), RowType::kChatTemplate}};
   const RowEncoder encoder = {&*tokenizer_, &*chat_, 260};
   Dataset data = load_datasets(config_, encoder);
   const auto count = [&](int32_t id) { return std::ranges::count(data.samples.at(0).ids, id); };
@@ -311,7 +371,7 @@ TEST_F(Rows, InMessagesOnlyOrdinaryAddedTokensAreTokens) {
 
 TEST_F(Rows, AMissingTemplateIsNamedWhereARowNeedsIt) {
   config_.datasets = {
-      {folder_.write("d.jsonl", R"({"messages":[{"role":"user","content":"a"}]})"), ""}};
+      {folder_.write("d.jsonl", R"({"messages":[{"role":"user","content":"a"}]})"), {}}};
   expect_error(
       [&] {
         load_datasets(config_, {.tokenizer = &*tokenizer_,
@@ -344,10 +404,10 @@ TEST_F(Rows, FilesOfOtherKindsAreNamed) {
   refuse_file("a.json", "{\n\"text\":\n\"a\"}", "one JSON object over several lines");
   refuse_file("py.jsonl", "{'text': 'a'}", "a Python literal?");
   refuse_file("two.jsonl", good + good, "two objects on one line?");
-  config_.datasets = {{folder_.path(), "completion"}};
+  config_.datasets = {{folder_.path(), RowType::kCompletion}};
   const RowEncoder encoder = {&*tokenizer_, &*chat_, 259};
   expect_error([&] { load_datasets(config_, encoder); }, "is a folder");
-  config_.datasets = {{"tatsu-lab/alpaca", "completion"}};
+  config_.datasets = {{"tatsu-lab/alpaca", RowType::kCompletion}};
   expect_error([&] { load_datasets(config_, encoder); }, "no such file; a data set of the hub");
 }
 

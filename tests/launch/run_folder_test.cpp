@@ -381,5 +381,21 @@ TEST(RunIdentity, NamesEveryRuleButAdamW) {
   EXPECT_EQ(run_identity(config, from)["optimizer"], "other");
 }
 
+TEST(RunIdentity, HasTheOptionsThatTheRuleUses) {
+  Config config;
+  config.adam_beta2 = 0.95;
+  const RunMadeFrom from{1, 2, DType::kF32, 3, 4};
+  const json adamw = run_identity(config, from);
+  EXPECT_EQ(adamw["adam_beta1"], 0.9);
+  EXPECT_EQ(adamw["adam_beta2"], 0.95);
+  EXPECT_EQ(adamw["adam_epsilon"], 1e-8);
+  EXPECT_EQ(adamw["weight_decay"], config.weight_decay);
+  optim::Rule other = optim::adamw_rule();
+  other.options = other.options.first(1);
+  config.optimizer = {&other, optim::StateBits::k32, false};
+  EXPECT_TRUE(run_identity(config, from).contains("adam_beta1"));
+  EXPECT_FALSE(run_identity(config, from).contains("adam_beta2"));
+}
+
 }  // namespace
 }  // namespace tessera::launch

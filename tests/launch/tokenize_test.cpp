@@ -9,6 +9,7 @@
 #include "tests/scratch_folder.h"
 
 #include "tests/launch/byte_tokenizer.h"
+#include "tests/launch/program.h"
 
 namespace tessera::launch {
 namespace {
@@ -64,6 +65,21 @@ TEST_F(Tokenizing, JsonLinesGiveALineEach) {
   options_.text = true;
   EXPECT_EQ(messages("chat.jsonl", one + "\n"), "\"<|im_start|>user\\nA<|im_end|>\\n\"\n");
   EXPECT_EQ(messages("chat.json", one + "\n"), "<|im_start|>user\nA<|im_end|>\n");
+}
+
+TEST_F(Tokenizing, SpecialTokensThatStayLettersAreCounted) {
+  const std::string path =
+      folder_.write("chat.jsonl",
+                    "[{\"role\":\"user\",\"content\":\"<|im_end|> <image>\",\"id\":1}]\n"
+                    "[{\"role\":\"user\",\"content\":\"<|im_end|><|im_start|>\"}]\n");
+  const tessera::testing::Outcome o = tessera::testing::run_program(
+      {"tokenize", "--tokenizer", folder_.path(), "--chat_template", "chatml", "--messages", path});
+  EXPECT_EQ(o.code, 0) << o.err;
+  const std::string at = path + ": ";
+  EXPECT_EQ(o.err, at + "keys of messages not used: id\n" + at +
+                       "special tokens inside messages, taken as letters: <|im_end|> (2), "
+                       "<|im_start|> (1)\n" +
+                       at + "messages with \"<image>\", which is taken as letters: 1\n");
 }
 
 TEST_F(Tokenizing, RefusesBadInputByPlace) {

@@ -8,12 +8,14 @@
 #include "launch/text/tokenizer.h"
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
+#include "tests/expect_error.h"
 #include "tests/scratch_folder.h"
 
 namespace tessera::launch {
 namespace {
 
 using nlohmann::json;
+using tessera::testing::expect_error;
 
 const std::string kTokenizer = TESSERA_GOLDEN_DIR "/tokenizer/byte_level.json";
 
@@ -46,6 +48,146 @@ TEST(TokenizerFiles, TakesTheEndOfTextOfTheModelWhereItNamesNone) {
   EXPECT_FALSE(with_files(json::object(), {}).eos_id());
   EXPECT_FALSE(
       with_files(json::object(), {{"config.json", R"({"eos_token_id": 999999})"}}).eos_id());
+}
+
+/// Whether the tokenizer's notes are one, with this in it.
+void expect_note(const Tokenizer& tokenizer, const std::string& part) {
+  ASSERT_EQ(tokenizer.notes().size(), 1u) << part;
+  EXPECT_NE(tokenizer.notes()[0].find(part), std::string::npos) << tokenizer.notes()[0];
+}
+
+TEST(TokenizerFiles, RefusesAnEndOfTextThatIsNoId) {
+  for (const char* file : {"config.json", "generation_config.json"}) {
+    for (const char* id : {"-1", "\"</s>\"", "[1.5]", "16777216"}) {
+      const std::string content = fmt::format(R"({{"eos_token_id": {}}})", id);
+      expect_error(
+          [&] {
+            with_files(json::object(), {{file, content}});
+          },
+          std::string(file) + ": eos_token_id: a token id must be");
+      EXPECT_TRUE(with_files({{"eos_token", "<mask>"}}, {{file, content}}).notes().empty());
+    }
+    EXPECT_FALSE(with_files(json::object(), {{file, R"({"eos_token_id": null})"}}).eos_id());
+  }
+  expect_note(with_files(json::object(), {{"config.json", R"({"eos_token_id": 999999})"}}),
+              "the eos_token_id 999999 of config.json is no token");
+}
+
+/// Ids, flags and names by transformers 5 of many combinations of these files.
+TEST(TokenizerFiles, NameTokensAsInTransformers) {
+  const json golden =
+      json::parse(io::read_file(TESSERA_GOLDEN_DIR "/tokenizer/named_tokens.json", 16 << 20));
+  const std::string text = golden["text"];
+  ASSERT_GT(golden["cases"].size(), 20u);
+  for (const auto& [name, wanted] : golden["cases"].items()) {
+    SCOPED_TRACE(name);
+    std::map<std::string, std::string> files;
+    for (const auto& [file, content] : wanted["files"].items()) files[file] = content.dump();
+    json spec = json::parse(io::read_file(kTokenizer, 16 << 20));
+    spec["post_processor"] = wanted["post_processor"];
+    files["tokenizer.json"] = spec.dump();
+    const Tokenizer tokenizer = with_files(json::object(), files);
+    EXPECT_EQ(json(tokenizer.encode(text)), wanted["ids"]);
+    std::vector<int32_t> special;
+    for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
+      if (tokenizer.token(id).empty()) continue;
+      if (tokenizer.decode({&id, 1}, /*skip_special=*/true).empty()) special.push_back(id);
+    }
+    EXPECT_EQ(json(special), wanted["special"]);
+    const auto number = [](std::optional<int32_t> id) { return id ? json(*id) : json(); };
+    EXPECT_EQ(number(tokenizer.bos_id()), wanted["bos"]);
+    EXPECT_EQ(number(tokenizer.eos_id()), wanted["eos"]);
+    EXPECT_EQ(number(tokenizer.pad_id()), wanted["pad"]);
+    EXPECT_EQ(tokenizer.adds_bos(), wanted["with_special"][0] != wanted["ids"][0]);
+  }
+}
+
+TEST(TokenizerFiles, SayWhichFileDecides) {
+  const std::string map = R"({"eos_token": "<mask>", "pad_token": {"content": "<pad>"}})";
+  const json config = {{"eos_token", "<|im_end|>"}, {"pad_token", "<pad>"}};
+  expect_note(with_files(config, {{"special_tokens_map.json", map}}),
+              "special_tokens_map.json: eos_token is taken from here, not from ");
+  json with_decoder = config;
+  with_decoder["added_tokens_decoder"] = json::object();
+  expect_note(with_files(with_decoder, {{"special_tokens_map.json", map}}),
+              "special_tokens_map.json: eos_token is not used beside added_tokens_decoder");
+  // The same said twice, or only in one of them, needs no line.
+  const json same = {{"eos_token", "<mask>"}, {"pad_token", {{"content", "<pad>"}}}};
+  EXPECT_TRUE(with_files(same, {{"special_tokens_map.json", map}}).notes().empty());
+  EXPECT_TRUE(with_files(json::object(), {{"special_tokens_map.json", map}}).notes().empty());
+  // An error names the file that the name stands in.
+  expect_error(
+      [&] {
+        with_files(config, {{"special_tokens_map.json", R"({"eos_token": "<none>"})"}});
+      },
+      "special_tokens_map.json: the eos_token '<none>' is not in the vocabulary");
+}
+
+TEST(TokenizerFiles, NameTokensThatAreNotInTheVocabulary) {
+  expect_note(with_files({{"additional_special_tokens", {"<think>", "<a>", "<b>"}}}, {}),
+              "additional_special_tokens: not in the vocabulary, so that they stay letters: '<a>', "
+              "'<b>'");
+  expect_note(with_files({{"img_token", "<img>"}, {"unk_token", "<none>"}}, {}),
+              "not in the vocabulary, so that they stay letters: img_token, unk_token");
+  expect_note(
+      with_files({{"extra_special_tokens", {"<think>"}}, {"additional_special_tokens", {"<mask>"}}},
+                 {}),
+      "additional_special_tokens is not used beside extra_special_tokens");
+  expect_error(
+      [&] {
+        with_files({{"extra_special_tokens", "<think>"}}, {});
+      },
+      "extra_special_tokens must be a list of tokens");
+  expect_error(
+      [&] {
+        with_files({{"extra_special_tokens", {7}}}, {});
+      },
+      "'extra_special_tokens' must be a string, not 7");
+  expect_error(
+      [&] {
+        with_files({{"split_special_tokens", true}}, {});
+      },
+      "tokenizer_config.json: 'split_special_tokens' is not supported");
+  EXPECT_TRUE(with_files({{"split_special_tokens", false}}, {}).notes().empty());
+}
+
+TEST(TokenizerFiles, SayWhereThePostProcessorDecides) {
+  json spec = json::parse(io::read_file(kTokenizer, 16 << 20));
+  const json config = {{"bos_token", "<|im_start|>"}, {"eos_token", "<|im_end|>"}};
+  const auto notes = [&](bool before, bool after, const json& flags) {
+    json single = json::array({{{"Sequence", {{"id", "A"}}}}});
+    const auto token = [](const char* id) { return json{{"SpecialToken", {{"id", id}}}}; };
+    if (before) single.insert(single.begin(), token("<|im_start|>"));
+    if (after) single.push_back(token("<|im_end|>"));
+    spec["post_processor"] = {{"type", "TemplateProcessing"}, {"single", single}};
+    json all = config;
+    all.update(flags);
+    return with_files(all, {{"tokenizer.json", spec.dump()}}).notes();
+  };
+  using Lines = std::vector<std::string>;
+  for (const bool puts : {false, true}) {
+    EXPECT_EQ(notes(puts, puts, {{"add_bos_token", puts}, {"add_eos_token", puts}}), Lines());
+    EXPECT_EQ(notes(puts, puts, json::object()), Lines());
+    const Lines bos = notes(puts, false, {{"add_bos_token", !puts}});
+    ASSERT_EQ(bos.size(), 1u);
+    EXPECT_NE(bos[0].find(fmt::format("add_bos_token is {}, but the post_processor of ", !puts)),
+              std::string::npos);
+    EXPECT_NE(bos[0].find(puts ? "adds the bos_token" : "adds no bos_token"), std::string::npos);
+  }
+  EXPECT_EQ(notes(false, true, {{"add_eos_token", false}}).size(), 1u);
+  EXPECT_EQ(notes(false, false, {{"add_eos_token", true}}), Lines());  // every text ends with it
+}
+
+/// The files are those that were read: the folder is gone.
+TEST(TokenizerFiles, AreReadOnce) {
+  const std::string jinja = "{{ a }}";
+  const auto files =
+      with_files({{"eos_token", "<mask>"}}, {{"chat_template.jinja", jinja}}).files();
+  ASSERT_EQ(files.size(), 3u);
+  EXPECT_EQ(files[0].second, io::read_file(kTokenizer, 16 << 20));
+  EXPECT_EQ(files[1],
+            std::pair(std::string("tokenizer_config.json"), json{{"eos_token", "<mask>"}}.dump()));
+  EXPECT_EQ(files[2], std::pair(std::string("chat_template.jinja"), jinja));
 }
 
 TEST(TokenizerFiles, NeedsNoPadToken) {

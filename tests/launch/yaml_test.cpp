@@ -127,7 +127,7 @@ TEST(Yaml, NothingIsExpanded) {
   for (char c = 'b'; c < 'm'; ++c) {
     laughs += fmt::format("{0}: &{0} [*{1}, *{1}, *{1}, *{1}, *{1}, *{1}]\n", c, char(c - 1));
   }
-  // One anchor a line, and all aliases.
+  // One anchor per line, and all aliases.
   EXPECT_NE(message_of(laughs, 11 + 6 * 11 + 1).find("anchor"), std::string::npos);
   std::string deep;
   for (int i = 0; i < 100'000; ++i) deep += "- ";

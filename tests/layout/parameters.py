@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Fails when a function has more than six parameters: an options struct is due. Kernels (.cu) and the
-stand-ins for CUDA's own functions are exempt.  Usage: parameters.py ROOT [--planted]
+"""Fails when a function has more than six parameters: an options struct is due. Kernels (.cu) and
+the stand-ins for CUDA's own functions are exempt.  Usage: parameters.py ROOT [--planted]
 With --planted, a function of seven has to be found, and others not: a check that cannot fail is
 none."""
 import pathlib
@@ -10,7 +10,8 @@ import sys
 MOST = 6
 FOLDERS = ["runtime", "quant", "parallel", "optim", "lora", "launch", "tests"]
 # "const std::vector<int>& sizes": a type and a name, as a call's argument is not.
-DECLARED = re.compile(r"^\s*(const\s+)?[\w:]+(<.*>)?\s*(const)?[\s&*]+\w+(\[\w*\])?\s*(=.*)?$", re.S)
+DECLARED = re.compile(
+    r"^\s*(const\s+)?[\w:]+(<.*>)?\s*(const)?[\s&*]+\w+(\[\w*\])?\s*(=.*)?$", re.S)
 
 
 def without_text(source):
@@ -48,7 +49,8 @@ def faults_in(source, name):
 
 
 def check_planted():
-    many = "void f(int a, const std::map<int, int>& b, T* c,\n       float d, A::B e, int g[3], int h);"
+    many = ("void f(int a, const std::map<int, int>& b, T* c,\n"
+            "       float d, A::B e, int g[3], int h);")
     few = "void f(int a, std::map<int, int> b, int c, int d, int e, int g);"
     call = "void f() { g(a, b, c, d, e, h, i); }"
     found = [len(list(faults_in(text, "planted"))) for text in (many, few, call)]

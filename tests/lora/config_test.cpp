@@ -235,5 +235,64 @@ TEST(Config, ReadsRealFiles) {
   expect_error([&] { read("Llama-3.1-70B-Instruct.config.json"); }, "neither architectures");
 }
 
+TEST(ConfigText, ReadsBackAsTheSameModel) {
+  ModelSpec config = parse(llama());
+  config.tied_head = false;
+  config.rms_eps = 9.999999747378752e-06f;
+  config.rope_theta = 500000.0;
+  config.eos_ids = {2, 7};
+  for (const RopeScaling& scaling :
+       {RopeScaling{}, RopeScaling{.kind = RopeScaling::Kind::kLinear, .factor = 4.0},
+        RopeScaling{RopeScaling::Kind::kLlama3, 8.0, 1.0, 4.0, 8192}}) {
+    config.rope_scaling = scaling;
+    const ModelSpec read = parse_config(config_text(config), "config.json");
+    EXPECT_EQ(config_text(read), config_text(config));
+    EXPECT_EQ(read.architecture, config.architecture);
+    EXPECT_EQ(read.hidden, config.hidden);
+    EXPECT_EQ(read.layer_count(), config.layer_count());
+    EXPECT_EQ(read.layers.front().attention.kv_heads, config.layers.front().attention.kv_heads);
+    EXPECT_EQ(read.layers.front().mlp.width, config.layers.front().mlp.width);
+    EXPECT_EQ(read.max_position, config.max_position);
+    EXPECT_EQ(read.dtype, config.dtype);
+    EXPECT_EQ(read.tied_head, config.tied_head);
+    EXPECT_EQ(read.rope_theta, config.rope_theta);
+    EXPECT_EQ(read.rms_eps, config.rms_eps);
+    EXPECT_EQ(read.bos_id, config.bos_id);
+    EXPECT_EQ(read.eos_ids, config.eos_ids);
+    EXPECT_EQ(read.rope_scaling.kind, scaling.kind);
+    EXPECT_EQ(read.rope_scaling.factor, scaling.factor);
+  }
+}
+
+TEST(ConfigText, OfALlamaHasTheKeysOfTransformers) {
+  ModelSpec config = parse(llama());
+  config.eos_ids = {2};
+  EXPECT_EQ(config_text(config), R"({
+  "architectures": [
+    "LlamaForCausalLM"
+  ],
+  "attention_bias": false,
+  "bos_token_id": 1,
+  "eos_token_id": 2,
+  "head_dim": 8,
+  "hidden_act": "silu",
+  "hidden_size": 64,
+  "intermediate_size": 172,
+  "max_position_embeddings": 256,
+  "mlp_bias": false,
+  "model_type": "llama",
+  "num_attention_heads": 8,
+  "num_hidden_layers": 5,
+  "num_key_value_heads": 4,
+  "rms_norm_eps": 9.999999747378752e-06,
+  "rope_scaling": null,
+  "rope_theta": 10000.0,
+  "tie_word_embeddings": true,
+  "torch_dtype": "bfloat16",
+  "vocab_size": 512
+}
+)");
+}
+
 }  // namespace
 }  // namespace tessera::lora

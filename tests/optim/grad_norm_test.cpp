@@ -16,6 +16,10 @@
 namespace tessera::optim {
 namespace {
 
+double grad_norm(Context& ctx, std::span<const float> grads) {
+  return norm_of(chunk_sums(ctx, grads));
+}
+
 TEST(GradNorm, AgreesWithTorch) {
   Context ctx(Device::cpu(), 2, 0);
   const auto golden = read_golden("clip.json");

@@ -62,7 +62,7 @@ class Ranks {
     all["params"].assign(params.begin(), params.end());
     for (const auto& rank : ranks_) {
       for (const StateArray& array : rank->state_arrays()) {
-        const size_t item = array.dtype == "U8" ? 1 : 4;
+        const size_t item = size_of(array.dtype);
         std::vector<std::byte>& joined = all[array.name];
         for (uint64_t at = 0; at < array.elements; at += piece) {
           const size_t n = size_t(std::min<uint64_t>(piece, array.elements - at));
@@ -84,7 +84,7 @@ class Ranks {
         before[array.name] = array.elements;
       }
       for (const StateArray& array : ranks_[r]->state_arrays()) {
-        const size_t item = array.dtype == "U8" ? 1 : 4;
+        const size_t item = size_of(array.dtype);
         const auto bytes =
             std::span(all.at(array.name)).subspan(before[array.name] * item, array.elements * item);
         for (uint64_t at = 0; at < array.elements; at += piece) {

@@ -98,7 +98,7 @@ TEST(StateLayout, ArraysOfRangesAddUp) {
   const auto arrays = state_arrays(kNames, plain, {0, 300});
   ASSERT_EQ(arrays.size(), 2u);
   EXPECT_EQ(arrays[0].name, "exp_avg");
-  EXPECT_EQ(arrays[0].dtype, "F32");
+  EXPECT_EQ(arrays[0].dtype, DType::kF32);
   EXPECT_EQ(arrays[0].elements, 300u);
 }
 

@@ -29,7 +29,7 @@ void expect_launcher(const Variables& variables, const std::string& name, int ra
 
 TEST(Launcher, IsFoundInTheEnvironment) {
   expect_launcher({{"OMPI_COMM_WORLD_SIZE", "4"}, {"PMIX_RANK", "0"}}, "mpirun", 4);
-  // mpirun inside a Slurm job whose own step has one task a node.
+  // mpirun inside a Slurm job whose own step has one task per node.
   expect_launcher({{"OMPI_COMM_WORLD_SIZE", "8"}, {"SLURM_STEP_NUM_TASKS", "2"}}, "mpirun", 8);
   expect_launcher({{"PMIX_RANK", "3"}, {"SLURM_STEP_NUM_TASKS", "16"}, {"SLURM_NTASKS", "32"}},
                   "srun", 16);

@@ -198,6 +198,19 @@ TEST(Schedule, VisitsAGroupUpAndThenDown) {
   }
 }
 
+TEST(Schedule, LooksAheadToTheNextOtherLayer) {
+  const std::vector<LayerGroup> groups = {{0, 2, Policy::kRecompute}, {2, 1, Policy::kKeep}};
+  // Forward 0 1 2, backward 2, again 0 1, backward 1 0.
+  const std::vector<Visit> visits = visits_of(groups, true);
+  std::vector<int64_t> ahead, unread;
+  for (size_t i = 0; i < visits.size(); ++i) {
+    ahead.push_back(next_gather(visits, i).value_or(-1));
+    if (!visits[i].needs_output()) unread.push_back(int64_t(i));
+  }
+  EXPECT_EQ(ahead, (std::vector<int64_t>{1, 2, 0, 0, 1, 0, 0, -1}));
+  EXPECT_EQ(unread, (std::vector<int64_t>{5}));
+}
+
 TEST(LayerScheduler, WantsGroupsOfAllLayersAndThatOrder) {
   SelfCommunicator self;
   Context ctx(Device::cpu(), 1, 0);

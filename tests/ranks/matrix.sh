@@ -59,6 +59,6 @@ while read -r ranks sharding group checkpointing optimizer budget partition; do
   repeated=$(sort "$log" | uniq -d)
   [ -z "$repeated" ] || die "$what: printed more than once: $repeated"
   [ "$(grep -c '^model ' "$log")" = 1 ] || die "$what: there is not one banner"
-  [ "$(grep -c '^step ./4 ' "$log")" = 4 ] || die "$what: there is not one line a step"
+  [ "$(grep -c '^step ./4 ' "$log")" = 4 ] || die "$what: there is not one line per step"
 done <<<"$few"
 echo "$trial combinations of real processes"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs under mpirun that are told to stop: all ranks save one checkpoint, and the run goes on from it
-# to the bytes of a run that nobody stopped.  Usage: signals.sh TESSERA WRITE_MODEL [all]
+# Runs under mpirun that are told to stop: all ranks save one checkpoint, and the run goes on from
+# it to the bytes of a run that nobody stopped.  Usage: signals.sh TESSERA WRITE_MODEL [all]
 . "$(dirname "$0")/jobs.sh"
 
 # straight STEPS: the run that nobody stops.

@@ -70,9 +70,9 @@ for how in "2 full" "4 full" "4 hybrid" "4 host"; do
   same_run "$work/straight" "$out" "$how, two hosts"
 done
 
-# Two ranks a host join their four micro-batches to one subtree there, of which each sends a quarter,
-# and then its slice of the sum to one rank, which passes it on: four slices each way. What else
-# crosses is parts of layers. The plan counts both.
+# The two ranks of a host join their four micro-batches to one subtree. Each sends a quarter of it,
+# and then its slice of the sum to one rank, which passes it on: four slices each way. Parts of
+# layers cross, too. The plan counts both.
 bytes_of_run() { # STEPS SHARDING: "sent received" by host $a
   local before after
   before=$(crossed)

@@ -70,6 +70,19 @@ TEST_F(Safetensors, ReadsEntriesAndMetadata) {
   EXPECT_EQ(file.metadata().at("k"), "v");
 }
 
+TEST(SafetensorsDtypes, AreThoseOfTessera) {
+  const std::pair<DType, const char*> names[] = {{DType::kF32, "F32"}, {DType::kBF16, "BF16"},
+                                                 {DType::kF16, "F16"}, {DType::kI32, "I32"},
+                                                 {DType::kI64, "I64"}, {DType::kU8, "U8"}};
+  for (const auto& [dtype, name] : names) {
+    EXPECT_EQ(safetensors_name(dtype), name);
+    EXPECT_EQ(safetensors_dtype(name), dtype);
+  }
+  for (const char* foreign : {"F64", "I8", "BOOL", "f32", ""}) {
+    EXPECT_EQ(safetensors_dtype(foreign), std::nullopt) << foreign;
+  }
+}
+
 TEST_F(Safetensors, AcceptsWhatTheFormatAllows) {
   accept(file_of("{}", 0));
   accept(file_of("  \n{}\t ", 0));

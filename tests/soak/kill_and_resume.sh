@@ -38,8 +38,8 @@ random_moment() {
 begun_or_ended() { has_line "^step *$1/" || has_ended; }
 
 kills=0 resumed=0 half_written=0 mpirun_stuck=0
-# Open MPI 4.1.4's mpirun (with PMIx 4.2.2) may lock itself up when a rank dies in the moment in which
-# it connects; its ranks are gone by then.
+# Open MPI 4.1.4's mpirun (with PMIx 4.2.2) may lock itself up when a rank dies while it connects.
+# Its ranks are gone by then.
 only_mpirun_is_left() {
   has_line 'PMIX ERROR: UNREACHABLE' && ! ps -o stat= --ppid "$job" | grep -qv '^Z'
 }

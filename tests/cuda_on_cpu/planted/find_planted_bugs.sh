@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds the program with each bug of table.cmake, one at a time, and says of each whether the tests
-# named there find it; without it they must pass. Usage: find_planted_bugs.sh BUILD_FOLDER [BUG ...]:
-# those named; else, with TESSERA_WHOLE, all of them; else twelve, chosen by TESSERA_SEED.
+# named there find it; without it they must pass.
+# Usage: find_planted_bugs.sh BUILD_FOLDER [BUG ...]: those named; else, with TESSERA_WHOLE, all of
+# them; else twelve, chosen by TESSERA_SEED.
 set -euo pipefail
 build=$(realpath "$1")
 shift
@@ -36,8 +37,8 @@ while read -r bug tests threads streams; do
   how="$tests $threads $streams"
   if [ -z "${sound[$how]:-}" ]; then
     sound[$how]=yes
-    if ! run "$build/tests/cuda_tests" "$tests" "$threads" "$streams" || grep -q ' 0 tests ran' "$work/out"
-    then
+    if ! run "$build/tests/cuda_tests" "$tests" "$threads" "$streams" ||
+      grep -q ' 0 tests ran' "$work/out"; then
       echo "FAILS    without a bug: $how"
       tail -n 20 "$work/out"
       sound[$how]=no
@@ -52,7 +53,8 @@ while read -r bug tests threads streams; do
     verdict=MISSED
     missed=$((missed + 1))
   fi
-  printf '%-8s %-42s by %s, threads %s, streams %s\n' "$verdict" "$bug" "$tests" "$threads" "$streams"
+  printf '%-8s %-42s by %s, threads %s, streams %s\n' \
+    "$verdict" "$bug" "$tests" "$threads" "$streams"
 done <"$list"
 if [ $missed != 0 ]; then
   echo "$missed planted bugs were missed"

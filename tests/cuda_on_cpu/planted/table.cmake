@@ -58,7 +58,8 @@ planted_bug(plain_weights_read_before_written IN runtime/cuda/attention.cu
       __syncwarp();]]
   REPLACE [[= weight;]]
   FINDS All/CudaAttentionOfType.SampleDoesNotFeelItsNeighbours/0 ORDER random:1 eager)
-planted_bug(output_read_before_written IN runtime/cuda/attention_tile.h BUILDS runtime/cuda/attention.cu
+planted_bug(output_read_before_written IN runtime/cuda/attention_tile.h
+  BUILDS runtime/cuda/attention.cu
   FIND [[
   __syncwarp();
 #pragma unroll
@@ -109,11 +110,13 @@ planted_bug(more_warps_than_rows IN runtime/cuda/norm.cu
   if (row >= rows) return;  // with its whole warp, and a block never]]
   REPLACE [[]]
   FINDS CudaRmsnorm.AgreesWithTheCpu ORDER ascending eager)
-planted_bug(columns_of_the_next_head IN runtime/cuda/attention_tile.h BUILDS runtime/cuda/attention.cu
+planted_bug(columns_of_the_next_head IN runtime/cuda/attention_tile.h
+  BUILDS runtime/cuda/attention.cu
   FIND [[valid = column < head_dim ? valid - first : 0;]]
   REPLACE [[valid -= first;]]
   FINDS All/CudaAttention.AgreesWithTheCpu/* ORDER ascending eager)
-planted_bug(rows_of_the_next_sample IN runtime/cuda/attention_tile.h BUILDS runtime/cuda/attention.cu
+planted_bug(rows_of_the_next_sample IN runtime/cuda/attention_tile.h
+  BUILDS runtime/cuda/attention.cu
   FIND [[if (row < valid && column < head_dim) {]]
   REPLACE [[if (column < head_dim) {]]
   FINDS All/CudaAttentionOfType.SampleDoesNotFeelItsNeighbours/1 ORDER descending eager)

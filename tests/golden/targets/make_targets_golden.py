@@ -29,7 +29,8 @@ CONFIGS = [
     {"target_modules": ["all-linear"]},
     {"target_modules": []},
     {"target_modules": [f"model.layers.{i}.{m}" for i in range(0, 12, 2)
-                        for m in ("self_attn.q_proj", "self_attn.k_proj", "mlp.up_proj", "mlp.down_proj")]},
+                        for m in ("self_attn.q_proj", "self_attn.k_proj", "mlp.up_proj",
+                                  "mlp.down_proj")]},
     {"target_modules": "all-linear"},
     {"target_modules": "All-Linear"},
     {"target_modules": "all-linear", "exclude_modules": ["mlp.up_proj", "model.layers.3.self_attn.o_proj"]},
@@ -80,8 +81,8 @@ def adapted(model, config):
 
 
 def main():
-    shape = LlamaConfig(hidden_size=16, intermediate_size=32, num_hidden_layers=LAYERS, num_attention_heads=2,
-                        num_key_value_heads=1, vocab_size=32)
+    shape = LlamaConfig(hidden_size=16, intermediate_size=32, num_hidden_layers=LAYERS,
+                        num_attention_heads=2, num_key_value_heads=1, vocab_size=32)
 
     def model():
         with torch.device("meta"):

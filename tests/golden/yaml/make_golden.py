@@ -48,6 +48,7 @@ def tree(node):
     return None if node.tag == "tag:yaml.org,2002:null" else node.value
 
 
-golden = [{"text": text, "tree": tree(yaml.compose(text, Loader=yaml.SafeLoader))} for text in TEXTS]
+golden = [{"text": text, "tree": tree(yaml.compose(text, Loader=yaml.SafeLoader))}
+          for text in TEXTS]
 path = pathlib.Path(__file__).with_name("golden.json")
 path.write_text(json.dumps(golden, indent=1, ensure_ascii=False) + "\n")

@@ -6,6 +6,7 @@
 namespace tessera::optim {
 
 inline constexpr std::string_view kSignMoments[] = {"exp_avg"};
+inline constexpr RuleOption kSignOptions[] = {{"adam_beta1", &OptimizerOptions::beta1}};
 
 void check_sign(const OptimizerOptions& options);
 void update_sign(Context& ctx, const UpdateInput& input, const StateView& state);

@@ -1,0 +1,122 @@
+#include <fmt/ranges.h>
+
+#include <array>
+#include <filesystem>
+
+#include "launch/text/tokenizer_fields.h"
+#include "launch/text/tokenizer_parts.h"
+#include "runtime/core/error.h"
+#include "runtime/io/file.h"
+#include "runtime/io/folder.h"
+#include "runtime/io/json.h"
+#include "runtime/io/printable.h"
+
+namespace tessera::launch {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+/// What transformers may read of a tokenizer, in a folder.
+constexpr std::array<const char*, 9> kFiles = {"tokenizer.json",
+                                               "tokenizer_config.json",
+                                               "special_tokens_map.json",
+                                               "added_tokens.json",
+                                               "chat_template.jinja",
+                                               "chat_template.json",
+                                               "vocab.json",
+                                               "merges.txt",
+                                               "tokenizer.model"};
+
+/// What a value names, whether it is a token's text, a token with flags, or a list of either.
+json content_of(const json& value) {
+  if (value.is_object() && value.contains("content")) return value["content"];
+  if (!value.is_array()) return value;
+  json contents = json::array();
+  for (const json& item : value) contents.push_back(content_of(item));
+  return contents;
+}
+
+/// transformers reads special_tokens_map.json only where tokenizer_config.json has no
+/// "added_tokens_decoder"; its keys then hold, and lists are joined.
+void take_special_tokens_map(const json& map, TokenizerJson& out) {
+  if (!map.is_object()) fail("{} must be a JSON object", out.map_source);
+  const bool holds = !out.config.contains("added_tokens_decoder");
+  std::vector<std::string> differing;
+  for (const auto& [key, value] : map.items()) {
+    const json own = out.config.value(key, json());
+    if (content_of(own) == content_of(value)) continue;
+    const bool joins = own.is_array() && value.is_array();
+    if (!holds || (!own.is_null() && !joins)) differing.push_back(io::printable(key));
+    if (!holds) continue;
+    json& place = out.config[key];
+    if (joins) {
+      place.insert(place.end(), value.begin(), value.end());
+    } else {
+      place = value;
+      out.mapped.insert(key);
+    }
+  }
+  if (differing.empty()) return;
+  const std::string rule = holds ? "is taken from here, not from " + out.config_source
+                                 : "is not used beside added_tokens_decoder";
+  out.notes.push_back(fmt::format("{}: {} {}, as in transformers", out.map_source,
+                                  fmt::join(differing, ", "), rule));
+}
+
+/// The end of text that the model's own files name; of several the first.
+void take_model_eos(const fs::path& folder, TokenizerJson& out) {
+  for (const char* name : {"generation_config.json", "config.json"}) {
+    const std::string path = (folder / name).string();
+    if (!io::exists(path)) continue;
+    const auto ids = end_token_ids(io::read_json_file(path, kLargestTokenizerFile), path);
+    if (ids.empty()) continue;
+    out.model_eos = ids.front();
+    out.model_eos_source = name;
+    return;
+  }
+}
+
+}  // namespace
+
+TokenizerJson read_tokenizer_folder(const std::string& path) {
+  const fs::path folder = path;
+  const auto at = [&](const char* name) { return (folder / name).string(); };
+  if (!io::exists(at("tokenizer.json"))) {
+    fail("{}: there is no tokenizer.json{}", path,
+         io::exists(at("tokenizer.model"))
+             ? "; a SentencePiece tokenizer.model alone is not supported: convert it by loading "
+               "and saving the tokenizer with transformers"
+             : "");
+  }
+  TokenizerJson out;
+  for (const char* name : kFiles) {
+    if (!io::exists(at(name))) continue;
+    out.files.emplace_back(name, io::read_file(at(name), kLargestTokenizerFile));
+  }
+  const auto text = [&](const char* name) -> const std::string* {
+    for (const auto& [file, content] : out.files) {
+      if (file == name) return &content;
+    }
+    return nullptr;
+  };
+  const auto parse = [&](const char* name) { return io::parse_json(*text(name), at(name)); };
+  out.tokenizer_source = at("tokenizer.json");
+  out.tokenizer = parse("tokenizer.json");
+  out.config_source = at("tokenizer_config.json");
+  if (text("tokenizer_config.json")) out.config = parse("tokenizer_config.json");
+  if (!out.config.is_object()) return out;  // an error, which its reader reports
+  out.map_source = at("special_tokens_map.json");
+  if (text("special_tokens_map.json")) {
+    take_special_tokens_map(parse("special_tokens_map.json"), out);
+  }
+  if (text("added_tokens.json") && !out.config.contains("added_tokens_decoder")) {
+    out.added_tokens_source = at("added_tokens.json");
+    out.added_tokens = parse("added_tokens.json");
+  }
+  if (out.config.value("eos_token", json()).is_null()) take_model_eos(folder, out);
+  if (const std::string* jinja = text("chat_template.jinja")) out.config["chat_template"] = *jinja;
+  return out;
+}
+
+}  // namespace tessera::launch

@@ -1,0 +1,42 @@
+// Libraries that are opened when they are first needed, so that what does not need them runs
+// without: cuBLASLt is for products on a GPU, NCCL for several GPUs.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace tessera {
+
+/// Where a library is looked for besides the places that the system's loader knows.
+struct LibraryFolders {
+  std::vector<std::string> first;  // before the loader is asked
+  std::vector<std::string> last;   // after it
+};
+/// For all that this process opens from now on.
+void set_library_folders(LibraryFolders folders);
+
+/// One that is open, until the process ends.
+class SharedLibrary {
+ public:
+  /// `file` is its name for the loader ("libnccl.so.2"). Where the program itself has `function`,
+  /// it is the program's. Error that says where it was looked for, or why what is there cannot be
+  /// used.
+  SharedLibrary(const std::string& file, const char* function);
+
+  /// Error where it has no such function.
+  template <class Function>
+  void find(Function*& function, const char* name) const {
+    function = reinterpret_cast<Function*>(address_of(name));
+  }
+  /// The file that was opened; "the program" where it has the functions itself.
+  const std::string& place() const { return place_; }
+
+ private:
+  void* address_of(const char* name) const;
+
+  std::string file_;
+  void* handle_;
+  std::string place_;
+};
+
+}  // namespace tessera

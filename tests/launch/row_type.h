@@ -1,0 +1,21 @@
+// For tests that give the types of rows as a config does.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "launch/config/config.h"
+
+namespace tessera::testing {
+
+/// By its name in a config; "" is none, so that it is inferred.
+inline std::optional<launch::RowType> row_type(const std::string& name) {
+  using launch::RowType;
+  for (const RowType type : {RowType::kAlpaca, RowType::kChatTemplate, RowType::kCompletion,
+                             RowType::kPromptCompletion, RowType::kTokenized}) {
+    if (launch::name_of(type) == name) return type;
+  }
+  return std::nullopt;
+}
+
+}  // namespace tessera::testing
