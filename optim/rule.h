@@ -36,8 +36,9 @@ struct UpdateInput {
 
 /// An option that a rule uses, by the config's key; the identity of a run has it under that key.
 struct RuleOption {
+  using Field = double OptimizerOptions::*;  // named, because nvcc would warn of its own brackets
   std::string_view key;
-  double OptimizerOptions::*value;
+  Field value;
 };
 
 struct Rule {

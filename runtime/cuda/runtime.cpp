@@ -27,7 +27,11 @@ std::vector<GpuInfo> gpus(std::string& why_none) {
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status != cudaSuccess || count == 0) {
     cudaGetLastError();
-    why_none = status == cudaSuccess ? "the driver shows no GPU" : cudaGetErrorString(status);
+    int driver = 0;
+    cudaDriverGetVersion(&driver);
+    why_none = status == cudaSuccess ? "the driver shows no GPU"
+               : driver == 0         ? "there is no NVIDIA driver"
+                                     : cudaGetErrorString(status);
     return {};
   }
   std::vector<GpuInfo> found;

@@ -18,7 +18,9 @@ if [ "$ranks" = 0 ]; then
 fi
 read -ra shapes <<<"${SHAPES:-8B 70B}"
 
-echo "| system | model | on | compute | rows x tokens | activations | GPU memory | planned | s a step | tokens/s a GPU | modelled |"
+printf '| %s ' system model on compute 'rows x tokens' activations 'GPU memory' planned \
+  's a step' 'tokens/s a GPU' modelled
+echo '|'
 echo "|---|---|---|---|---|---|---|---|---|---|---|"
 
 # row COMMAND...: a row, or why there is none.

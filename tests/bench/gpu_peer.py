@@ -1,13 +1,18 @@
 #!/usr/bin/env python3
-"""One row of gpu.sh by the Hugging Face stack: gpu_peer.py tiny|8B|70B ROWS TOKENS [cpu]
-A Llama of random weights, its layers' linears in bitsandbytes' NF4 with double quantization, PEFT's
-LoRA of r = 16 on them, gradient checkpointing, SDPA, fused AdamW; four micro-batches a step on one
-GPU. The median of five steps after two."""
+"""One row of gpu.sh by the Hugging Face stack:
+gpu_peer.py tiny|8B|70B ROWS TOKENS [cpu] [bf16] [kept] [json=FILE]
+A Llama of random weights, its layers' linears in bitsandbytes' NF4 with double quantization, or in
+bfloat16 (`bf16`), PEFT's LoRA of r = 16 on them, gradient checkpointing (`kept`: none), SDPA, fused
+AdamW; four micro-batches a step on one GPU. The median of five steps after two."""
+import json
 import statistics
 import sys
 import time
 
-import bitsandbytes as bnb
+try:
+    import bitsandbytes as bnb
+except ImportError:  # the base can be in bfloat16
+    bnb = None
 import peft
 import torch
 import transformers
@@ -20,17 +25,22 @@ SHAPES = {  # hidden, ffn, layers, heads, kv heads, vocabulary
 WARM_UP, STEPS, MICRO_BATCHES = 2, 5, 4
 
 
-def quantized(linear, device):
+def frozen(linear, device, bf16):
+    shape = (linear.out_features, linear.in_features)
+    if bf16:
+        weight = torch.empty(shape, dtype=torch.bfloat16, device=device).normal_(0, 0.02)
+        linear.weight = torch.nn.Parameter(weight, requires_grad=False)
+        return linear
     layer = bnb.nn.Linear4bit(linear.in_features, linear.out_features, bias=False,
                               compute_dtype=torch.bfloat16, quant_type="nf4",
                               compress_statistics=True)
-    weight = torch.empty(linear.out_features, linear.in_features, dtype=torch.bfloat16)
+    weight = torch.empty(shape, dtype=torch.bfloat16)
     layer.weight = bnb.nn.Params4bit(weight.normal_(0, 0.02), requires_grad=False, quant_type="nf4",
                                      compress_statistics=True, module=layer)
     return layer.to(device)
 
 
-def random_model(name, device):
+def random_model(name, device, bf16, kept):
     hidden, ffn, layers, heads, kv, vocab = SHAPES[name]
     config = transformers.LlamaConfig(
         hidden_size=hidden, intermediate_size=ffn, num_hidden_layers=layers,
@@ -42,7 +52,7 @@ def random_model(name, device):
         for part in (layer.self_attn, layer.mlp):
             for child, linear in list(part.named_children()):
                 if isinstance(linear, torch.nn.Linear):
-                    setattr(part, child, quantized(linear, device))
+                    setattr(part, child, frozen(linear, device, bf16))
     for module in model.modules():  # what is left: norms, embedding, head
         for key, value in list(module._parameters.items()):
             if value is not None and value.is_meta:
@@ -50,20 +60,27 @@ def random_model(name, device):
                 made = made.fill_(1) if value.dim() == 1 else made.normal_(0, 0.02)
                 module._parameters[key] = torch.nn.Parameter(made, requires_grad=False)
     model.model.rotary_emb = type(model.model.rotary_emb)(config).to(device)
-    model.is_loaded_in_4bit = True
-    model.gradient_checkpointing_enable({"use_reentrant": False})
+    if not bf16:
+        model.is_loaded_in_4bit = True
+    if not kept:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
     model.enable_input_require_grads()
     model.config.use_cache = False
     return peft.get_peft_model(model, peft.LoraConfig(
         r=16, lora_alpha=32, lora_dropout=0.0, task_type="CAUSAL_LM",
-        target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]))
+        target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
+                        "down_proj"]))
 
 
 def main():
     name, rows, tokens = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    device = "cpu" if sys.argv[4:] == ["cpu"] else "cuda"
+    words = sys.argv[4:]
+    device = "cpu" if "cpu" in words else "cuda"
+    bf16, kept = "bf16" in words, "kept" in words
+    if not bf16 and bnb is None:
+        sys.exit("gpu_peer.py: bitsandbytes is not installed; `bf16` does without")
     torch.manual_seed(7)
-    model = random_model(name, device).train()
+    model = random_model(name, device, bf16, kept).train()
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=device == "cuda")
     ids = torch.randint(0, SHAPES[name][5], (rows, tokens), device=device)
@@ -85,9 +102,20 @@ def main():
     if device == "cuda":
         on = torch.cuda.get_device_name()
         memory = f"{torch.cuda.max_memory_reserved() / 2**30:.1f} GiB"
-    versions = f"transformers {transformers.__version__}, bitsandbytes {bnb.__version__}"
-    print(f"| {versions} | {name}, {SHAPES[name][2]} layers | 1 x {on} | bfloat16 | {rows} x {tokens} "
-          f"| recomputed | {memory} | | {median:.3f} | {MICRO_BATCHES * rows * tokens / median:.0f} | |")
+    versions = f"transformers {transformers.__version__}, "
+    versions += "bf16 base" if bf16 else f"bitsandbytes {bnb.__version__}"
+    activations = "kept" if kept else "recomputed"
+    tokens_per_second = MICRO_BATCHES * rows * tokens / median
+    print(f"| {versions} | {name}, {SHAPES[name][2]} layers | 1 x {on} | bfloat16 "
+          f"| {rows} x {tokens} | {activations} | {memory} | | {median:.3f} "
+          f"| {tokens_per_second:.0f} | |")
+    for path in (word[5:] for word in words if word.startswith("json=")):
+        with open(path, "w") as file:
+            json.dump({"peer": versions, "torch": torch.__version__, "shape": name, "device": on,
+                       "rows": rows, "sequence_len": tokens, "activations": activations,
+                       "seconds_per_step": median, "tokens_per_second": tokens_per_second,
+                       "memory": memory}, file)
+            file.write("\n")
 
 
 main()

@@ -4,8 +4,8 @@
 #   tests/bench/ranks.sh MODEL ROWS.jsonl [TESSERA]
 #
 # ROWS holds tokenized rows (peer_train.py --write-data makes some). The sides take turns; each
-# figure is the median of a run's steps after the first, and the best of ROUNDS (2) counts. STEPS (5)
-# and LENGTH (512) come from the environment.
+# figure is the median of a run's steps after the first, and the best of ROUNDS (2) counts. STEPS
+# (5) and LENGTH (512) come from the environment.
 set -euo pipefail
 
 model=${1:?usage: ranks.sh MODEL ROWS.jsonl [TESSERA]} rows=${2:?ROWS.jsonl is missing}
@@ -53,7 +53,8 @@ python3 - "$work" <<'PY'
 import collections, json, pathlib, statistics, sys
 
 best = collections.OrderedDict()
-for path in sorted(pathlib.Path(sys.argv[1]).glob("*.jsonl"), key=lambda p: int(p.name.split(".")[-2])):
+for path in sorted(pathlib.Path(sys.argv[1]).glob("*.jsonl"),
+                   key=lambda p: int(p.name.split(".")[-2])):
     lines = [json.loads(l) for l in path.read_text().splitlines()]
     steps = [l for l in lines if "tokens_per_second" in l]
     rate = statistics.median([l["tokens_per_second"] for l in steps[1:]])
