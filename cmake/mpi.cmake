@@ -26,7 +26,8 @@ set_target_properties(tessera_mpi PROPERTIES PREFIX ""
 target_compile_definitions(tessera_mpi PRIVATE OMPI_SKIP_MPICXX)
 target_link_options(tessera_mpi PRIVATE -Wl,--as-needed)
 if(TESSERA_BUNDLE)
-  target_link_options(tessera_mpi PRIVATE -nostdlib++)
+  # By the C compiler, which links no C++ library: the program's is used.
+  set_target_properties(tessera_mpi PROPERTIES LINKER_LANGUAGE C)
 endif()
 target_link_libraries(tessera_mpi PRIVATE tessera_parallel MPI::MPI_C)
 install(TARGETS tessera_mpi LIBRARY DESTINATION lib/tessera)

@@ -111,7 +111,7 @@ fi
 # tests/extending, too.
 export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
 if [ -n "$simulated" ]; then
-  build "$simulated" "build-$simulated" cuda_tests cuda_on_cpu_tests tessera \
+  build "$simulated" "build-$simulated" cuda_tests cuda_on_cpu_tests tessera bench_gpu \
     ranks_write_model parallel_communicator_mpi
   part "build-$simulated: tests"
   except='^$'
@@ -128,6 +128,8 @@ if [ -n "$simulated" ]; then
   check "build-$simulated" -C all -R '^cuda_on_cpu\.finds_planted_bugs$'
   part "build-$simulated: jobs of many processes"
   check "build-$simulated" -C all -R '^ranks\.(matrix_all|kill_and_resume)$'
+  part "build-$simulated: the first minutes on a GPU"
+  check "build-$simulated" -C all -R '^gpu\.dry_run$'
 fi
 if [ "$cuda" = 1 ]; then
   if command -v nvcc >/dev/null || [ -x "$toolkit/bin/nvcc" ]; then
@@ -153,3 +155,8 @@ part "build: tests"
 long=()
 [ "$all" = 0 ] || long=(-C all -E '^ranks\.signals$') # which signals_all begins with
 check build "${long[@]}"
+if [ "$all" = 1 ]; then
+  part "bundle"
+  launch/bundle.sh >/dev/null
+  build/bundle/tessera doctor
+fi

@@ -12,11 +12,15 @@
 
 namespace tessera::testing {
 
-/// With its libraries where the program finds them.
-inline Device test_device() {
-  [[maybe_unused]] static const bool found = (launch::use_cuda_library_folders(), true);
-  return Device::cuda(0);
-}
+/// Before the first test: libraries are where the program finds them.
+class CudaLibraries : public ::testing::Environment {
+ public:
+  void SetUp() override { launch::use_cuda_library_folders(); }
+};
+inline ::testing::Environment* const kCudaLibraries =
+    ::testing::AddGlobalTestEnvironment(new CudaLibraries);  // which googletest deletes
+
+inline Device test_device() { return Device::cuda(0); }
 
 /// A context on the device, with scratch, computing in `dtype`.
 class DeviceContext : public Context {

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Writes what the training step of first_minutes.sh trains: a random model of SmolLM2-135M's shape,
+# the same everywhere, rows of random tokens, and run.yml, into a folder that it makes.
+# random_smollm2.json has the losses and gradient norms of its eight steps, in float64 and by the
+# CPU in float32.
+# Usage: random_smollm2.sh WRITE_MODEL FOLDER [tiny]     tiny: a shape for tests
+set -euo pipefail
+write_model=$1
+mkdir -p "$2"
+folder=$(cd "$2" && pwd)
+shape=(layers=30 hidden=576 ffn=1536 heads=9 kv_heads=3 vocab=49152 shortest=32 longest=128)
+[ "${3:-}" != tiny ] || shape=(layers=2 hidden=64 ffn=160 heads=2 kv_heads=1 vocab=256)
+"$write_model" "$folder" "${shape[@]}" tied=1 rows=32
+cat >"$folder/run.yml" <<YML
+base_model: $folder
+datasets:
+  - path: $folder/rows.jsonl
+    type: tokenized
+lora_r: 16
+lora_alpha: 32
+lora_dropout: 0
+sequence_len: 256
+sample_packing: false
+shuffle: false
+micro_batch_size: 2
+gradient_accumulation_steps: 2
+max_steps: 8
+learning_rate: 2e-4
+lr_scheduler: cosine
+warmup_steps: 2
+save_steps: 4
+YML
