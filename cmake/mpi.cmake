@@ -26,8 +26,9 @@ set_target_properties(tessera_mpi PROPERTIES PREFIX ""
 target_compile_definitions(tessera_mpi PRIVATE OMPI_SKIP_MPICXX)
 target_link_options(tessera_mpi PRIVATE -Wl,--as-needed)
 if(TESSERA_BUNDLE)
-  # By the C compiler, which links no C++ library: the program's is used.
+  # By the C compiler, and without the C++ library that CMake would add: the program's is used.
   set_target_properties(tessera_mpi PROPERTIES LINKER_LANGUAGE C)
+  list(REMOVE_ITEM CMAKE_CXX_IMPLICIT_LINK_LIBRARIES stdc++)
 endif()
 target_link_libraries(tessera_mpi PRIVATE tessera_parallel MPI::MPI_C)
 install(TARGETS tessera_mpi LIBRARY DESTINATION lib/tessera)

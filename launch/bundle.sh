@@ -36,7 +36,7 @@ if [ ${#architectures[@]} -gt 0 ]; then
   real[-1]=${architectures[-1]}
   options+=(-DTESSERA_CUDA=ON -DTESSERA_CUDA_ARCHITECTURES="$(IFS=';' && echo "${real[*]}")")
 fi
-[ $tests = 0 ] || targets+=(ranks_write_model parallel_communicator_mpi bench_gpu)
+[ $tests = 0 ] || targets+=(ranks_write_model bench_gpu)
 [ $tests = 0 ] || [ ${#architectures[@]} = 0 ] || targets+=(cuda_tests)
 export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
 cmake --preset release -B "$folder" "${options[@]}" >/dev/null
@@ -54,7 +54,14 @@ for package in libhwy1 libfmt9 libyaml-cpp-dev nlohmann-json3-dev libcli11-dev l
   libutf8proc-dev libxxhash-dev gcc-12-base; do
   cp "/usr/share/doc/$package/copyright" "$out/licences/$package"
 done
+git describe --always --dirty --abbrev=12 >"$out/COMMIT" 2>/dev/null || echo unknown >"$out/COMMIT"
+if [ ${#architectures[@]} -gt 0 ]; then
+  # Their runtime is linked statically.
+  cp "${CUDA_HOME:-/usr/local/cuda}/EULA.txt" "$out/licences/cuda" 2>/dev/null ||
+    echo "NVIDIA CUDA Toolkit EULA: https://docs.nvidia.com/cuda/eula/" >"$out/licences/cuda"
+fi
 if [ $tests = 1 ]; then
+  cp /usr/share/doc/libgtest-dev/copyright "$out/licences/libgtest-dev"
   mkdir "$out/tests"
   for program in "${targets[@]:1}"; do
     strip -o "$out/tests/$program" "$(find "$folder" -maxdepth 2 -type f -name "$program")"
@@ -66,3 +73,7 @@ fi
 tests/bundle/symbols.sh "$out"
 tar -C build -czf build/tessera-bundle.tar.gz --owner=0 --group=0 bundle
 du -h build/tessera-bundle.tar.gz | awk '{ print "build/tessera-bundle.tar.gz", $1 }'
+# So much may be carried to a machine, for one architecture.
+bytes=$(stat -c %s build/tessera-bundle.tar.gz)
+[ ${#architectures[@]} -gt 1 ] || [ "$bytes" -le $((50 << 20)) ] ||
+  { echo "bundle.sh: more than 50 MiB" >&2; exit 1; }

@@ -37,7 +37,7 @@ float sum_of_squares(std::span<const float> values);
 }  // namespace cpu
 
 namespace cuda {
-/// One float a chunk, on the device.
+/// One float per chunk, on the device.
 void chunk_sums(Context& ctx, Tensor sums, std::span<const float> grads);
 }  // namespace cuda
 

@@ -9,8 +9,18 @@ namespace {
 
 constexpr int kOldestVersion = NCCL_VERSION(2, 18, 0);
 
+SharedLibrary open_library() {
+  try {
+    return SharedLibrary("libnccl.so.2", "ncclGetVersion");
+  } catch (const Error& error) {
+    fail("several GPUs need NCCL, which cannot be opened: {} (TESSERA_CUDA_LIBRARY_PATH may name "
+         "its folder)",
+         error.what());
+  }
+}
+
 NcclLibrary load() {
-  const SharedLibrary library("libnccl.so.2", "ncclGetVersion");
+  const SharedLibrary library = open_library();
   NcclLibrary all;
   library.find(all.GetVersion, "ncclGetVersion");
   int version = 0;

@@ -26,8 +26,9 @@ struct Blocks4 {
 /// an element is not finite. The result does not depend on the Context's thread count.
 void quantize4(Context& ctx, const Codebook4& book, int block, std::span<const float> x,
                const Blocks4& out, std::string_view name);
-/// Its whole blocks: encodes `blocks` blocks of `block` floats. Returns the index of the first
-/// element that is not finite, with the outputs unspecified, or -1.
+/// The CPU's kernel of quantize4: encodes `blocks` whole blocks of `block` floats (a multiple of
+/// 16). Returns the index of the first element that is not finite, with the outputs unspecified, or
+/// -1.
 int64_t encode_blocks(const Codebook4& book, int block, int64_t blocks, const float* x,
                       uint8_t* codes, float* scales);
 

@@ -74,6 +74,7 @@ void FrozenMatrix::dequantize(Context& ctx, Tensor out) const {
 void FrozenMatrix::dequantize_part(Context& ctx, int64_t begin, Tensor out) const {
   TESSERA_CHECK(0 <= begin && begin + out.numel() <= spec_.numel());
   if (ctx.measuring()) return;
+  const PartScope part(ctx.timeline(), ComputePart::kDequantize);
   if constexpr (kHasCuda) {
     if (ctx.device().is_cuda()) {
       return spec_.format->decode_on_gpu(ctx, spec_, blob_, begin, out);

@@ -42,10 +42,9 @@ trap finish EXIT
 build() {
   part "$2: build"
   summary=""
-  cmake --preset "$1" -B "$2" "${cmake_options[@]}" >/dev/null
+  cmake --preset "$1" -B "$2" >/dev/null
   cmake --build "$2" --target "${@:3}"
 }
-cmake_options=()
 
 # check FOLDER [OPTION ...]: runs the tests of a build and reports on them; fails when one fails.
 check() {
@@ -134,10 +133,9 @@ fi
 if [ "$cuda" = 1 ]; then
   if command -v nvcc >/dev/null || [ -x "$toolkit/bin/nvcc" ]; then
     # Of one architecture; the table of kernels is compiled for all of them, with the same options.
-    cmake_options=(-DTESSERA_CUDA_ARCHITECTURES=90)
-    build cuda build-nvcc tessera
-    cmake_options=()
-    build-nvcc/tessera doctor  # starts, whether or not there is a driver
+    part "bundle for a GPU, by nvcc"
+    launch/bundle.sh --cuda 90 --tests
+    build/bundle/tessera doctor  # starts, whether or not there is a driver
     part "nvcc: table of kernels"
     tests/cuda/kernel_table.py >/dev/null  # fails on spills, local memory, calls and traps
   else
@@ -157,6 +155,7 @@ long=()
 check build "${long[@]}"
 if [ "$all" = 1 ]; then
   part "bundle"
-  launch/bundle.sh >/dev/null
+  launch/bundle.sh
+  tests/bundle/symbols.sh build/bundle planted
   build/bundle/tessera doctor
 fi

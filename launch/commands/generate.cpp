@@ -118,7 +118,7 @@ std::optional<int32_t> end_of_turn(const Tokenizer& tokenizer, const ChatTemplat
 }  // namespace
 
 GenerationConfig read_generation_config(const std::string& base_model) {
-  // Of no account for what is generated here, or for what is used.
+  // Keys that are used, or that change nothing here.
   static constexpr std::array<std::string_view, 6> kQuiet = {
       "eos_token_id",         "bos_token_id",       "pad_token_id",
       "transformers_version", "_from_model_config", "use_cache"};
@@ -133,9 +133,8 @@ GenerationConfig read_generation_config(const std::string& base_model) {
     if (std::ranges::find(kQuiet, key) == kQuiet.end()) unused.push_back(io::printable(key));
   }
   if (!unused.empty()) {
-    out.notes.push_back(
-        fmt::format("{}: not used: {}; --temperature, --top_p, --top_k and --max_new_tokens decide",
-                    path.string(), fmt::join(unused, ", ")));
+    out.notes.push_back(fmt::format("{}: not used: {}; generate samples as its own options say",
+                                    path.string(), fmt::join(unused, ", ")));
   }
   return out;
 }

@@ -44,6 +44,9 @@ std::string tokenize(const TokenizeOptions& options, Console& console) {
       count_letters(encoding, messages, tokenizer, conversations.remarks);
       out += json(encoding.ids).dump() + "\n";
     } else {
+      for (const Message& message : messages) {
+        conversations.remarks.count_placeholders("messages", message.content, tokenizer);
+      }
       out += conversations.lines ? json(joined(pieces)).dump() + "\n" : joined(pieces);
     }
   }

@@ -45,8 +45,8 @@ struct Flag {
   const RuledOut* rule(const Config& config) const;
 };
 
-/// A key that says again what others decide, `of` the config: its value is read, but not kept; a
-/// rule compares it (rules.cpp).
+/// A key whose value follows from other keys: `of` the config gives it. The user's value is read,
+/// but not kept; a rule compares the two (rules.cpp).
 template <class Of, class Type>
 Flag derived_flag(std::string_view name, Of of, Type type, std::string_view help) {
   Flag made;
@@ -93,7 +93,7 @@ const std::vector<FlagGroup>& flag_groups();
 /// By name or alias; null when there is none.
 const Flag* find_flag(std::string_view key);
 
-/// A value that asks for nothing by itself goes against the key `by` of ours.
+/// Says when a harmless value of a foreign key contradicts our key `by`.
 struct ForeignRule {
   std::string_view by;
   bool (*when)(const Config&, std::string_view value);

@@ -12,10 +12,10 @@ std::vector<ForeignRule> of_saving() {
   return {
       {"save_steps",
        [](const Config& c, std::string_view value) { return value != kSteps && c.save_steps; },
-       "one saves nothing before the end, the other does; keep one"},
+       "no saves nothing before the end; remove save_steps, or set save_strategy: steps"},
       {"save_steps",
        [](const Config& c, std::string_view value) { return value == kSteps && !c.save_steps; },
-       "say how many steps lie between checkpoints, e.g. save_steps: 500"},
+       "steps needs their number, e.g. save_steps: 500"},
   };
 }
 
@@ -23,15 +23,21 @@ std::vector<ForeignRule> of_validation() {
   return {
       {"eval_steps",
        [](const Config& c, std::string_view value) { return value != kSteps && c.eval_steps; },
-       "one validates nothing, the other does; keep one"},
+       "no validates nothing; remove eval_steps and val_set_size, or set eval_strategy: steps"},
       {"val_set_size",
        [](const Config& c, std::string_view value) {
          return value != kSteps && c.val_set_size > 0;
        },
-       "one validates nothing, the other holds rows back for it; keep one"},
+       "no validates nothing; remove val_set_size, or this key to validate at the end"},
+      {"eval_steps",
+       [](const Config& c, std::string_view value) {
+         return value == kSteps && !c.eval_steps && c.val_set_size == 0;
+       },
+       "steps needs their number and rows to validate on, e.g. eval_steps: 500 and val_set_size: "
+       "0.05"},
       {"eval_steps",
        [](const Config& c, std::string_view value) { return value == kSteps && !c.eval_steps; },
-       "say how many steps lie between validations, e.g. eval_steps: 500"},
+       "steps needs their number, e.g. eval_steps: 500"},
   };
 }
 

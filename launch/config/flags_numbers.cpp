@@ -10,6 +10,7 @@ namespace {
 
 // Integers beyond this are not exact in the doubles that 1e3 and 3.0 go through.
 constexpr double kMostExact = 9007199254740992.0;
+constexpr int64_t kLargest = std::numeric_limits<int64_t>::max();
 
 /// Digits without the underscores between them; empty when one is out of place, or for "+-1".
 std::string plain_number(std::string_view text) {
@@ -53,6 +54,11 @@ std::optional<int64_t> parse_int(std::string_view text) {
   return int64_t(*real);
 }
 
+std::string from_to(int64_t low, int64_t high) {
+  const std::string most = high == kMostSteps ? "1e9" : std::to_string(high);
+  return fmt::format("a whole number from {} to {}", low, most);
+}
+
 struct Unit {
   std::string_view name;
   double bytes;
@@ -73,18 +79,16 @@ std::optional<int64_t> IntType::read(const Setting& setting) const {
   const std::string* text = setting.scalar(describe());
   if (text == nullptr) return std::nullopt;
   const std::optional<int64_t> value = parse_int(*text);
-  if (!value || *value < low || *value > high) return setting.expected(describe());
-  return value;
+  if (value && low <= *value && *value <= high) return value;
+  // Who asks for more than an integer holds learns where it ends.
+  const bool beyond = !value && parse_real(*text).value_or(0) >= double(kLargest);
+  return setting.expected(beyond ? from_to(low, high) : describe());
 }
 
 std::string IntType::write(int64_t value) const { return std::to_string(value); }
 
 std::string IntType::describe() const {
-  if (high < std::numeric_limits<int64_t>::max()) {
-    const std::string most = high == kMostSteps ? "1e9" : std::to_string(high);
-    return fmt::format("a whole number from {} to {}", low, most);
-  }
-  return fmt::format("a whole number, {} or more", low);
+  return high < kLargest ? from_to(low, high) : fmt::format("a whole number, {} or more", low);
 }
 
 std::optional<double> RealType::read(const Setting& setting) const {

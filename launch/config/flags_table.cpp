@@ -93,7 +93,8 @@ std::vector<Flag> lora_flags() {
       derived_flag(
           "lora_target_linear", [](const Config& c) { return c.lora_target_modules.empty(); },
           BoolType{},
-          "Adapt every linear layer of the blocks. False when lora_target_modules names some."),
+          "Adapt every linear layer of the blocks. False when lora_target_modules names some; "
+          "saying otherwise is an error."),
       flag("lora_target_modules", &Config::lora_target_modules, ModulesType{},
            "The linear layers to adapt, chosen as PEFT does: names such as [q_proj, v_proj], in "
            "every layer; whole paths such as model.layers.0.self_attn.q_proj, in one; or a regular "

@@ -197,9 +197,20 @@ void Reader::add_override(const std::string& text, int argument) {
   faulty.place = place;
   YamlNode value =
       parse_yaml(std::string_view(text).substr(equals + 1), place, faults_).value_or(faulty);
+  const std::string_view rest = path.substr(key.size());
+  if (const ForeignKey* foreign = find_foreign_key(key)) {
+    if (!seen_.insert(std::string(path)).second) {
+      faults_.add(place, "given twice on the command line; keep one");
+      faults_.doubt(key);
+      return;
+    }
+    if (!rest.empty() && asks_for_nothing(*foreign, value)) {
+      faults_.add(place, "there is nothing inside {}", key);
+      return;
+    }
+  }
   const Flag* flag = flag_of(key, place, value);
   if (flag == nullptr) return;
-  const std::string_view rest = path.substr(key.size());
   if (!seen_.insert(std::string(flag->name).append(rest)).second) {
     faults_.add(place, "given twice on the command line; keep one");
     faults_.doubt(flag->name);

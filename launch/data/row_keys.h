@@ -44,9 +44,9 @@ struct KnownKeys {
 /// their rows has.
 bool has_value(const nlohmann::json& object, std::string_view key);
 
-/// Checks the columns of a row. A value that says nothing (null, "", [], {}, these as JSON text, or
-/// false where that is no more) is no fault. Error beginning with `where` for a key that would
-/// change what is learned.
+/// Checks the columns of a row. A value that says nothing is no fault: null, "", [], {}, these as
+/// JSON text; false too, except for masks and weights, where it means something; and a weight of 1.
+/// Error beginning with `where` for a key that would change what is learned.
 void check_columns(const nlohmann::json& row, const KnownKeys& known, std::string_view where,
                    RowRemarks& remarks);
 

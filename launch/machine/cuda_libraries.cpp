@@ -65,10 +65,7 @@ std::vector<std::string> parts_of(const char* path) {
 
 LibraryFolders cuda_library_folders(FunctionRef<const char*(const char*)> variable,
                                     const std::string& root) {
-  Folders first, last;
-  for (const std::string& folder : parts_of(variable("TESSERA_CUDA_LIBRARY_PATH"))) {
-    first.add(folder);
-  }
+  Folders last;
   for (const char* name : {"CUDA_HOME", "CUDA_PATH"}) {
     if (const char* home = variable(name)) last.add_toolkit(home);
   }
@@ -79,13 +76,13 @@ LibraryFolders cuda_library_folders(FunctionRef<const char*(const char*)> variab
   for (const std::string& folder : parts_of(variable("PATH"))) {
     std::error_code error;
     if (fs::exists(fs::path(folder) / "python3", error)) {
-      last.add_python(fs::path(folder).parent_path());
+      last.add_python((fs::path(folder) / "python3").parent_path().parent_path());
     }
   }
   if (const char* home = variable("HOME")) last.add_python(fs::path(home) / ".local");
   last.add_python(fs::path(root) / "usr/local");
   last.add_python(fs::path(root) / "usr");
-  return {first.take(), last.take()};
+  return {parts_of(variable("TESSERA_CUDA_LIBRARY_PATH")), last.take()};
 }
 
 void use_cuda_library_folders() {

@@ -11,7 +11,7 @@ namespace tessera::launch {
 /// First the folders that TESSERA_CUDA_LIBRARY_PATH names (separated by ':'). Last those of the
 /// CUDA toolkit (CUDA_HOME, CUDA_PATH, /usr/local/cuda) and of NVIDIA's Python packages
 /// (`nvidia-*`) in the environments that VIRTUAL_ENV, CONDA_PREFIX and PATH name, in the user's own
-/// packages and in the system's. Only folders that exist. `variable` gives the value of an
+/// packages and in the system's; of these, the folders that exist. `variable` gives the value of an
 /// environment variable or null; `root` is where the system's folders are: "/", or a folder that a
 /// test made.
 LibraryFolders cuda_library_folders(FunctionRef<const char*(const char*)> variable,

@@ -1,5 +1,5 @@
 // Checkpoints of a run: output_dir/checkpoint-N holds the adapter (PEFT's format), the optimizer's
-// state in one part a rank, and state.json, sealed by manifest.json (size and hash of every file).
+// state in one part per rank, and state.json, sealed by manifest.json (size and hash of each file).
 // A checkpoint appears by one rename, so it is whole or absent; `latest` names the newest. Reading
 // trusts nothing that the manifest does not vouch for. Any number of ranks reads what any other
 // wrote.

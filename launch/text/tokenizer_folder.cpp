@@ -1,10 +1,13 @@
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
+#include <map>
 
 #include "launch/text/tokenizer_fields.h"
 #include "launch/text/tokenizer_parts.h"
+#include "launch/text/tokenizer_special_tokens.h"
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
 #include "runtime/io/folder.h"
@@ -37,31 +40,67 @@ json content_of(const json& value) {
   return contents;
 }
 
+/// The older key of special tokens becomes the newer one where that has none.
+void rename_older(json& config) {
+  if (!config.contains(kOlderExtraTokens) || !config.value(kExtraTokens, json()).empty()) return;
+  config[kExtraTokens] = config[kOlderExtraTokens];
+  config.erase(kOlderExtraTokens);
+}
+
+/// Whether the config's value of `key` stays: transformers takes names of its own out before it
+/// reads special_tokens_map.json, and does not use the older key beside a list of the newer one.
+bool config_holds(const json& config, const std::string& key) {
+  if (key == kOlderExtraTokens) {
+    return config.contains(kExtraTokens) && !config[kExtraTokens].is_object();
+  }
+  return key.ends_with("_token") && config.value(key, json()).is_string() &&
+         std::ranges::find(kTokenNames, key) == kTokenNames.end();
+}
+
+/// Adds the further special tokens of special_tokens_map.json to those of the config. Of a token
+/// that both list, the map's flags hold: it comes first. False where the map's value replaces all.
+bool join_extra(const json& value, TokenizerJson& out) {
+  json& own = out.config[kExtraTokens];
+  if (own.is_array() && value.is_array()) {
+    own.insert(own.begin(), value.begin(), value.end());
+  } else if (own.is_object() && value.is_object()) {
+    own.update(value);
+  } else if (own.is_object() && value.is_array()) {
+    out.config[kOlderExtraTokens] = value;
+    out.mapped.insert(kOlderExtraTokens);
+  } else {
+    return false;
+  }
+  return true;
+}
+
 /// transformers reads special_tokens_map.json only where tokenizer_config.json has no
-/// "added_tokens_decoder"; its keys then hold, and lists are joined.
+/// "added_tokens_decoder"; most of its keys then hold.
 void take_special_tokens_map(const json& map, TokenizerJson& out) {
   if (!map.is_object()) fail("{} must be a JSON object", out.map_source);
-  const bool holds = !out.config.contains("added_tokens_decoder");
-  std::vector<std::string> differing;
+  const bool read = !out.config.contains("added_tokens_decoder");
+  if (read) rename_older(out.config);
+  std::map<std::string, std::vector<std::string>> differing;  // keys by what becomes of them
   for (const auto& [key, value] : map.items()) {
-    const json own = out.config.value(key, json());
-    if (content_of(own) == content_of(value)) continue;
-    const bool joins = own.is_array() && value.is_array();
-    if (!holds || (!own.is_null() && !joins)) differing.push_back(io::printable(key));
-    if (!holds) continue;
-    json& place = out.config[key];
-    if (joins) {
-      place.insert(place.end(), value.begin(), value.end());
-    } else {
-      place = value;
-      out.mapped.insert(key);
+    const bool kept = read && config_holds(out.config, key);
+    const bool taken = read && !kept;
+    const json own =
+        out.config.value(kept && key == kOlderExtraTokens ? kExtraTokens : key, json());
+    if (taken && key == kExtraTokens && join_extra(value, out)) continue;
+    if (content_of(own) != content_of(value) && !(taken && own.is_null())) {
+      differing[taken  ? "is taken from here, not from " + out.config_source
+                : kept ? "is taken from " + out.config_source + ", not from here"
+                       : "is not used beside added_tokens_decoder"]
+          .push_back(io::printable(key));
     }
+    if (!taken) continue;
+    out.config[key] = value;
+    out.mapped.insert(key);
   }
-  if (differing.empty()) return;
-  const std::string rule = holds ? "is taken from here, not from " + out.config_source
-                                 : "is not used beside added_tokens_decoder";
-  out.notes.push_back(fmt::format("{}: {} {}, as in transformers", out.map_source,
-                                  fmt::join(differing, ", "), rule));
+  for (const auto& [fate, keys] : differing) {
+    out.notes.push_back(
+        fmt::format("{}: {} {}, as in transformers", out.map_source, fmt::join(keys, ", "), fate));
+  }
 }
 
 /// The end of text that the model's own files name; of several the first.

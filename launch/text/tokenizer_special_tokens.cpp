@@ -35,25 +35,22 @@ std::string content_of(const json& value, const std::string& key, const std::str
   return value.get<std::string>();
 }
 
-/// The names that every tokenizer may have; a config may give more that end like these.
-constexpr std::array<std::string_view, 7> kNames = {
-    "bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token"};
-
 bool names_token(const std::string& key, const json& value) {
   if (value.is_null()) return false;
-  if (std::ranges::find(kNames, key) != kNames.end()) return true;
+  if (std::ranges::find(kTokenNames, key) != kTokenNames.end()) return true;
   return key.ends_with("_token") &&
          (value.is_string() || (value.is_object() && value.contains("content")));
 }
 
-/// The key of the list of further special tokens, and its name before transformers 5, which is not
-/// used beside it.
-constexpr std::array<const char*, 2> kExtra = {"extra_special_tokens", "additional_special_tokens"};
-
-/// Whether a config has tokens under kExtra[i].
-bool has_extra(const json& config, size_t i) {
-  const auto found = config.find(kExtra[i]);
-  return found != config.end() && !found->empty();  // null is empty, too
+/// The keys of further special tokens that are used.
+std::vector<std::string> used_extra(const json& config) {
+  const auto has = [&](const char* key) { return !config.value(key, json()).empty(); };
+  std::vector<std::string> keys;
+  if (has(kExtraTokens)) keys.push_back(kExtraTokens);
+  if (has(kOlderExtraTokens) && (keys.empty() || config[kExtraTokens].is_object())) {
+    keys.push_back(kOlderExtraTokens);
+  }
+  return keys;
 }
 
 /// What a config names to be special.
@@ -62,8 +59,8 @@ std::set<std::string> special_contents(const TokenizerJson& files) {
   for (const auto& [key, value] : files.config.items()) {
     if (names_token(key, value)) contents.insert(content_of(value, key, files.source_of(key)));
   }
-  for (const char* key : kExtra) {
-    for (const json& token : files.config.value(key, json())) {
+  for (const std::string& key : used_extra(files.config)) {
+    for (const json& token : files.config[key]) {
       contents.insert(content_of(token, key, files.source_of(key)));
     }
   }
@@ -85,9 +82,16 @@ NamedTokens AddedTokens::read(const TokenizerJson& files, std::vector<std::strin
   }
   read_list(files);
   read_decoder(files);
-  read_added_tokens_file(files);
+  read_added_tokens_file(files, notes);
   const NamedTokens named = read_named(files, notes);
-  read_extra(files, notes);
+  const std::vector<std::string> keys = used_extra(files.config);
+  for (const std::string& key : keys) read_extra(files, key, notes);
+  const json older = files.config.value(kOlderExtraTokens, json());
+  if (!older.empty() && keys.back() == kExtraTokens && older != files.config[kExtraTokens]) {
+    notes.push_back(fmt::format("{}: {} is not used beside {}, as in transformers 5",
+                                files.source_of(kOlderExtraTokens), kOlderExtraTokens,
+                                kExtraTokens));
+  }
   return named;
 }
 
@@ -148,13 +152,21 @@ void AddedTokens::read_decoder(const TokenizerJson& files) {
 }
 
 /// Tokens and ids, from before tokenizer_config.json had them; those of tokenizer.json hold.
-void AddedTokens::read_added_tokens_file(const TokenizerJson& files) {
+void AddedTokens::read_added_tokens_file(const TokenizerJson& files,
+                                         std::vector<std::string>& notes) {
   if (files.added_tokens.is_null()) return;
   const std::string& where = files.added_tokens_source;
   if (!files.added_tokens.is_object()) fail("{} must be an object of tokens and ids", where);
   const std::set<std::string> special = special_contents(files);
+  std::vector<std::string> other;
   for (const auto& [content, id] : files.added_tokens.items()) {
-    if (listed(content)) continue;
+    if (const AddedToken* known = listed(content)) {
+      if (id != json(known->id)) {
+        other.push_back(
+            fmt::format("'{}' {}, not {}", io::printable(content), known->id, excerpt(id)));
+      }
+      continue;
+    }
     AddedToken token;
     token.content = content;
     token.id = token_id_of(id, where);
@@ -162,6 +174,9 @@ void AddedTokens::read_added_tokens_file(const TokenizerJson& files) {
     token.normalized = !token.special;
     add(std::move(token), where);
   }
+  if (other.empty()) return;
+  notes.push_back(fmt::format("{}: the ids of tokenizer.json hold, as in transformers: {}", where,
+                              fmt::join(other, ", ")));
 }
 
 /// The id of a token that is named to be special; none where the vocabulary lacks it. One that is
@@ -188,7 +203,7 @@ NamedTokens AddedTokens::read_named(const TokenizerJson& files, std::vector<std:
   NamedTokens named;
   std::map<std::string_view, std::optional<int32_t>*> kept = {
       {"bos_token", &named.bos}, {"eos_token", &named.eos}, {"pad_token", &named.pad}};
-  std::vector<std::string> unknown;
+  std::map<std::string, std::vector<std::string>> unknown;  // by the file that names them
   for (const auto& [key, value] : files.config.items()) {
     if (!names_token(key, value)) continue;
     const std::string& source = files.source_of(key);
@@ -204,26 +219,20 @@ NamedTokens AddedTokens::read_named(const TokenizerJson& files, std::vector<std:
       notes.push_back(fmt::format("{}: the pad_token '{}' is not in the vocabulary; none is needed",
                                   source, io::printable(content)));
     } else {
-      unknown.push_back(io::printable(key));
+      unknown[source].push_back(io::printable(key));
     }
   }
-  note_unknown(files.config_source, unknown, notes);
+  for (const auto& [source, keys] : unknown) note_unknown(source, keys, notes);
   return named;
 }
 
 /// A list keeps the flags of added tokens; under names of their own they become special.
-void AddedTokens::read_extra(const TokenizerJson& files, std::vector<std::string>& notes) {
-  const bool second = !has_extra(files.config, 0);
-  const char* key = kExtra[second];
-  if (!has_extra(files.config, second)) return;
+void AddedTokens::read_extra(const TokenizerJson& files, const std::string& key,
+                             std::vector<std::string>& notes) {
   const json& extra = files.config[key];
   const std::string& source = files.source_of(key);
   const std::string where = source + ": " + key;
   if (!extra.is_structured()) fail("{} must be a list of tokens, not {}", where, excerpt(extra));
-  if (!second && has_extra(files.config, 1) && files.config[kExtra[1]] != extra) {
-    notes.push_back(fmt::format("{}: {} is not used beside {}, as in transformers 5",
-                                files.source_of(kExtra[1]), kExtra[1], key));
-  }
   std::vector<std::string> unknown;
   for (const json& token : extra) {
     const std::string content = content_of(token, key, source);

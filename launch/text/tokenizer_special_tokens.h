@@ -2,9 +2,11 @@
 // extra_special_tokens and the like. Which file holds where two differ is as in transformers 5.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -14,6 +16,15 @@
 #include "launch/text/tokenizer_parts.h"
 
 namespace tessera::launch {
+
+/// The names that every tokenizer may have; a config may give more that end like these.
+inline constexpr std::array<std::string_view, 7> kTokenNames = {
+    "bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token"};
+
+/// The key of further special tokens: a list, or an object of tokens under names of their own.
+inline constexpr const char* kExtraTokens = "extra_special_tokens";
+/// Its name before transformers 5, which is used where the newer key has no list.
+inline constexpr const char* kOlderExtraTokens = "additional_special_tokens";
 
 struct NamedTokens {
   std::optional<int32_t> bos, eos, pad;
@@ -39,11 +50,12 @@ class AddedTokens {
   void require_one_id(const AddedToken& token, const std::string& where) const;
   void read_list(const TokenizerJson& files);
   void read_decoder(const TokenizerJson& files);
-  void read_added_tokens_file(const TokenizerJson& files);
+  void read_added_tokens_file(const TokenizerJson& files, std::vector<std::string>& notes);
   std::optional<int32_t> take_special(const nlohmann::json& value, const std::string& content,
                                       const std::string& where, bool marks);
   NamedTokens read_named(const TokenizerJson& files, std::vector<std::string>& notes);
-  void read_extra(const TokenizerJson& files, std::vector<std::string>& notes);
+  void read_extra(const TokenizerJson& files, const std::string& key,
+                  std::vector<std::string>& notes);
 
   const Bpe& bpe_;
   std::vector<AddedToken> list_;

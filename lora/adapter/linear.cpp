@@ -15,15 +15,18 @@ Tensor Linear::dropped(Context& ctx, Tensor x) const {
 }
 
 void Linear::forward(Context& ctx, Tensor y, Tensor u, Tensor x) const {
-  if (adapter_) {
-    const PartScope part(ctx.timeline(), ComputePart::kAdapters);
+  if (!adapter_) {
+    if (y) quant::frozen_matmul(ctx, y, x, weight_, {});
+    return;
+  }
+  const PartScope part(ctx.timeline(), ComputePart::kAdapters);
+  {
     ArenaScope scope(ctx.scratch());
     const Tensor a = as_dtype(ctx, adapter_->a, x.dtype());
     matmul(ctx, u, dropped(ctx, x), a, {.transpose_b = true});
     scale(ctx, u, adapter_->scale);
   }
   if (!y) return;
-  if (!adapter_) return quant::frozen_matmul(ctx, y, x, weight_, {});
   ArenaScope scope(ctx.scratch());
   quant::frozen_matmul(ctx, y, x, weight_, {u, as_dtype(ctx, adapter_->b, x.dtype())});
 }

@@ -27,7 +27,7 @@ class GenerationStep {
     return KvCache::bytes(decoder_.context(), decoder_.spec(), sequences, capacity);
   }
 
-  /// Bytes that run() needs for at most max_tokens tokens a call.
+  /// Bytes that run() needs for at most max_tokens tokens per call.
   Decoder::Memory plan(int64_t max_tokens, KvCache& cache);
   /// Appends each feed's tokens to its sequence in the cache; returns the logits [feeds, V] that
   /// follow each feed's last token.

@@ -224,8 +224,8 @@ FoundTensors find_tensors(const ModelSpec& spec, GgufFile file) {
   }
   for (const GgufTensor& tensor : file.tensors()) {
     if (!known.contains(tensor.name)) {
-      fail("{}: tensor '{}' does not belong to a {} model", file.path(), io::printable(tensor.name),
-           file.string("general.architecture"));
+      fail("{}: tensor '{}' does not belong to a {}", file.path(), io::printable(tensor.name),
+           spec.architecture);
     }
   }
   found.source.files.push_back(std::move(file).take_file());

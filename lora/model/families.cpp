@@ -182,7 +182,6 @@ json write_llama(const ModelSpec& spec) {
                  {"mlp_bias", false},
                  {"tie_word_embeddings", spec.tied_head},
                  {"torch_dtype", name_of(spec.dtype)}};
-  if (spec.attention_dropout > 0) config["attention_dropout"] = spec.attention_dropout;
   write_token_ids(spec, config);
   return config;
 }

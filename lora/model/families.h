@@ -28,7 +28,7 @@ struct Family {
   /// Everything but the architecture. Throws Error naming the key for what is missing, out of
   /// range, or not supported.
   ModelSpec (*read)(const ConfigKeys& keys);
-  /// The keys that `read` reads back as this spec; without the architecture, too.
+  /// The keys that `read` reads back as this spec, without the architecture and the model type.
   nlohmann::json (*write)(const ModelSpec& spec);
   /// The layers of sizes that are in range.
   std::vector<LayerSpec> (*layers)(const LayerSizes& sizes);

@@ -73,7 +73,7 @@ struct ModelSpec {
   DType dtype = DType::kF32;  // of the checkpoint's weights
   int32_t bos_id = -1;        // -1: none
   std::vector<int32_t> eos_ids;
-  double attention_dropout = 0;  // that its training had; told of, not applied
+  double attention_dropout = 0;  // of the config; `train` names it and does not apply it
 
   int64_t layer_count() const { return int64_t(layers.size()); }
 };

@@ -16,7 +16,6 @@ Tensor dense(Context& ctx, const FrozenMatrix& w, DType dtype) {
     return Tensor(const_cast<std::byte*>(w.blob()), dtype, {spec.rows, spec.cols}, ctx.device());
   }
   const Tensor copy = ctx.scratch().tensor(dtype, {spec.rows, spec.cols});
-  const PartScope part(ctx.timeline(), ComputePart::kDequantize);
   w.dequantize(ctx, copy);
   return copy;
 }

@@ -31,9 +31,13 @@ void* open(const std::string& file) {
   const auto& [first, last] = library_folders();
   std::vector<std::string> faults;
   if (void* library = open_in(first, file, faults)) return library;
+  if (!faults.empty()) fail("{}", fmt::join(faults, "; "));  // the user named it
   if (void* library = dlopen(file.c_str(), RTLD_NOW)) return library;
   faults.emplace_back(dlerror());
   if (void* library = open_in(last, file, faults)) return library;
+  std::vector<std::string> searched = first;
+  searched.insert(searched.end(), last.begin(), last.end());
+  if (!searched.empty()) faults.push_back(fmt::format("looked in {}", fmt::join(searched, ", ")));
   fail("{}", fmt::join(faults, "; "));
 }
 

@@ -19,8 +19,8 @@ void set_library_folders(LibraryFolders folders);
 class SharedLibrary {
  public:
   /// `file` is its name for the loader ("libnccl.so.2"). Where the program itself has `function`,
-  /// it is the program's. Error that says where it was looked for, or why what is there cannot be
-  /// used.
+  /// it is the program's. Error with the loader's words, and why it is not, or cannot be used, in
+  /// the folders.
   SharedLibrary(const std::string& file, const char* function);
 
   /// Error where it has no such function.

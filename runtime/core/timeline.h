@@ -9,11 +9,13 @@
 #include <string_view>
 #include <vector>
 
+#include "runtime/core/error.h"
 #include "runtime/core/stream.h"
 
 namespace tessera {
 
-/// What computing is made of. On a CPU, products and the rest that multiplies.
+/// What computing is made of. The plan of a CPU counts what multiplies: products, attention,
+/// adapters, head.
 enum class ComputePart : uint8_t {
   kProducts,
   kAttention,
@@ -63,7 +65,11 @@ class PartScope {
     timeline_->enter(part);
   }
   ~PartScope() {
-    if (timeline_) timeline_->enter(before_);
+    if (!timeline_) return;
+    try {  // perhaps because of an exception
+      timeline_->enter(before_);
+    } catch (const Error&) {  // a device that failed tells whoever waits for it next
+    }
   }
   PartScope(const PartScope&) = delete;
   PartScope& operator=(const PartScope&) = delete;

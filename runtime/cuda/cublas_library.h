@@ -1,4 +1,4 @@
-// The functions of cuBLASLt, which is opened with a GPU's first product.
+// The functions of cuBLASLt, which is opened by a program that finds a GPU.
 #pragma once
 
 #include <cublasLt.h>

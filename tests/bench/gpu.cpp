@@ -254,7 +254,10 @@ std::vector<std::string> differences(const Measured& measured, const Plan& plan)
   const auto compare = [&](std::string_view what, double found, double planned, auto&& format) {
     if (planned > 0 && std::abs(found / planned - 1) <= 0.15) return;
     lines.push_back(fmt::format("{}: {}, planned {}", what, format(found), format(planned)));
-    if (planned > 0) lines.back() += fmt::format(" ({:+.0f} %)", 100 * (found / planned - 1));
+    if (planned <= 0) return;
+    const double times = found / planned;
+    lines.back() += times > 11 ? fmt::format(" ({:.0f} times)", times)
+                               : fmt::format(" ({:+.0f} %)", 100 * (times - 1));
   };
   const auto seconds = [](double s) { return fmt::format("{:.4f} s", s); };
   const auto bytes = [](double b) { return format_bytes(int64_t(b)); };

@@ -31,7 +31,8 @@ struct KernelRate {
 std::vector<KernelRate> measure_kernels(Context& ctx, const KernelsAsked& asked);
 
 /// A table in Markdown. Shares are of the copy's bytes a second, or of the fastest product's
-/// operations a second, whichever is larger.
+/// operations a second, whichever is larger. (L2) marks a share of bytes that are so few that they
+/// may stay in a cache between the tries, which is faster than the copy.
 std::string kernel_table(const std::vector<KernelRate>& rows);
 nlohmann::ordered_json kernel_json(const std::vector<KernelRate>& rows);
 

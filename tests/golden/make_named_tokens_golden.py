@@ -61,6 +61,52 @@ CASES = {
     "map_lists_are_joined": (
         {"extra_special_tokens": ["in"]}, {"extra_special_tokens": ["he"]}, None, None,
     ),
+    "map_flags_hold": (
+        {"eos_token": "he"},
+        {"eos_token": {"content": "he", "lstrip": True, "normalized": False}},
+        None, None,
+    ),
+    "map_flags_of_lists_hold": (
+        {"extra_special_tokens": ["he"]},
+        {"extra_special_tokens": [{"content": "he", "lstrip": True, "normalized": False}]},
+        None, None,
+    ),
+    "map_leaves_own_names": (
+        {"tool_token": "he"}, {"tool_token": "in", "other_token": "<think>"}, None, None,
+    ),
+    "map_leaves_flags_of_own_names": (
+        {"tool_token": "he"},
+        {"tool_token": {"content": "he", "lstrip": True, "normalized": False}},
+        None, None,
+    ),
+    "map_additional_gives_way": (
+        {"additional_special_tokens": ["in"]}, {"additional_special_tokens": ["he"]}, None, None,
+    ),
+    "map_additional_gives_way_to_none": (
+        {"extra_special_tokens": []}, {"additional_special_tokens": ["he"]}, None, None,
+    ),
+    "map_additional_beside_names": (
+        {"extra_special_tokens": {"think_token": "<think>"}, "additional_special_tokens": ["in"]},
+        {"additional_special_tokens": ["he"]},
+        None, None,
+    ),
+    "map_extra_joins_additional": (
+        {"additional_special_tokens": ["in"]}, {"extra_special_tokens": ["he"]}, None, None,
+    ),
+    "map_extra_by_name_replaces": (
+        {"additional_special_tokens": ["he"]}, {"extra_special_tokens": {"in_token": "in"}},
+        None, None,
+    ),
+    "map_extra_joins_names": (
+        {"extra_special_tokens": {"think_token": "<think>"}, "additional_special_tokens": ["in"]},
+        {"extra_special_tokens": ["he"]},
+        None, None,
+    ),
+    "map_names_join_names": (
+        {"extra_special_tokens": {"think_token": "<think>"}},
+        {"extra_special_tokens": {"in_token": "in"}},
+        None, None,
+    ),
     "named_token_becomes_special": ({"eos_token": "<think>"}, None, None, None),
     "named_token_keeps_other_flags": (
         {"eos_token": "<both>", "unk_token": "one"}, None, None, None,
@@ -76,12 +122,17 @@ CASES = {
     "extra_before_additional": (
         {"extra_special_tokens": ["he"], "additional_special_tokens": ["in"]}, None, None, None,
     ),
+    "additional_beside_names": (
+        {"extra_special_tokens": {"think_token": "<think>"}, "additional_special_tokens": ["in"]},
+        None, None, None,
+    ),
     "extra_keeps_flags": ({"extra_special_tokens": ["<think>", "<both>", "one"]}, None, None, None),
     "extra_by_name": ({"extra_special_tokens": {"think_token": "<think>"}}, None, None, None),
     "added_tokens": ({}, None, {"<tool>": NEXT_ID}, None),
     "added_tokens_special": (
         {"extra_special_tokens": ["<tool>"]}, None, {"<tool>": NEXT_ID, "<think>": 429}, None,
     ),
+    "added_tokens_with_another_id": ({}, None, {"<tool>": NEXT_ID, "<think>": 500}, None),
     "added_tokens_beside_decoder": (
         {"added_tokens_decoder": DECODER}, None, {"<tool>": NEXT_ID}, None,
     ),

@@ -11,26 +11,30 @@
 #   7 operators alone      8 the Hugging Face stack
 #
 # FIRST_MINUTES_SECONDS (540) is the time for all; a step that takes longer than what is left is
-# skipped. FIRST_MINUTES_TINY=1 takes tiny shapes and few tests: for the simulated GPU. Needs bash
-# and coreutils; nvidia-smi, compute-sanitizer, ncu and PyTorch are used where they are. Exit code
-# 1: a step failed.
+# skipped. FIRST_MINUTES_STEPS ("1 2 3 4 5 6 7 8") chooses the steps. FIRST_MINUTES_LOGS (OUT/logs)
+# is the folder for the programs' output. FIRST_MINUTES_TINY=1 takes tiny shapes and few tests, for
+# the simulated GPU; FIRST_MINUTES_REFERENCE then names a file like random_smollm2.json. Needs bash,
+# coreutils, findutils, diffutils, awk, sed and grep; nvidia-smi, compute-sanitizer, ncu and PyTorch
+# are used where they are. Exit code 1: a step failed.
 set -uo pipefail # no -e: whatever goes wrong in a step, the next ones follow
 export LC_ALL=C
 here=$(cd "$(dirname "$0")" && pwd)
-if [ $# -lt 1 ] || [ $# -gt 2 ]; then
+chosen=${FIRST_MINUTES_STEPS:-1 2 3 4 5 6 7 8}
+if [ $# -lt 1 ] || [ $# -gt 2 ] || ! [[ $chosen =~ ^[1-8](\ [1-8])*$ ]]; then
   sed -n '2,/^set/p' "$0" | sed 's/^# \{0,1\}//;/^set/d' >&2
   exit 2
 fi
 budget=${FIRST_MINUTES_SECONDS:-540} tiny=${FIRST_MINUTES_TINY:-}
-mkdir -p "$1/logs"
-out=$(cd "$1" && pwd)
-if [ -n "${2:-}" ]; then
-  root=$(cd "$2" && pwd)
-elif [ -x "$here/../tessera" ]; then
-  root=$(cd "$here/.." && pwd)
-else
-  root=$here/../../build-cuda
-fi
+root=$here/../../build-cuda
+[ ! -x "$here/../tessera" ] || root=$here/..
+root=$(cd "${2:-$root}" && pwd) || exit 2
+[ -x "$root/tessera" ] || {
+  echo "first_minutes.sh: $root has no tessera; give a build's or an unpacked bundle's folder" >&2
+  exit 2
+}
+logs=${FIRST_MINUTES_LOGS:-$1/logs}
+mkdir -p "$1" "$logs"
+out=$(cd "$1" && pwd) logs=$(cd "$logs" && pwd)
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
@@ -121,7 +125,7 @@ tell_check() {
   local summary says=$scratch/$1
   cat "$logs/$1.out" "$logs/$1.err" | grep '^=========' >"$says" || true
   summary=$(grep SUMMARY "$says" | tail -n 1)
-  if { [ -z "$summary" ] && [ "$2" != 124 ]; } || grep -qi 'not supported' "$says"; then
+  if [ -z "$summary" ] && { [[ $2 != @(124|137) ]] || grep -qi 'not supported' "$says"; }; then
     skip 4 "$1" "$(tail -qn 3 "$says" "$logs/$1.err" | tr '\n' ' ')"
     return
   fi
@@ -132,37 +136,43 @@ $(json_text "$summary"),\"says\":$(head -n 40 "$says" | json_lines)}" \
 
 # ending: where reality and the plan differ, and what failed.
 ending() {
-  local line text=""
+  local line text="" none="nowhere, as far as was measured"
+  compgen -G "$scratch/bench_*.json" >/dev/null || none="nothing was measured"
   touch "$scratch/differs"
   step_begun=$begun
   while read -r line; do text+="- ${line#differs: }"$'\n'; done <"$scratch/differs"
   echo
   echo "Where reality and the plan differ by more than 15 %:"
-  echo "${text:-nowhere, as far as was measured}"
+  [ -n "$text" ] || text=$none$'\n'
+  echo "$text"
   [ ${#failed[@]} = 0 ] || printf 'failed: %s\n' "${failed[@]}"
   record 9 "where reality and the plan differ by more than 15 %" 0 "{\"differs\":$(json_lines \
     <"$scratch/differs"),\"failed\":$(printf '%s\n' "${failed[@]}" | grep . | json_lines)}" \
     <<<"$text"
 }
 
-tessera=$(program tessera) cuda_tests=$(program cuda_tests) bench_gpu=$(program bench_gpu)
-write_model=$(program ranks_write_model)
-record 0 begin 0 "{\"date\":\"$(date -u +%FT%TZ)\",\"host\":$(json_text "$(hostname)"),\
-\"command\":$(json_text "$0 $*"),\"seconds\":$budget}" <<<"$(date -u), $0 $*, on $(hostname)"$'\n'
-machine
-operators
-trained
-sanitized
-if have 5 "$shape" "$bench_gpu"; then
+published_shape() {
+  have 5 "$shape" "$bench_gpu" || return 0
   of_length "${lengths[0]}" 4 25
   of_length "${lengths[1]}" 4 20
   of_length "${lengths[2]}" 1 30
-  large_shape
+}
+
+operators_alone() {
+  have 7 "operators alone" "$bench_gpu" || return 0
   kernels
   profiled
-else
-  have 6 "$large" "" || have 7 "operators alone" "" || true
-fi
-peers
+}
+
+tessera=$(program tessera) cuda_tests=$(program cuda_tests) bench_gpu=$(program bench_gpu)
+write_model=$(program ranks_write_model)
+commit=$(cat "$root/COMMIT" 2>/dev/null ||
+  git -C "$here" describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
+record 0 begin 0 "{\"date\":\"$(date -u +%FT%TZ)\",\"host\":$(json_text "$HOSTNAME"),\
+\"commit\":$(json_text "$commit"),\"command\":$(json_text "$0 $*"),\"steps\":$(json_text \
+  "$chosen"),\"seconds\":$budget}" <<<"$(date -u), commit $commit, $0 $*, on $HOSTNAME"$'\n'
+steps=([1]=machine [2]=operators [3]=trained [4]=sanitized [5]=published_shape [6]=large_shape
+  [7]=operators_alone [8]=peers)
+for number in $chosen; do "${steps[number]}"; done
 ending
 [ ${#failed[@]} = 0 ]

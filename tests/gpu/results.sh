@@ -1,7 +1,8 @@
 # Sourced by first_minutes.sh: runs commands within their time, and keeps what they show.
 # results.jsonl and results.md only grow, by whole lines and whole sections, so that they are right
-# whenever somebody kills the script. Needs $out and $scratch (folders) and $budget (seconds).
-jsonl=$out/results.jsonl md=$out/results.md logs=$out/logs
+# whenever somebody kills the script. Needs the folders $out, $logs and $scratch, and $budget, in
+# seconds.
+jsonl=$out/results.jsonl md=$out/results.md
 jobs_running=() # process ids of what start() began
 failed=()       # names of steps
 
@@ -43,8 +44,13 @@ json_lines() {
   printf ']'
 }
 
-# json_number FILE KEY: the first number of that name in a JSON that bench_gpu wrote.
+# json_numbers FILE: its lines, which are numbers, as an array.
+json_numbers() { printf '[%s]' "$(paste -sd, "$1")"; }
+
+# json_number FILE KEY, json_word FILE KEY: the first value of that name in a JSON that bench_gpu
+# wrote.
 json_number() { grep -o "\"$2\":[-+.0-9e]*" "$1" | head -n 1 | cut -d: -f2; }
+json_word() { grep -o "\"$2\":\"[^\"]*\"" "$1" | head -n 1 | cut -d'"' -f4; }
 
 # json_file FILE: its one line of JSON; {} where there is none.
 json_file() { if [ -s "$1" ]; then head -n 1 "$1" | tr -d '\n'; else printf '{}'; fi; }
@@ -61,7 +67,7 @@ record() {
   local took=$(($(now_ms) - step_begun)) verdict=ok values=${4:-}
   [ -n "$values" ] || values='{}'
   [ "$3" = 0 ] || { verdict="**failed ($3)**" && failed+=("$1 $2"); }
-  [ "$3" != 124 ] || verdict="**ran past its time**"
+  [[ "$3" != @(124|137) ]] || verdict="**ran past its time**"
   printf '{"step":%d,"name":%s,"seconds":%s,"rc":%d,"values":%s}\n' \
     "$1" "$(json_text "$2")" "$(seconds $took)" "$3" "$values" | append "$jsonl"
   { printf '## %d. %s: %s, %s s\n\n' "$1" "$2" "$verdict" "$(seconds $took)" && cat; } |

@@ -183,6 +183,17 @@ TEST_F(ConfigFaults, WhatYamlHasAndAConfigNotIsToldTogether) {
                    "F:4: not valid YAML: end of sequence flow not found"}));
 }
 
+/// On the command line a key of another trainer, too, is given once, and has nothing inside.
+TEST_F(ConfigFaults, OfForeignKeysOnTheCommandLine) {
+  EXPECT_EQ(faults_of("save_steps: 5\n", {"save_strategy=no", "save_strategy=steps"}),
+            Lines{"command line: save_strategy=steps: given twice on the command line; keep one"});
+  EXPECT_EQ(faults_of("save_strategy: steps\nsave_steps: 5\n", {"save_strategy.x=no"}),
+            Lines{"command line: save_strategy.x=no: there is nothing inside save_strategy"});
+  EXPECT_EQ(faults_of("", {"bf16.x=1"}),
+            Lines{"command line: bf16.x=1: bf16 is not a key of this program: set "
+                  "bnb_4bit_compute_dtype: auto, float32, bfloat16 or float16"});
+}
+
 TEST_F(ConfigFaults, ThatAreManyAreCounted) {
   std::string text;
   for (int i = 0; i < 130; ++i) text += fmt::format("unknown_{}: 1\n", i);

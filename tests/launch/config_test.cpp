@@ -223,20 +223,23 @@ TEST(Config, ForeignKeysAreNotOurs) {
 TEST(Config, AStrategyOfAnotherTrainerMustFitTheStepsBesideIt) {
   const std::pair<std::string, std::string> cases[] = {
       {"save_strategy: 'no'\nsave_steps: 5",
-       "run.yml:1: save_strategy contradicts save_steps: 5 (run.yml:2): one saves nothing before "
-       "the end, the other does; keep one"},
+       "run.yml:1: save_strategy contradicts save_steps: 5 (run.yml:2): no saves nothing before "
+       "the end; remove save_steps, or set save_strategy: steps"},
       {"save_strategy: steps",
-       "run.yml:1: save_strategy contradicts save_steps: null (the default): say how many steps "
-       "lie between checkpoints, e.g. save_steps: 500"},
+       "run.yml:1: save_strategy contradicts save_steps: null (the default): steps needs "
+       "their number, e.g. save_steps: 500"},
       {"val_set_size: 4\neval_strategy: no\neval_steps: 5",
-       "run.yml:2: eval_strategy contradicts eval_steps: 5 (run.yml:3): one validates nothing, the "
-       "other does; keep one"},
+       "run.yml:2: eval_strategy contradicts eval_steps: 5 (run.yml:3): no validates nothing; "
+       "remove eval_steps and val_set_size, or set eval_strategy: steps"},
       {"val_size: 4\nevaluation_strategy: no",
-       "run.yml:2: evaluation_strategy contradicts val_size: 4 (run.yml:1): one validates nothing, "
-       "the other holds rows back for it; keep one"},
+       "run.yml:2: evaluation_strategy contradicts val_size: 4 (run.yml:1): no validates nothing; "
+       "remove val_set_size, or this key to validate at the end"},
       {"eval_strategy: steps\nval_set_size: 4",
-       "run.yml:1: eval_strategy contradicts eval_steps: null (the default): say how many steps "
-       "lie between validations, e.g. eval_steps: 500"},
+       "run.yml:1: eval_strategy contradicts eval_steps: null (the default): steps needs "
+       "their number, e.g. eval_steps: 500"},
+      {"eval_strategy: steps",
+       "run.yml:1: eval_strategy contradicts eval_steps: null (the default): steps needs their "
+       "number and rows to validate on, e.g. eval_steps: 500 and val_set_size: 0.05"},
   };
   for (const auto& [text, message] : cases) EXPECT_EQ(parse_error(text), message);
   for (const std::string text :
@@ -275,6 +278,11 @@ TEST(Config, WrongValuesSayWhatWasExpected) {
        "run.yml:1: lora_rank: expected a whole number from 1 to 65536, got a map"},
       {"seed: 010", "run.yml:1: seed: expected a whole number, 0 or more, got '010'"},
       {"seed: -1", "run.yml:1: seed: expected a whole number, 0 or more, got '-1'"},
+      {"seed: 9223372036854775808",
+       "run.yml:1: seed: expected a whole number from 0 to 9223372036854775807, got "
+       "'9223372036854775808'"},
+      {"seed: -9223372036854775809",
+       "run.yml:1: seed: expected a whole number, 0 or more, got '-9223372036854775809'"},
       {"learning_rate: 0", "run.yml:1: learning_rate: expected a number above 0, got '0'"},
       {"lora_dropout: 1",
        "run.yml:1: lora_dropout: expected a number, 0 or more, below 1, got '1'"},

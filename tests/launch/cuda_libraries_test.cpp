@@ -34,7 +34,8 @@ class CudaLibraries : public ::testing::Test {
 
 TEST_F(CudaLibraries, TheUsersFoldersComeFirst) {
   variables_["TESSERA_CUDA_LIBRARY_PATH"] = make("b") + ":" + make("a") + "::/nowhere";
-  EXPECT_EQ(folders().first, (std::vector{folder_.file("b"), folder_.file("a")}));
+  EXPECT_EQ(folders().first,
+            (std::vector<std::string>{folder_.file("b"), folder_.file("a"), "/nowhere"}));
 }
 
 TEST_F(CudaLibraries, ThenToolkitsThenPythonsPackages) {
@@ -57,10 +58,17 @@ TEST_F(CudaLibraries, AnErrorSaysWhatCannotBeOpened) {
   folder_.write("b/libtessera_none.so.1", std::string(100, 'x'));
   testing::expect_error([] { SharedLibrary("libtessera_none.so.1", "tessera_none"); },
                         "libtessera_none.so.1: cannot open", folder_.file("b/libtessera_none.so.1"),
-                        "invalid ELF header");
-  // The user's folder comes before the loader's own.
+                        "invalid ELF header", "looked in " + folder_.file("a"));
+  // The user's folder comes before the loader's own, and what is in it does not give way.
+  folder_.write("a/libm.so.6", std::string(100, 'x'));
+  testing::expect_error([] { SharedLibrary("libm.so.6", "tessera_none"); }, "invalid ELF header");
+  set_library_folders({});
   const SharedLibrary maths("libm.so.6", "tessera_none");
   EXPECT_NE(maths.place(), "the program");
+  std::filesystem::copy_file(maths.place(), folder_.file("a/libm.so.6"),
+                             std::filesystem::copy_options::overwrite_existing);
+  set_library_folders({{folder_.file("a")}, {}});
+  EXPECT_EQ(SharedLibrary("libm.so.6", "tessera_none").place(), folder_.file("a/libm.so.6"));
   testing::expect_error(
       [&] {
         double (*none)(double);

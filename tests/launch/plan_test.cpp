@@ -340,7 +340,7 @@ TEST_F(PlanCommand, HalfOfTheLayersTakeHalfOfTheAdapters) {
   EXPECT_EQ(even["time"]["compute_parts"]["products"], all["time"]["compute_parts"]["products"]);
 }
 
-/// Layers that are kept run no second forward, and so do their adapters.
+/// Layers that are kept run no second forward, nor do their adapters.
 TEST_F(PlanCommand, AdaptersTakeTheTimeOfTheirOwnLayers) {
   const auto adapters = [&](const std::string& checkpointing) {
     return plan_of({R"(lora_target_modules='.*\.(1[6-9]|2[0-9]|3[01])\.[^.]*\.(q|up)_proj')",

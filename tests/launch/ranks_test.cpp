@@ -193,8 +193,8 @@ TEST_F(Ranks, EightBitStateIsTheSameOnAnyNumberOfRanks) {
 }
 
 TEST_F(Ranks, ACheckpointContinuesOnAnyOtherNumberOfRanks) {
-  const auto changes = testing::unless_sanitized<std::pair<int, int>>(
-      {{4, 1}, {4, 3}, {2, 8}, {1, 2}, {3, 2}}, 1);
+  const auto changes =
+      testing::unless_sanitized<std::pair<int, int>>({{4, 1}, {4, 3}, {2, 8}, {1, 2}, {3, 2}}, 1);
   for (const std::string optimizer : {"optimizer=adamw", "optimizer=adamw_8bit"}) {
     run(1, 1, {optimizer, "lora_r=64", "overwrite_output_dir=true"}, "straight");
     const auto expected = results("straight");

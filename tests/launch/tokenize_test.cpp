@@ -80,6 +80,13 @@ TEST_F(Tokenizing, SpecialTokensThatStayLettersAreCounted) {
                        "special tokens inside messages, taken as letters: <|im_end|> (2), "
                        "<|im_start|> (1)\n" +
                        at + "messages with \"<image>\", which is taken as letters: 1\n");
+  // Text has no tokens to count, but placeholders.
+  const tessera::testing::Outcome text =
+      tessera::testing::run_program({"tokenize", "--text", "--tokenizer", folder_.path(),
+                                     "--chat_template", "chatml", "--messages", path});
+  EXPECT_EQ(text.code, 0) << text.err;
+  EXPECT_EQ(text.err, at + "keys of messages not used: id\n" + at +
+                          "messages with \"<image>\", which is taken as letters: 1\n");
 }
 
 TEST_F(Tokenizing, RefusesBadInputByPlace) {

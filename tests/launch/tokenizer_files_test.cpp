@@ -121,6 +121,42 @@ TEST(TokenizerFiles, SayWhichFileDecides) {
         with_files(config, {{"special_tokens_map.json", R"({"eos_token": "<none>"})"}});
       },
       "special_tokens_map.json: the eos_token '<none>' is not in the vocabulary");
+  // So does a note.
+  const Tokenizer both = with_files(
+      {{"img_token", "<img>"}},
+      {{"special_tokens_map.json", R"({"unk_token": "<none>", "cls_token": "<none>"})"}});
+  ASSERT_EQ(both.notes().size(), 2u);
+  const std::string why = ": not in the vocabulary, so that they stay letters: ";
+  EXPECT_TRUE(both.notes()[0].ends_with("/special_tokens_map.json" + why + "cls_token, unk_token"))
+      << both.notes()[0];
+  EXPECT_TRUE(both.notes()[1].ends_with("/tokenizer_config.json" + why + "img_token"))
+      << both.notes()[1];
+}
+
+TEST(TokenizerFiles, SayWhatDoesNotHoldOverTheConfig) {
+  const json config = {{"additional_special_tokens", {"<think>"}}, {"tool_token", "<mask>"}};
+  const auto with_map = [&](const char* map) {
+    return with_files(config, {{"special_tokens_map.json", map}});
+  };
+  const Tokenizer other =
+      with_map(R"({"additional_special_tokens": ["<both>"], "tool_token": "<pad>"})");
+  expect_note(other,
+              "special_tokens_map.json: additional_special_tokens, tool_token is taken from ");
+  EXPECT_TRUE(
+      other.notes()[0].ends_with("/tokenizer_config.json, not from here, as in "
+                                 "transformers"))
+      << other.notes()[0];
+  EXPECT_TRUE(with_map(R"({"additional_special_tokens": ["<think>"], "tool_token": "<mask>"})")
+                  .notes()
+                  .empty());
+  EXPECT_TRUE(with_map(R"({"extra_special_tokens": ["<both>"]})").notes().empty());  // both hold
+  const auto with_ids = [&](const char* ids) {
+    return with_files(json::object(), {{"added_tokens.json", ids}});
+  };
+  expect_note(with_ids(R"({"<think>": 500, "<both>": 425, "one": "1"})"),
+              "added_tokens.json: the ids of tokenizer.json hold, as in transformers: '<think>' "
+              "429, not 500, 'one' 426, not \"1\"");
+  EXPECT_TRUE(with_ids(R"({"<think>": 429})").notes().empty());
 }
 
 TEST(TokenizerFiles, NameTokensThatAreNotInTheVocabulary) {

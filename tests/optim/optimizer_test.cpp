@@ -57,7 +57,7 @@ void update_ball(Context&, const UpdateInput& input, const StateView& state) {
   }
 }
 
-constexpr RuleOption kBallOptions[] = {{"beta1", &OptimizerOptions::beta1}};
+constexpr RuleOption kBallOptions[] = {{"adam_beta1", &OptimizerOptions::beta1}};
 constexpr Rule kBall = {"ball", kVelocity, kBallOptions, check_ball, update_ball};
 
 using Arrays = std::map<std::string, std::vector<std::byte>>;
@@ -181,7 +181,9 @@ TEST(Rules, RowsAreComplete) {
     EXPECT_EQ(std::ranges::count(names, rule.name), 0) << rule.name;
     names.push_back(rule.name);
     EXPECT_FALSE(rule.moments.empty()) << rule.name;
-    for (const RuleOption& option : rule.options) EXPECT_FALSE(option.key.empty()) << rule.name;
+    for (const RuleOption& option : rule.options) {
+      EXPECT_EQ(std::ranges::count(rule.options, option.key, &RuleOption::key), 1) << option.key;
+    }
     EXPECT_NO_THROW(rule.check({})) << rule.name;
   }
   EXPECT_EQ(adamw_rule().name, "adamw");

@@ -1,7 +1,7 @@
 // Writes what a training run needs into a folder that exists: a Llama with random weights, rows of
-// random tokens (rows.jsonl) and config.yml.
+// random tokens (rows.jsonl), config.yml and, where asked for, an adapter to begin with (initial/).
 // Usage: write_model FOLDER [layers=6] [hidden=64] [ffn=160] [heads=4] [kv_heads=2] [vocab=256]
-// [tied=0] [rows=19] [shortest=8] [longest=40]
+// [tied=0] [adapter=0] [rows=19] [shortest=8] [longest=40]
 #include <fmt/format.h>
 
 #include <charconv>
@@ -19,17 +19,12 @@ void write(int argc, char** argv) {
   if (argc < 2) fail_usage("usage: write_model FOLDER [name=number ...]");
   const testing::Folder folder(std::filesystem::absolute(argv[1]).lexically_normal().string());
   testing::RandomModel model;
-  int64_t rows = 19, shortest = 8, longest = 40, tied = 0;
-  const std::map<std::string_view, int64_t*> numbers = {{"layers", &model.layers},
-                                                        {"hidden", &model.hidden},
-                                                        {"ffn", &model.ffn},
-                                                        {"heads", &model.heads},
-                                                        {"kv_heads", &model.kv_heads},
-                                                        {"vocab", &model.vocab},
-                                                        {"tied", &tied},
-                                                        {"rows", &rows},
-                                                        {"shortest", &shortest},
-                                                        {"longest", &longest}};
+  int64_t rows = 19, shortest = 8, longest = 40, tied = 0, adapter = 0;
+  const std::map<std::string_view, int64_t*> numbers = {
+      {"layers", &model.layers}, {"hidden", &model.hidden},     {"ffn", &model.ffn},
+      {"heads", &model.heads},   {"kv_heads", &model.kv_heads}, {"vocab", &model.vocab},
+      {"tied", &tied},           {"adapter", &adapter},         {"rows", &rows},
+      {"shortest", &shortest},   {"longest", &longest}};
   for (int i = 2; i < argc; ++i) {
     const std::string_view argument = argv[i];
     const size_t equals = std::min(argument.find('='), argument.size());
@@ -45,6 +40,11 @@ void write(int argc, char** argv) {
   const std::string data =
       testing::write_random_rows(folder, int(rows), int(shortest), int(longest), model.vocab);
   folder.write("config.yml", testing::random_run(folder, data));
+  if (adapter != 0) {
+    const testing::Folder initial(folder.file("initial"));
+    std::filesystem::create_directories(initial.path());
+    testing::write_initial_adapter(initial, model);
+  }
 }
 
 }  // namespace

@@ -18,8 +18,8 @@ void work() {
 
 TEST(Timeline, WhatIsWithinCountsForItself) {
   Stream stream = Stream::of_operators(Device::cpu());
-  Timeline timeline(stream);
   const auto begun = std::chrono::steady_clock::now();
+  Timeline timeline(stream);
   {
     const PartScope products(&timeline, ComputePart::kProducts);
     work();
