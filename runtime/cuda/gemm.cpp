@@ -152,9 +152,10 @@ Call call_for(cublasLtHandle_t handle, const Product& p) {
       handle, made, call.b.get(), call.a.get(), call.c.get(), call.c.get(), preference.get(),
       int(best.size()), best.data(), &found);
   if (status != CUBLAS_STATUS_SUCCESS || found <= p.choice) {
-    fail("cuBLASLt {} has {} algorithms, not {}, for {} at addresses aligned to {}, {} and {} "
-         "bytes: {}",
-         cublas().GetVersion(), found, p.choice + 1, described(p), p.align_a, p.align_b, p.align_c,
+    const std::string has = found == 0 ? std::string("no algorithm")
+                                       : fmt::format("{} algorithms, not {},", found, p.choice + 1);
+    fail("cuBLASLt {} has {} for {} at addresses aligned to {}, {} and {} bytes: {}",
+         cublas().GetVersion(), has, described(p), p.align_a, p.align_b, p.align_c,
          cublas().GetStatusString(status));
   }
   call.algorithm = best.back().algo;
