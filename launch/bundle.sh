@@ -66,7 +66,7 @@ if [ $tests = 1 ]; then
   for program in "${targets[@]:1}"; do
     strip -o "$out/tests/$program" "$(find "$folder" -maxdepth 2 -type f -name "$program")"
   done
-  cp tests/gpu/* tests/bench/gpu_peer.py "$out/tests/"
+  cp tests/gpu/* tests/bench/gpu_peer.py tests/golden/eight_steps.yml "$out/tests/"
 fi
 
 # What the loader would not find on another machine must be seen here.

@@ -13,10 +13,7 @@ SharedLibrary open_library() {
   try {
     return SharedLibrary("libnccl.so.2", "ncclGetVersion");
   } catch (const Error& error) {
-    fail(
-        "several GPUs need NCCL, which cannot be opened: {} (TESSERA_CUDA_LIBRARY_PATH may name "
-        "its folder)",
-        error.what());
+    fail("several GPUs need NCCL, which cannot be opened: {}", error.what());
   }
 }
 

@@ -1,9 +1,7 @@
 // For tests: a Llama with random weights in Hugging Face layout, and rows of random tokens for it.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -83,60 +81,6 @@ inline void write_random_model(const Folder& folder, const RandomModel& m) {
     writer.write(entry.name, std::as_bytes(std::span(values)));
   }
   writer.commit();
-}
-
-/// The rule for initial adapters of tests/golden/referee.py: element `index` of tensor `number`, in
-/// [-1, 1).
-inline float initial_value(uint64_t number, uint64_t index) {
-  uint64_t h = 1234 + (number << 32) + index + 0x9E3779B97F4A7C15u;
-  h = (h ^ h >> 30) * 0xBF58476D1CE4E5B9u;
-  h = (h ^ h >> 27) * 0x94D049BB133111EBu;
-  return float(double((h ^ h >> 31) >> 40) * 0x1p-23 - 1.0);
-}
-
-/// Writes the adapter of that rule, of rank 16 on all linears of the layers, into `folder`.
-inline void write_initial_adapter(const Folder& folder, const RandomModel& m) {
-  constexpr int64_t kRank = 16;
-  const int64_t kv = m.kv_heads * (m.hidden / m.heads);
-  std::map<std::string, std::vector<int64_t>> shapes;  // in the order of the rule
-  const auto add = [&](const std::string& module, int64_t in, int64_t out) {
-    for (int64_t l = 0; l < m.layers; ++l) {
-      const std::string at = fmt::format("base_model.model.model.layers.{}.{}.lora_", l, module);
-      shapes[at + "A.weight"] = {kRank, in};
-      shapes[at + "B.weight"] = {out, kRank};
-    }
-  };
-  add("self_attn.q_proj", m.hidden, m.hidden);
-  add("self_attn.k_proj", m.hidden, kv);
-  add("self_attn.v_proj", m.hidden, kv);
-  add("self_attn.o_proj", m.hidden, m.hidden);
-  add("mlp.gate_proj", m.hidden, m.ffn);
-  add("mlp.up_proj", m.hidden, m.ffn);
-  add("mlp.down_proj", m.ffn, m.hidden);
-  std::vector<io::SafetensorsEntry> layout;
-  for (const auto& [name, shape] : shapes) layout.push_back({name, "F32", shape, 0, 0});
-  io::SafetensorsWriter writer(folder.file("adapter_model.safetensors"), layout);
-  uint64_t number = 0;
-  for (const auto& [name, shape] : shapes) {
-    const bool is_b = name.ends_with("B.weight");
-    const auto scale = float(is_b ? 0.01 : 1.0 / std::sqrt(double(shape[1])));
-    std::vector<float> values(size_t(shape[0] * shape[1]));
-    for (size_t i = 0; i < values.size(); ++i) values[i] = initial_value(number, i) * scale;
-    writer.write(name, std::as_bytes(std::span(values)));
-    ++number;
-  }
-  writer.commit();
-  const nlohmann::json config = {
-      {"peft_type", "LORA"},
-      {"task_type", "CAUSAL_LM"},
-      {"base_model_name_or_path", "random"},
-      {"bias", "none"},
-      {"r", kRank},
-      {"lora_alpha", 2 * kRank},
-      {"lora_dropout", 0.0},
-      {"target_modules",
-       {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}}};
-  folder.write("adapter_config.json", config.dump(2));
 }
 
 /// Writes `rows` tokenized rows of `shortest` to `longest` tokens as rows.jsonl; gives its path.

@@ -3,8 +3,6 @@
 #include <new>
 
 #include "launch/commands/arguments.h"
-#include "launch/machine/cuda_libraries.h"
-#include "runtime/core/has_cuda.h"
 #include "runtime/core/nearest.h"
 
 namespace tessera::launch {
@@ -52,7 +50,6 @@ void check_command(const CLI::App& app, int argc, char** argv) {
 
 /// Parses the command line and runs the command. Returns the exit code; throws Error.
 int run(int argc, char** argv) {
-  if constexpr (kHasCuda) use_cuda_library_folders();
   CLI::App app("Tessera fine-tunes large language models with QLoRA.", "tessera");
   app.set_version_flag("--version", fmt::format("tessera {}", kVersion));
   app.require_subcommand(0, 1);

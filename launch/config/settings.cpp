@@ -198,24 +198,20 @@ void Reader::add_override(const std::string& text, int argument) {
   YamlNode value =
       parse_yaml(std::string_view(text).substr(equals + 1), place, faults_).value_or(faulty);
   const std::string_view rest = path.substr(key.size());
-  if (const ForeignKey* foreign = find_foreign_key(key)) {
-    if (!seen_.insert(std::string(path)).second) {
-      faults_.add(place, "given twice on the command line; keep one");
-      faults_.doubt(key);
-      return;
-    }
-    if (!rest.empty() && asks_for_nothing(*foreign, value)) {
-      faults_.add(place, "there is nothing inside {}", key);
-      return;
-    }
-  }
-  const Flag* flag = flag_of(key, place, value);
-  if (flag == nullptr) return;
-  if (!seen_.insert(std::string(flag->name).append(rest)).second) {
+  const ForeignKey* foreign = find_foreign_key(key);
+  const Flag* flag = find_flag(key);
+  const std::string_view name = flag != nullptr ? flag->name : key;
+  if ((flag != nullptr || foreign != nullptr) &&
+      !seen_.insert(std::string(name).append(rest)).second) {
     faults_.add(place, "given twice on the command line; keep one");
-    faults_.doubt(flag->name);
+    faults_.doubt(name);
     return;
   }
+  if (foreign != nullptr && !rest.empty() && asks_for_nothing(*foreign, value)) {
+    faults_.add(place, "there is nothing inside {}", key);
+    return;
+  }
+  if (flag_of(key, place, value) == nullptr) return;
   if (!rest.empty()) {
     settings_.try_emplace(flag->name, Given{std::string(key), place, {}});
     return put_inside(*flag, place, rest, std::move(value));

@@ -82,7 +82,8 @@ LibraryFolders cuda_library_folders(FunctionRef<const char*(const char*)> variab
   if (const char* home = variable("HOME")) last.add_python(fs::path(home) / ".local");
   last.add_python(fs::path(root) / "usr/local");
   last.add_python(fs::path(root) / "usr");
-  return {parts_of(variable("TESSERA_CUDA_LIBRARY_PATH")), last.take()};
+  return {parts_of(variable("TESSERA_CUDA_LIBRARY_PATH")), last.take(),
+          "TESSERA_CUDA_LIBRARY_PATH may name its folder"};
 }
 
 void use_cuda_library_folders() {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "launch/console/progress.h"
+#include "launch/machine/cuda_libraries.h"
 #include "launch/machine/system_limits.h"
 #include "parallel/self_communicator.h"
 #include "runtime/core/error.h"
@@ -28,7 +29,7 @@ std::string why_no_products() {
     try {
       cuda::describe_cublas();
     } catch (const Error& error) {
-      return fmt::format("{} (TESSERA_CUDA_LIBRARY_PATH may name its folder)", error.what());
+      return error.what();
     }
   }
   return "";
@@ -54,6 +55,7 @@ Gpus sort_gpus(std::vector<cuda::GpuInfo> found, std::string why_none) {
 
 Gpus find_gpus() {
   if constexpr (kHasCuda) {
+    [[maybe_unused]] static const bool told = (use_cuda_library_folders(), true);
     std::string why_none;
     std::vector<cuda::GpuInfo> found = cuda::gpus(why_none);
     const std::string missing = found.empty() ? "" : why_no_products();

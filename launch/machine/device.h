@@ -19,6 +19,7 @@ struct Gpus {
 };
 /// `why_none`: where none was found.
 Gpus sort_gpus(std::vector<cuda::GpuInfo> found, std::string why_none);
+/// Of this machine. From then on CUDA's libraries are found where cuda_libraries.h says.
 Gpus find_gpus();
 
 /// As configured; auto is a GPU where this process can use one. Ranks of a node take its usable

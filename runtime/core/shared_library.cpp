@@ -28,17 +28,21 @@ void* open_in(const std::vector<std::string>& folders, const std::string& file,
 }
 
 void* open(const std::string& file) {
-  const auto& [first, last] = library_folders();
+  const auto& [first, last, cure] = library_folders();
   std::vector<std::string> faults;
+  const auto give_up = [&] {
+    fail("{}{}", fmt::join(faults, "; "), cure.empty() ? "" : fmt::format(" ({})", cure));
+  };
   if (void* library = open_in(first, file, faults)) return library;
-  if (!faults.empty()) fail("{}", fmt::join(faults, "; "));  // the user named it
+  if (!faults.empty()) give_up();  // the user named it
   if (void* library = dlopen(file.c_str(), RTLD_NOW)) return library;
   faults.emplace_back(dlerror());
   if (void* library = open_in(last, file, faults)) return library;
   std::vector<std::string> searched = first;
   searched.insert(searched.end(), last.begin(), last.end());
   if (!searched.empty()) faults.push_back(fmt::format("looked in {}", fmt::join(searched, ", ")));
-  fail("{}", fmt::join(faults, "; "));
+  give_up();
+  return nullptr;
 }
 
 std::string path_of(void* library) {

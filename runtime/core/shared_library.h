@@ -11,6 +11,7 @@ namespace tessera {
 struct LibraryFolders {
   std::vector<std::string> first;  // before the loader is asked
   std::vector<std::string> last;   // after it
+  std::string cure = {};           // ends an error: how a user names a folder
 };
 /// For all that this process opens from now on.
 void set_library_folders(LibraryFolders folders);

@@ -20,7 +20,6 @@
 #include "launch/config/config.h"
 #include "launch/config/options.h"
 #include "launch/console/progress.h"
-#include "launch/machine/cuda_libraries.h"
 #include "launch/machine/device.h"
 #include "launch/machine/processors.h"
 #include "launch/machine/ranks.h"
@@ -36,6 +35,7 @@
 #include "runtime/core/error.h"
 #include "tests/bench/gpu_kernels.h"
 #include "tests/bench/gpu_shapes.h"
+#include "tests/bench/random_values.h"
 #include "tests/scratch_folder.h"
 #include "tests/spec.h"
 
@@ -66,38 +66,14 @@ lora::ModelSpec spec_of(const Shape& shape, int64_t layers) {
                               .vocab = shape.vocab});
 }
 
-/// Normal with a deviation of 0.02: a million drawn values, over and over.
-std::vector<float> random_values(size_t count) {
-  static const std::vector<float> drawn = [] {
-    std::mt19937 random(7);
-    std::normal_distribution<float> normal(0.0f, 0.02f);
-    std::vector<float> some(1'000'003);
-    for (float& x : some) x = normal(random);
-    return some;
-  }();
-  std::vector<float> values(count);
-  for (size_t at = 0; at < count; at += drawn.size()) {
-    std::copy_n(drawn.begin(), std::min(drawn.size(), count - at), values.data() + at);
-  }
-  return values;
-}
-
-std::vector<std::byte> as_bf16(const std::vector<float>& values) {
-  std::vector<std::byte> bytes(values.size() * sizeof(bf16));
-  for (size_t i = 0; i < values.size(); ++i) {
-    const bf16 x = to_bf16(values[i]);
-    std::memcpy(bytes.data() + i * sizeof(x), &x, sizeof(x));
-  }
-  return bytes;
-}
-
 /// Random values; of norms ones.
 std::vector<std::byte> bytes_of(Context& ctx, const lora::PlacedTensor& tensor) {
   if (tensor.row.role == lora::Role::kNorm) {
-    return as_bf16(std::vector<float>(size_t(tensor.row.shape[0]), 1.0f));
+    return testing::stored(DType::kBF16, std::vector<float>(size_t(tensor.row.shape[0]), 1.0f));
   }
-  const std::vector<float> values = random_values(size_t(tensor.row.in() * tensor.row.out()));
-  if (!tensor.is_matrix()) return as_bf16(values);
+  const std::vector<float> values =
+      testing::random_values(size_t(tensor.row.in() * tensor.row.out()));
+  if (!tensor.is_matrix()) return testing::stored(DType::kBF16, values);
   std::vector<std::byte> blob(tensor.bytes);
   quant::FrozenMatrix::quantize(ctx, tensor.matrix, values, blob.data(), "");
   return blob;
@@ -429,7 +405,6 @@ int main(int argc, char** argv) {
     return 2;
   }
   try {
-    use_cuda_library_folders();
     return run_on_ranks([&](tessera::parallel::Communicator& world) { return run(*asked, world); });
   } catch (const std::exception& error) {
     print_error(error.what());

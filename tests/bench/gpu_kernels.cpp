@@ -22,6 +22,7 @@
 #include "runtime/ops/matmul.h"
 #include "runtime/ops/norm.h"
 #include "runtime/ops/rope.h"
+#include "tests/bench/random_values.h"
 
 namespace tessera::launch {
 namespace {
@@ -30,27 +31,6 @@ constexpr int64_t kRank = 16;
 constexpr int kAlgorithms = 10, kBatches = 5;
 constexpr double kBatchSeconds = 2e-3;           // long beside what a launch costs the host
 constexpr double kMostInL2 = double(128 << 20);  // bytes
-
-/// Normal values with a deviation of 0.02: on zeros a GPU draws less power and is faster.
-std::vector<std::byte> random_bytes(DType dtype) {
-  std::vector<std::byte> bytes((size_t{1} << 20) * size_of(dtype));
-  std::mt19937 random(7);
-  std::normal_distribution<float> normal(0.0f, 0.02f);
-  const auto fill = [&](auto convert) {
-    for (size_t at = 0; at < bytes.size(); at += size_of(dtype)) {
-      const auto x = convert(normal(random));
-      std::memcpy(bytes.data() + at, &x, sizeof(x));
-    }
-  };
-  if (dtype == DType::kBF16) {
-    fill(to_bf16);
-  } else if (dtype == DType::kF16) {
-    fill(to_f16);
-  } else {
-    fill([](float x) { return x; });
-  }
-  return bytes;
-}
 
 /// Operands, until it goes.
 class Operands {
@@ -64,11 +44,9 @@ class Operands {
   }
   Tensor random(DType dtype, std::initializer_list<int64_t> shape) {
     const Tensor made = zeros(dtype, shape);
-    const std::vector<std::byte> some = random_bytes(dtype);
-    for (size_t at = 0; at < made.bytes(); at += some.size()) {
-      ctx_.compute_stream().copy(static_cast<std::byte*>(made.raw()) + at, some.data(),
-                                 std::min(some.size(), made.bytes() - at));
-    }
+    const std::vector<float> values = testing::random_values(size_t(made.numel()));
+    const std::vector<std::byte> bytes = testing::stored(dtype, values);
+    ctx_.compute_stream().copy(made.raw(), bytes.data(), bytes.size());
     ctx_.compute_stream().synchronize();
     return made;
   }

@@ -24,19 +24,6 @@ import referee
 
 HERE = pathlib.Path(__file__).resolve().parent
 PEER = "transformers, PEFT, bitsandbytes"
-CONFIG = """adapter: qlora
-lora_r: 16
-lora_alpha: 32
-sequence_len: 256
-sample_packing: false
-shuffle: false
-micro_batch_size: 2
-gradient_accumulation_steps: 2
-max_steps: 8
-learning_rate: 2e-4
-lr_scheduler: cosine
-warmup_steps: 2
-"""
 
 
 def golden(name, file):
@@ -45,11 +32,10 @@ def golden(name, file):
 
 def run_tessera(program, name, model, folder):
     """The steps and the update's summary, in the form of a golden."""
-    (folder / "config.yml").write_text(CONFIG)
     data = json.dumps([{"path": str(HERE / name / "data.jsonl"), "type": "tokenized"}])
     settings = [f"base_model={model}", f"datasets={data}", f"output_dir={folder}/out"]
     settings.append(f"lora_model_dir={folder}/initial")
-    command = [program, "train", folder / "config.yml", *settings]
+    command = [program, "train", HERE / "eight_steps.yml", *settings]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stderr)

@@ -5,29 +5,20 @@
 # `float64` and `cpu_float32` of {"loss": ..., "grad_norm": ...}.
 # Usage: random_smollm2.sh WRITE_MODEL FOLDER [tiny]     tiny: a shape for tests
 set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
 write_model=$1
 mkdir -p "$2"
 folder=$(cd "$2" && pwd)
 shape=(layers=30 hidden=576 ffn=1536 heads=9 kv_heads=3 vocab=49152 shortest=32 longest=128)
 [ "${3:-}" != tiny ] || shape=(layers=2 hidden=64 ffn=160 heads=2 kv_heads=1 vocab=256)
 "$write_model" "$folder" "${shape[@]}" tied=1 rows=32 adapter=1
-cat >"$folder/run.yml" <<YML
+settings=$here/eight_steps.yml # in a bundle
+[ -e "$settings" ] || settings=$here/../golden/eight_steps.yml
+cat "$settings" - >"$folder/run.yml" <<YML
 base_model: $folder
 datasets:
   - path: $folder/rows.jsonl
     type: tokenized
-lora_r: 16
-lora_alpha: 32
-lora_dropout: 0
 lora_model_dir: $folder/initial
-sequence_len: 256
-sample_packing: false
-shuffle: false
-micro_batch_size: 2
-gradient_accumulation_steps: 2
-max_steps: 8
-learning_rate: 2e-4
-lr_scheduler: cosine
-warmup_steps: 2
 save_steps: 4
 YML

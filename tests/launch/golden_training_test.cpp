@@ -18,6 +18,7 @@
 #include "runtime/io/json.h"
 #include "runtime/io/safetensors.h"
 #include "tests/expect_error.h"
+#include "tests/initial_adapter.h"
 
 namespace tessera::launch {
 namespace {
@@ -25,36 +26,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-uint64_t splitmix64(uint64_t x) {
-  x += 0x9e3779b97f4a7c15u;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-  return x ^ (x >> 31);
-}
-
-/// The adapter's segments in the golden's order: sorted by PEFT's names as bytes.
-std::vector<lora::Segment> sorted_segments(const lora::AdapterSet& adapters) {
-  std::vector<lora::Segment> segments = adapters.segments();
-  std::sort(segments.begin(), segments.end(),
-            [](const auto& a, const auto& b) { return a.name < b.name; });
-  return segments;
-}
-
-/// The golden's initial adapter (rule in tests/golden/referee.py).
-lora::AdapterSet initial_adapter(const lora::ModelSpec& model) {
-  lora::AdapterSet adapters(model, {});
-  uint64_t t = 0;
-  for (const lora::Segment& segment : sorted_segments(adapters)) {
-    const bool is_a = segment.name.find(".lora_A.") != std::string::npos;
-    const float scale = is_a ? float(1.0 / std::sqrt(double(segment.cols))) : 0.01f;
-    for (size_t i = 0; i < segment.elements(); ++i) {
-      const uint64_t h = splitmix64(1234 + (t << 32) + i);
-      adapters.params()[segment.offset + i] = float(double(h >> 40) * 0x1p-23 - 1.0) * scale;
-    }
-    ++t;
-  }
-  return adapters;
-}
+const std::string kSettings = std::string(TESSERA_GOLDEN_DIR) + "/eight_steps.yml";
 
 class GoldenTraining : public ::testing::Test {
  protected:
@@ -68,26 +40,13 @@ class GoldenTraining : public ::testing::Test {
   std::string run(const std::string& model, const std::string& golden, const std::string& adapter,
                   std::vector<std::string> extra = {}) {
     const std::string out = (dir_ / fmt::format("run{}", runs_++)).string();
-    std::ofstream(dir_ / "config.yml") << R"(adapter: qlora
-lora_r: 16
-lora_alpha: 32
-sequence_len: 256
-sample_packing: false
-shuffle: false
-micro_batch_size: 2
-gradient_accumulation_steps: 2
-max_steps: 8
-learning_rate: 2e-4
-lr_scheduler: cosine
-warmup_steps: 2
-)";
     std::vector<std::string> overrides = {
         "base_model=" + model, "lora_model_dir=" + adapter, "output_dir=" + out,
         fmt::format("datasets=[{{path: {}/{}/data.jsonl, type: tokenized}}]", TESSERA_GOLDEN_DIR,
                     golden)};
     overrides.insert(overrides.end(), extra.begin(), extra.end());
     parallel::SelfCommunicator alone;
-    EXPECT_EQ(train(load_config((dir_ / "config.yml").string(), overrides), alone), kFinished);
+    EXPECT_EQ(train(load_config(kSettings, overrides), alone), kFinished);
     return out;
   }
 
@@ -121,11 +80,11 @@ warmup_steps: 2
                       const lora::AdapterSet& after) {
     std::array<double, 64> projections{};
     uint64_t j = 0;
-    for (const lora::Segment& segment : sorted_segments(after)) {
+    for (const lora::Segment& segment : testing::sorted_segments(after)) {
       for (size_t i = 0; i < segment.elements(); ++i, ++j) {
         const double d = double(after.params()[segment.offset + i]) -
                          double(before.params()[segment.offset + i]);
-        const uint64_t signs = splitmix64(5678 + j);
+        const uint64_t signs = testing::splitmix64(5678 + j);
         for (size_t k = 0; k < 64; ++k) projections[k] += (signs >> k) & 1 ? -d : d;
       }
     }
@@ -181,7 +140,7 @@ warmup_steps: 2
   void expect_golden(const std::string& model, const std::string& name,
                      const Exactness& exactness) {
     const lora::ModelSpec config = lora::Checkpoint::open(model).spec();
-    const lora::AdapterSet before = initial_adapter(config);
+    const lora::AdapterSet before = testing::initial_adapter(config);
     const std::string adapter = (dir_ / "initial").string();
     lora::save_peft(adapter, before, "");
     const std::string out = run(model, name, adapter);
@@ -278,7 +237,7 @@ TEST_F(GoldenTraining, SmolLM2FromAHuggingFaceCopyHasTheSameBits) {
   const lora::Checkpoint model = lora::Checkpoint::open(gguf);
   write_hugging_face_copy(model, copy);
   const std::string adapter = (dir_ / "initial").string();
-  lora::save_peft(adapter, initial_adapter(model.spec()), "");
+  lora::save_peft(adapter, testing::initial_adapter(model.spec()), "");
   const std::string a = run(gguf, "smollm2", adapter, {"max_steps=3"});
   const std::string b = run(copy, "smollm2", adapter, {"max_steps=3"});
   EXPECT_EQ(bytes_of(a), bytes_of(b));

@@ -15,6 +15,7 @@
 #include "quant/format.h"
 #include "runtime/core/context.h"
 #include "runtime/core/error.h"
+#include "tests/splitmix64.h"
 
 namespace tessera::quant {
 
@@ -24,12 +25,7 @@ inline void PrintTo(const FrozenSpec& s, std::ostream* out) {
   if (!s.format->dtype) *out << fmt::format("_{}{}", s.block, s.double_quant ? "_nested" : "");
 }
 
-inline uint64_t splitmix64(uint64_t x) {
-  x += 0x9E3779B97F4A7C15u;
-  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
-  x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
-  return x ^ (x >> 31);
-}
+using testing::splitmix64;
 
 inline std::vector<float> bell(int64_t n, uint64_t seed, float scale) {
   std::vector<float> x(size_t(n), 0.0f);

@@ -9,7 +9,10 @@
 #include <filesystem>
 #include <map>
 
+#include "lora/adapter/peft.h"
+#include "lora/model/checkpoint.h"
 #include "runtime/core/error.h"
+#include "tests/initial_adapter.h"
 #include "tests/random_model.h"
 
 namespace tessera {
@@ -41,9 +44,8 @@ void write(int argc, char** argv) {
       testing::write_random_rows(folder, int(rows), int(shortest), int(longest), model.vocab);
   folder.write("config.yml", testing::random_run(folder, data));
   if (adapter != 0) {
-    const testing::Folder initial(folder.file("initial"));
-    std::filesystem::create_directories(initial.path());
-    testing::write_initial_adapter(initial, model);
+    const lora::ModelSpec spec = lora::Checkpoint::open(folder.path()).spec();
+    lora::save_peft(folder.file("initial"), testing::initial_adapter(spec), "random");
   }
 }
 
