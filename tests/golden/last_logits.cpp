@@ -28,7 +28,7 @@ json logits_of_rows(int argc, char** argv) {
   for (int64_t count = std::stoll(argv[5]); count > 0 && std::getline(rows, line); --count) {
     const auto ids = json::parse(line).at("input_ids").get<std::vector<int32_t>>();
     lora::GenerationStep step(model.decoder());
-    lora::KvCache cache = step.make_cache(1, int64_t(ids.size()));
+    lora::KvCache cache = step.make_cache({1, int64_t(ids.size()), int64_t(ids.size())});
     step.plan(int64_t(ids.size()), cache);
     model.decoder().allocate();
     const lora::Feed feed{0, ids};

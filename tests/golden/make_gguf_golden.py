@@ -6,8 +6,8 @@
 blocks.safetensors   random blocks of each type, with extreme and subnormal scales, and the values
                      that gguf.quants.dequantize gives (TYPE.blocks, TYPE.values); llama3.factors:
                      what transformers divides the rotary frequencies of Llama-3.2-1B by
-tiny.gguf            a one-layer llama with every type that is decoded, written by gguf.GGUFWriter
-                     with q and k permuted as llama.cpp's converter does
+tiny.gguf            a one-layer llama with tensors of six types, written by gguf.GGUFWriter with q
+                     and k permuted as llama.cpp's converter does
 tiny.safetensors     the state that transformers loads from it, under Hugging Face names
 Needs numpy, gguf, torch, transformers, safetensors.
 """
@@ -24,12 +24,20 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 OUT = pathlib.Path(__file__).parent / "gguf"
-BLOCKS = 40
+SMALL, LARGE = 40, 32  # blocks of a type: those of 32 elements, those of 256
 HIDDEN, FFN, HEADS, KV_HEADS, HEAD_DIM, VOCAB = 32, 64, 4, 2, 8, 32
 
 # Largest, smallest normal, subnormal, smallest subnormal, zeros, one; then negated.
 EXTREMES = np.array([0x7BFF, 0x0400, 0x03FF, 0x0001, 0x0000, 0x3C00], dtype=np.uint16)
 EXTREMES = np.concatenate([EXTREMES, EXTREMES | 0x8000])
+
+# Where a block has its float16 numbers: the scale, then the minimum.
+HALVES = {Type.Q8_0: [0], Type.Q4_0: [0], Type.Q4_1: [0, 2], Type.Q5_0: [0], Type.Q5_1: [0, 2],
+          Type.Q2_K: [80, 82], Type.Q3_K: [108], Type.Q4_K: [0, 2], Type.Q5_K: [0, 2],
+          Type.Q6_K: [208], Type.IQ4_NL: [0], Type.IQ4_XS: [0], Type.MXFP4: []}
+# The types that have a block with all other bits set and one with none.
+WITH_ENDS = list(HALVES)[3:]
+MXFP4_EXPONENTS = [0, 1, 2, 3, 127, 250, 254, 255]
 
 
 def halves(rng, count):
@@ -41,8 +49,9 @@ def halves(rng, count):
 
 
 def random_blocks(rng, kind):
-    _, size = gguf.GGML_QUANT_SIZES[kind]
-    blocks = rng.integers(0, 256, (BLOCKS, size), dtype=np.uint8)
+    elements, size = gguf.GGML_QUANT_SIZES[kind]
+    count = LARGE if elements == 256 else SMALL
+    blocks = rng.integers(0, 256, (count, size), dtype=np.uint8)
     if kind == Type.F16:
         return halves(rng, 512).view(np.uint8).reshape(1, -1)
     if kind in (Type.BF16, Type.F32):
@@ -50,9 +59,14 @@ def random_blocks(rng, kind):
         bits[(bits & 0x7F80) == 0x7F80] &= 0xBFFF  # finite
         bits[:8] = [0x0001, 0x8001, 0x007F, 0x0080, 0x7F7F, 0x0000, 0x8000, 0x3F80]
         return bits.view(np.uint8).reshape(1, -1)
-    blocks[:, 0:2] = halves(rng, BLOCKS).view(np.uint8).reshape(BLOCKS, 2)
-    if kind == Type.Q4_1:
-        blocks[:, 2:4] = halves(rng, BLOCKS)[::-1].copy().view(np.uint8).reshape(BLOCKS, 2)
+    if kind in WITH_ENDS:
+        blocks[len(EXTREMES)] = 0xFF
+        blocks[len(EXTREMES) + 1] = 0
+    for place, step in zip(HALVES[kind], (1, -1)):  # extreme minimums in the last blocks
+        values = halves(rng, count)[::step].copy()
+        blocks[:, place:place + 2] = values.view(np.uint8).reshape(count, 2)
+    if kind == Type.MXFP4:
+        blocks[:len(MXFP4_EXPONENTS), 0] = MXFP4_EXPONENTS
     return blocks
 
 
@@ -69,9 +83,11 @@ def llama3_factors():
 def make_blocks():
     rng = np.random.default_rng(1)
     tensors = {}
-    for kind in (Type.F32, Type.F16, Type.BF16, Type.Q8_0, Type.Q4_0, Type.Q4_1):
+    for kind in (Type.F32, Type.F16, Type.BF16, *HALVES):
         blocks = random_blocks(rng, kind)
-        values = gguf.quants.dequantize(blocks, kind).astype(np.float32).reshape(-1)
+        with np.errstate(over="ignore"):  # the largest exponent of MXFP4
+            values = gguf.quants.dequantize(blocks, kind).astype(np.float32).reshape(-1)
+        assert not np.isnan(values).any(), kind
         tensors[f"{kind.name}.blocks"] = blocks.reshape(-1).copy()
         tensors[f"{kind.name}.values"] = values.copy()
     tensors["llama3.factors"] = llama3_factors()
