@@ -1,13 +1,18 @@
 // For tests: the spec of a Llama of a few sizes, and of a model that no family has.
 #pragma once
 
-#include "lora/model/families.h"
+#include "lora/model/spec.h"
 
 namespace tessera::testing {
 
+/// Of layers that are all alike.
+struct LayerSizes {
+  int64_t layers, ffn, heads, kv_heads, head_dim;
+};
+
 struct LlamaSizes {
   int64_t hidden = 48;
-  lora::LayerSizes of_layers = {.layers = 2, .ffn = 100, .heads = 4, .kv_heads = 2, .head_dim = 16};
+  LayerSizes of_layers = {.layers = 2, .ffn = 100, .heads = 4, .kv_heads = 2, .head_dim = 16};
   int64_t vocab = 0;
 };
 
@@ -16,7 +21,20 @@ inline lora::ModelSpec llama_spec(const LlamaSizes& sizes) {
   spec.architecture = "LlamaForCausalLM";
   spec.hidden = sizes.hidden;
   spec.vocab = sizes.vocab;
-  spec.layers = lora::find_family(&lora::Family::model_type, "llama")->layers(sizes.of_layers);
+  static constexpr lora::NormName kNorms[] = {
+      {lora::NormSite::kBeforeAttention, "input_layernorm", "attn_norm"},
+      {lora::NormSite::kBeforeMlp, "post_attention_layernorm", "ffn_norm"},
+  };
+  const LayerSizes& of = sizes.of_layers;
+  lora::LayerSpec layer;
+  layer.attention = {.heads = of.heads,
+                     .kv_heads = of.kv_heads,
+                     .head_dim = of.head_dim,
+                     .interleaved_in_gguf = true};
+  layer.mlp = {.width = of.ffn};
+  layer.norms = kNorms;
+  spec.layers.assign(size_t(of.layers), layer);
+  spec.ropes.front().dims = of.head_dim;
   return spec;
 }
 

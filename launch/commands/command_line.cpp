@@ -12,6 +12,8 @@ void declare_plan(CLI::App* command, int& exit_code);
 void declare_eval(CLI::App* command, int& exit_code);
 void declare_generate(CLI::App* command, int& exit_code);
 void declare_merge(CLI::App* command, int& exit_code);
+void declare_quantize(CLI::App* command, int& exit_code);
+void declare_inspect(CLI::App* command, int& exit_code);
 void declare_tokenize(CLI::App* command, int& exit_code);
 void declare_doctor(CLI::App* command, int& exit_code);
 void declare_help(CLI::App* command, int& exit_code);
@@ -33,6 +35,8 @@ constexpr Command kCommands[] = {
     {"eval", "Measure loss and perplexity on the config's data", declare_eval},
     {"generate", "Generate text with a model and an adapter", declare_generate},
     {"merge", "Add an adapter to its base: a model of its own", declare_merge},
+    {"quantize", "Store a model in 4 bits, as bitsandbytes does", declare_quantize},
+    {"inspect", "Show what a model or an adapter is", declare_inspect},
     {"tokenize", "Show the tokens of a text or of conversations", declare_tokenize},
     {"doctor", "Show what this machine has and what is missing", declare_doctor},
     {"help", "Explain a command, or the keys of a config", declare_help},

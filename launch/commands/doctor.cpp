@@ -15,7 +15,6 @@
 #include "launch/commands/arguments.h"
 #include "launch/commands/command_line.h"
 #include "launch/console/progress.h"
-#include "launch/machine/device.h"
 #include "launch/machine/processors.h"
 #include "launch/machine/system_limits.h"
 #include "launch/plan/device_profile.h"
@@ -69,7 +68,7 @@ std::string said(std::string (*describe)()) {
 
 }  // namespace
 
-std::string diagnose() {
+std::string diagnose(const Gpus& gpus) {
   const std::string missing = missing_cpu_features();
   const int64_t pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
   std::string text;
@@ -83,14 +82,18 @@ std::string diagnose() {
                            sysconf(_SC_NPROCESSORS_ONLN), describe_quota()));
   row("memory", format_bytes(pages * page) + describe_free(node_memory("/")));
   if (const auto process = process_memory("/")) row("", "a process" + describe_free(*process));
-  const Gpus gpus = find_gpus();
-  if (gpus.usable.empty()) row("gpu", "none: " + gpus.why_none);
-  for (const cuda::GpuInfo& gpu : gpus.usable) row("gpu", describe_gpu(gpu));
-  for (const std::string& gpu : gpus.left_out) row("", "not used: " + gpu);
+  if (gpus.usable.empty()) {
+    row("gpu", "none: " + gpus.why_none);  // which names those left out
+  } else {
+    for (const cuda::GpuInfo& gpu : gpus.usable) row("gpu", describe_gpu(gpu));
+    for (const std::string& gpu : gpus.left_out) row("", "not used: " + gpu);
+  }
   row("ranks", "as many as mpirun or srun starts, by " + parallel::describe_mpi());
   if constexpr (kHasCuda) {
     row("cuda", said(cuda::describe_runtime));
-    row("", said(cuda::describe_cublas));
+    // Where its lack keeps GPUs from being used, their row has said so.
+    const std::string products = said(cuda::describe_cublas);
+    if (text.find(products) == std::string::npos) row("", products);
     row("", said(parallel::describe_nccl));
   }
   row("libraries", library_versions());
@@ -108,7 +111,7 @@ void declare_doctor(CLI::App* command, int& exit_code) {
       require_cpu();
       return write_stdout(profile_json(measure_profile(thread_count(std::nullopt))));
     }
-    write_stdout(diagnose());
+    write_stdout(diagnose(find_gpus()));
     exit_code = missing_cpu_features().empty() ? 0 : 1;
   });
 }

@@ -3,9 +3,11 @@
 
 #include <string>
 
+#include "launch/machine/device.h"
+
 namespace tessera::launch {
 
-/// The report; a text of lines.
-std::string diagnose();
+/// The report on this machine, with `gpus`; a text of lines.
+std::string diagnose(const Gpus& gpus);
 
 }  // namespace tessera::launch

@@ -12,6 +12,7 @@
 #include "launch/run/loaded_model.h"
 #include "launch/run/run_data.h"
 #include "lora/adapter/peft.h"
+#include "lora/model/loader.h"
 #include "parallel/self_communicator.h"
 #include "runtime/io/folder.h"
 
@@ -59,19 +60,20 @@ Evaluation evaluate(const Config& config, const std::optional<std::string>& adap
                     Console& console) {
   require_keys(config, kEvalNeeds);
   const std::optional<std::string> folder = choose_adapter(config, adapter);
-  const Device device = choose_device(config.device);
+  const Device device = choose_device(config.device, console);
   const DType compute = compute_dtype(config, device);
   const auto opened = open_adapter(folder, console);
   parallel::SelfCommunicator alone;
   Context ctx(device, thread_count(config.threads), uint64_t(config.seed));
   ctx.set_compute_dtype(compute);
-  LoadedModel model(ctx, lora::Checkpoint::open(config.base_model), quantization(config),
-                    {alone, {}}, console);
+  const lora::Checkpoint checkpoint = lora::Checkpoint::open(config.base_model);
+  const auto base = quantization(with_stored_format(config, lora::checkpoint_format(checkpoint)));
+  LoadedModel model(ctx, checkpoint, base, {alone, {}}, console);
   auto adapters = load_adapter(ctx, opened, model.spec());
   const RunData data(config, model.spec().vocab, 1, console);
   const bool split = !data.validation.empty();
   const auto batches = evaluation_batches(split ? data.validation : data.training, data.options);
-  console.line(fmt::format("base     {} ({})", config.base_model, describe(quantization(config))));
+  console.line(fmt::format("base     {} ({})", config.base_model, describe(base)));
   console.line(fmt::format("compute  {}", describe_compute(compute, device)));
   console.line(fmt::format("adapter  {}", folder.value_or("none")));
   std::string lost = describe_losses(data.counts);

@@ -20,6 +20,7 @@
 #include "launch/run/loaded_model.h"
 #include "launch/text/tokenizer_fields.h"
 #include "lora/adapter/peft.h"
+#include "lora/model/loader.h"
 #include "parallel/self_communicator.h"
 #include "runtime/core/error.h"
 #include "runtime/io/folder.h"
@@ -139,15 +140,19 @@ GenerationConfig read_generation_config(const std::string& base_model) {
   return out;
 }
 
-std::vector<int32_t> stop_ids(const lora::ModelSpec& model, const GenerationConfig& generation,
-                              const Tokenizer& tokenizer, const ChatTemplate* chat) {
-  std::vector<int32_t> ids = model.eos_ids;
-  if (const auto eos = tokenizer.eos_id()) ids.push_back(*eos);
-  ids.insert(ids.end(), generation.stop_ids.begin(), generation.stop_ids.end());
-  if (chat) {
-    if (const auto end = end_of_turn(tokenizer, *chat)) ids.push_back(*end);
+std::vector<StopToken> stop_tokens(const lora::Checkpoint& model,
+                                   const GenerationConfig& generation, const Tokenizer& tokenizer,
+                                   const ChatTemplate* chat) {
+  std::vector<StopToken> stops = stop_tokens(model);
+  for (const int32_t id : generation.stop_ids) {
+    stops.push_back({id, model.path() + "/generation_config.json"});
   }
-  return ids;
+  if (const auto id = tokenizer.eos_id()) {
+    stops.push_back({*id, "the tokenizer of " + model.path()});
+  }
+  if (!chat) return stops;
+  if (const auto id = end_of_turn(tokenizer, *chat)) stops.push_back({*id, "the chat template"});
+  return stops;
 }
 
 void generate(const GenerateOptions& options) {
@@ -157,8 +162,9 @@ void generate(const GenerateOptions& options) {
   check_sampler_options(options.sampler);
   Console console;
   // What is cheap to find wrong comes before the model is loaded.
-  const Config base = base_config(options.adapter, options.base_settings);
-  const Device device = choose_device(base.device);
+  Config base = base_config(options.adapter, options.base_settings);
+  base.base_model = options.base_model;
+  const Device device = choose_device(base.device, console);
   const DType compute = compute_dtype(base, device);
   const auto adapter = open_adapter(options.adapter, console);
   const Tokenizer tokenizer = Tokenizer::load(options.base_model);
@@ -167,20 +173,31 @@ void generate(const GenerateOptions& options) {
   for (const std::string& note : generation.notes) console.line(note);
   const Prompts prompts = read_prompts(options, tokenizer, console);
 
+  const lora::Checkpoint checkpoint = lora::Checkpoint::open(options.base_model);
+  check_prompts(prompts.ids, checkpoint.spec());
+  // Where nothing says how the base is held, it is as stored.
+  const bool said = std::ranges::any_of(options.base_settings, [](const std::string& setting) {
+    return setting.starts_with("load_in_4bit=");
+  });
+  if (said || base.adapter == AdapterKind::kQlora) {
+    base = with_stored_format(base, lora::checkpoint_format(checkpoint));
+  }
+
   const StopSignals signals;
   parallel::SelfCommunicator alone;
   Context ctx(device, thread_count(options.threads), options.sampler.seed);
   ctx.set_compute_dtype(compute);
-  LoadedModel model(ctx, lora::Checkpoint::open(options.base_model), quantization(base),
-                    {alone, {}}, console);
+  LoadedModel model(ctx, checkpoint, quantization(base), {alone, {}}, console);
   auto adapters = load_adapter(ctx, adapter, model.spec());
   lora::Decoder decoder(ctx, model.base(), model.scheduler(), adapters ? &*adapters : nullptr);
 
   GeneratorOptions how;
   how.max_new_tokens = options.max_new_tokens;
   how.sampler = options.sampler;
-  how.stop_ids =
-      stop_ids(model.spec(), generation, tokenizer, prompts.chat ? &*prompts.chat : nullptr);
+  const std::vector<StopToken> stops =
+      stop_tokens(checkpoint, generation, tokenizer, prompts.chat ? &*prompts.chat : nullptr);
+  for (const StopToken& stop : stops) how.stop_ids.push_back(stop.id);
+  for (const std::string& line : missing_stops(stops, model.spec().vocab)) console.line(line);
   AnswerPrinter printer(tokenizer, prompts.ids.size(), prompts.lines);
   const bool all =
       generate_answers(decoder, prompts.ids, how,

@@ -38,7 +38,8 @@ GenerationConfig read_generation_config(const std::string& base_model);
 
 /// The tokens that end an answer: the model's and the tokenizer's end of text, those of
 /// generation_config.json, and what the template closes an assistant's turn with.
-std::vector<int32_t> stop_ids(const lora::ModelSpec& model, const GenerationConfig& generation,
-                              const Tokenizer& tokenizer, const ChatTemplate* chat);
+std::vector<StopToken> stop_tokens(const lora::Checkpoint& model,
+                                   const GenerationConfig& generation, const Tokenizer& tokenizer,
+                                   const ChatTemplate* chat);
 
 }  // namespace tessera::launch

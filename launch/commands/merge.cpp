@@ -1,8 +1,10 @@
 #include "launch/commands/merge.h"
 
+#include <map>
+
 #include "launch/commands/arguments.h"
-#include "launch/commands/merged_folder.h"
 #include "launch/commands/merged_weights.h"
+#include "launch/commands/model_folder.h"
 #include "launch/config/options.h"
 #include "launch/machine/processors.h"
 #include "launch/machine/ranks.h"
@@ -10,7 +12,10 @@
 #include "launch/run/adapter_run.h"
 #include "launch/run/loaded_model.h"
 #include "lora/adapter/peft.h"
+#include "lora/model/fp8_linear.h"
+#include "lora/model/loader.h"
 #include "runtime/core/error.h"
+#include "runtime/io/json.h"
 
 namespace tessera::launch {
 namespace {
@@ -39,6 +44,57 @@ std::optional<quant::Storage> base_of(const MergeOptions& options, const Adapter
   return base;
 }
 
+/// Error where the options, or the adapter's run, ask for another base than a quantized checkpoint,
+/// whose weights are added to as they decode.
+void check_quantized_base(const MergeOptions& options, const AdapterRun& run,
+                          const lora::BaseFormat& stored) {
+  if (options.into == MergeInto::kOriginal) {
+    fail_usage(
+        "--merge_into original needs the original weights, but {} is stored as {}; give the "
+        "original checkpoint as --base_model",
+        options.base_model, quant::describe(stored.linear));
+  }
+  if (!run.base || run.base->adapter == AdapterKind::kLora) return;
+  Config config = *run.base;
+  config.base_model = options.base_model;
+  with_stored_format(config, stored);
+}
+
+/// A merged model has one dtype; what is copied beside it keeps its own, which must not be that of
+/// a quantized form that the config no longer names.
+void check_others(const lora::Checkpoint& checkpoint) {
+  for (const lora::OtherTensor& other : checkpoint.others()) {
+    if (other.dtype != lora::kFp8 && other.name.find(".quant_state.") == std::string::npos) {
+      continue;
+    }
+    fail(
+        "{}: tensor '{}' is quantized and no part of the text model; merge into the original "
+        "checkpoint",
+        checkpoint.path(), io::printable(other.name));
+  }
+}
+
+/// A tied head becomes a matrix of its own where the embedding or the head is trained alone.
+bool unties_head(const lora::Checkpoint& base, const lora::AdapterSet& adapters) {
+  return base.spec().tied_head && !adapters.parts().whole.empty() && !adapters.ties_head();
+}
+
+/// The base's, of a model that is not quantized, in `dtype`.
+nlohmann::json config_of(const lora::Checkpoint& base, DType dtype, bool unties) {
+  nlohmann::json config = io::parse_json(base.config(), base.path());
+  config[config.contains("dtype") ? "dtype" : "torch_dtype"] = name_of(dtype);
+  config.erase("quantization_config");
+  if (unties) config["tie_word_embeddings"] = false;
+  // Of a model with more than text.
+  if (const auto text = config.find("text_config"); text != config.end() && text->is_object()) {
+    for (const char* key : {"dtype", "torch_dtype"}) {
+      if (text->contains(key)) (*text)[key] = name_of(dtype);
+    }
+    if (unties) (*text)["tie_word_embeddings"] = false;
+  }
+  return config;
+}
+
 }  // namespace
 
 MergeReport merge(const MergeOptions& options, Console& console) {
@@ -49,29 +105,60 @@ MergeReport merge(const MergeOptions& options, Console& console) {
         "merge what there is with --partial",
         options.adapter);
   }
-  const std::optional<quant::Storage> base = base_of(options, run);
+  std::optional<quant::Storage> base = base_of(options, run);
   const lora::PeftFolder adapter = open_adapter(options.adapter, console);
   const lora::Checkpoint checkpoint = lora::Checkpoint::open(options.base_model);
   const lora::AdapterSet adapters = lora::load_peft(adapter, checkpoint.spec());
   MergeReport report;
   report.into = base ? MergeInto::kDequantized : MergeInto::kOriginal;
+  if (const lora::BaseFormat stored = lora::checkpoint_format(checkpoint);
+      !stored.linear.format->dtype) {
+    check_quantized_base(options, run, stored);
+    report.into = MergeInto::kDequantized;
+    base.reset();
+  }
+  check_others(checkpoint);
+  for (const std::string& note : checkpoint.notes()) console.line(note);
   report.dtype = options.dtype.value_or(checkpoint.spec().dtype);
 
   const StopSignals signals;
   Context ctx(Device::cpu(), thread_count(options.threads), 0);
   MergedWeights weights(ctx, checkpoint, adapters, base, report);
-  MergedFolder folder(options.output, checkpoint, report.dtype, options.shard_bytes);
+  const size_t element = size_of(report.dtype);
+  const bool unties = unties_head(checkpoint, adapters);
+  const std::string embedding = lora::embedding_weight(checkpoint.spec());
+  const std::string head(lora::kHeadWeight);
+  const auto bytes_of = [&](const lora::TensorInfo& info) {
+    const uint64_t copies = unties && info.name == embedding ? 2 : 1;
+    return copies * uint64_t(info.numel()) * element;
+  };
+  ModelFolder folder(options.output, checkpoint, bytes_of, options.shard_bytes);
+  std::map<std::string, std::string> names;  // of the model's tensors, by those in the folder
   int64_t done = 0;
-  const int64_t total = int64_t(checkpoint.tensors().size());
-  folder.write_tensors([&](const std::string& name) {
+  const auto entries = [&](std::span<const lora::TensorInfo> tensors) {
+    std::vector<io::SafetensorsEntry> list;
+    const auto add = [&](const std::string& name, const std::vector<int64_t>& shape) {
+      const std::string stored = checkpoint.stored_name(name);
+      names[stored] = name;
+      list.push_back({.name = stored, .dtype = io::safetensors_name(report.dtype), .shape = shape});
+    };
+    for (const lora::TensorInfo& info : tensors) {
+      add(info.name, info.shape);
+      if (unties && info.name == embedding) add(head, info.shape);
+    }
+    return list;
+  };
+  const auto bytes = [&](const std::string& stored) {
     if (StopSignals::received()) fail("stopped by a signal; {} was not written", options.output);
-    console.live(fmt::format("merging: tensor {}/{}", ++done, total));
-    return weights.make(name);
-  });
+    console.live(fmt::format("merging: tensor {}/{}", ++done, checkpoint.tensors().size()));
+    return weights.make(names.at(stored));
+  };
+  folder.write_tensors({entries, bytes});
   console.live("");
   weights.finish();
   report.bytes = folder.tensor_bytes();
-  for (const std::string& note : folder.commit()) console.line(note);
+  const nlohmann::json config = config_of(checkpoint, report.dtype, unties);
+  for (const std::string& note : folder.commit(config)) console.line(note);
   return report;
 }
 

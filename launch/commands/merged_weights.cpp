@@ -28,12 +28,17 @@ std::span<const std::byte> MergedWeights::make(const std::string& name) {
   const std::span<float> w(values_.as<float>(), size_t(info.numel()));
   checkpoint_.read_f32(name, w);
   const auto linear = linears_.find(name);
-  if (linear == linears_.end()) return rounded(w, name);
+  const std::span<const float> trained = whole(name);
+  if (linear == linears_.end() && trained.empty()) return rounded(w, name);
   const std::span<float> before(original_.as<float>(), w.size());
   std::copy(w.begin(), w.end(), before.begin());
-  if (base_) requantize(w, info);
-  if (const lora::Adapter* adapter = adapters_.find(linear->second.layer, linear->second.site)) {
-    add(*adapter, w, info);
+  if (!trained.empty()) {
+    std::copy(trained.begin(), trained.end(), w.begin());
+  } else {
+    if (base_) requantize(w, info);
+    if (const lora::Adapter* adapter = adapters_.find(linear->second.layer, linear->second.site)) {
+      add(*adapter, w, info);
+    }
   }
   const std::span<const std::byte> bytes = rounded(w, name);
   measure(before, w, name);
@@ -41,6 +46,13 @@ std::span<const std::byte> MergedWeights::make(const std::string& name) {
 }
 
 void MergedWeights::finish() { report_.mean = sum_ / double(std::max<int64_t>(count_, 1)); }
+
+std::span<const float> MergedWeights::whole(const std::string& name) const {
+  for (const lora::TensorRow& row : adapters_.parts().whole) {
+    if (row.name() == name) return adapters_.whole(row.role)->w.span<const float>();
+  }
+  return {};
+}
 
 /// w becomes what the run computed with.
 void MergedWeights::requantize(std::span<float> w, const lora::TensorInfo& info) {

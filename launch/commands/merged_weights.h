@@ -25,13 +25,15 @@ class MergedWeights {
   MergedWeights(Context& ctx, const lora::Checkpoint& checkpoint, const lora::AdapterSet& adapters,
                 const std::optional<quant::Storage>& base, MergeReport& report);
 
-  /// The values of the checkpoint's tensor in report.dtype, valid until the next call. Error naming
-  /// the tensor for one that is not finite in the dtype.
+  /// The values of the checkpoint's tensor, or of a tied head, in report.dtype, valid until the
+  /// next call. Error naming the tensor for one that is not finite in the dtype.
   std::span<const std::byte> make(const std::string& name);
   /// Completes the report after the last tensor.
   void finish();
 
  private:
+  /// The values of a matrix that is trained in full; empty for any other.
+  std::span<const float> whole(const std::string& name) const;
   void requantize(std::span<float> w, const lora::TensorInfo& info);
   void add(const lora::Adapter& adapter, std::span<float> w, const lora::TensorInfo& info);
   std::span<const std::byte> rounded(std::span<float> w, const std::string& name);

@@ -16,6 +16,7 @@
 #include "lora/model/checkpoint.h"
 #include "lora/model/families.h"
 #include "lora/model/loader.h"
+#include "lora/model/quantization_config.h"
 #include "parallel/self_communicator.h"
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
@@ -35,12 +36,15 @@ struct ModelShape {
 ModelShape read_shape(const std::string& path) {
   std::error_code error;
   const fs::path file = fs::path(path) / "config.json";
-  if (!fs::exists(file, error)) {  // GGUF: its header has all
+  const std::string config =
+      fs::exists(file, error) ? io::read_file(file.string(), size_t{1} << 20) : std::string();
+  // A GGUF file's header has all. How a folder is quantized stands with its tensors.
+  if (config.empty() || lora::is_quantized(config, file.string())) {
     const lora::Checkpoint checkpoint = lora::Checkpoint::open(path);
     return {checkpoint.spec(), lora::checkpoint_format(checkpoint)};
   }
   ModelShape shape;
-  shape.spec = lora::parse_config(io::read_file(file.string(), 1 << 20), file.string());
+  shape.spec = lora::parse_config(config, file.string());
   const DType dtype = shape.spec.dtype;
   shape.stored = {
       .linear = {quant::format_of(dtype)}, .norm = dtype, .embedding = dtype, .head = dtype};
@@ -79,8 +83,9 @@ PlanReport make_report(const PlanOptions& options) {
   if (options.profile) report.profile = find_profile(*options.profile);
   const bool gpu = report.profile && report.profile->gpu;
   report.config = read_config(options, gpu);
+  const ModelShape shape = read_shape(report.config.base_model);
+  report.config = with_stored_format(report.config, shape.stored);
   const Config& config = report.config;
-  const ModelShape shape = read_shape(config.base_model);
   report.input = plan_input(config, shape.spec, shape.stored, nodes_of(options, gpu), gpu);
   const DeviceProfile device = report.profile.value_or(nominal_cpu());
   // A budget is of whatever machine the run is meant for; else a CPU's is this one.
@@ -224,8 +229,9 @@ void declare_plan(CLI::App* command, int&) {
       ->type_name("NAME");
   command->add_flag("--json", options->json, "As JSON, in bytes and seconds");
   command->footer(
-      "\nOpens only the model's config.json; loads nothing. What the config leaves open is chosen "
-      "as a\nrun would choose it. Numbers for a GPU are modelled.\n\n"
+      "\nOpens only the model's config.json, or the headers of its files where it is quantized; "
+      "loads\nnothing. What the config leaves open is chosen as a run would choose it. Numbers for "
+      "a GPU are\nmodelled.\n\n"
       "Example: tessera plan run.yml --ranks 8 --profile H100 sequence_len=4096");
   command->callback([arguments, options] {
     require_alone("plan");

@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "lora/adapter/targets.h"
@@ -51,15 +52,22 @@ struct Config {
   std::string chat_template = "tokenizer_default";
 
   // adapter and quantization
-  AdapterKind adapter = AdapterKind::kQlora;                      // load_in_4bit says the same
-  const quant::Format* bnb_4bit_quant_type = &quant::kNf4Format;  // one that quantizes
-  bool bnb_4bit_use_double_quant = true;
-  int64_t bnb_4bit_blocksize = 64;
+  AdapterKind adapter = AdapterKind::kQlora;  // load_in_4bit says the same
+  // One that quantizes. Empty, here and in the next two: auto, that of a base which is quantized
+  // already, else quant::Storage's default.
+  std::optional<const quant::Format*> bnb_4bit_quant_type;
+  std::optional<bool> bnb_4bit_use_double_quant;
+  std::optional<int64_t> bnb_4bit_blocksize;
   std::optional<DType> bnb_4bit_compute_dtype;  // empty: auto
   int64_t lora_r = 16;
   double lora_alpha = 32;
   double lora_dropout = 0;
   lora::ModuleList lora_target_modules;  // empty: every linear layer (lora_target_linear)
+  std::vector<std::pair<std::string, int64_t>>
+      lora_rank_pattern;  // in order: the first match holds
+  std::vector<std::pair<std::string, double>> lora_alpha_pattern;  // likewise
+  std::vector<std::string> lora_modules_to_save;                   // names
+  bool lora_ensure_weight_tying = false;
   bool use_rslora = false;
   std::optional<std::string> lora_model_dir;
 

@@ -47,23 +47,27 @@ std::vector<Flag> quantization_flags() {
           "Under its alias quantization_bit the value is 4.")
           .alias({"quantization_bit"}),
       flag("bnb_4bit_quant_type", &Config::bnb_4bit_quant_type,
-           ChoiceType<const quant::Format*>{quantized_formats()},
-           "The 4-bit code of the frozen weights, bit-equal to bitsandbytes.")
+           OptionalType<ChoiceType<const quant::Format*>>{{quantized_formats()}, "auto"},
+           "The 4-bit code of the frozen weights, bit-equal to bitsandbytes. auto, here and in the "
+           "next two keys, is the format of a base_model that is quantized already; any other base "
+           "becomes nf4, double-quantized, in blocks of 64.")
           .alias({"quantization_type"})
           .ruled_out_by("adapter", sixteen_bit, cure),
-      flag("bnb_4bit_use_double_quant", &Config::bnb_4bit_use_double_quant, BoolType{},
+      flag("bnb_4bit_use_double_quant", &Config::bnb_4bit_use_double_quant,
+           OptionalType<BoolType>{{}, "auto"},
            "Quantize the scales too: 4.13 bits a weight instead of 4.5.")
           .alias({"use_bnb_nested_quant", "double_quantization"})
           .ruled_out_by("adapter", sixteen_bit, cure),
       flag("bnb_4bit_blocksize", &Config::bnb_4bit_blocksize,
-           ChoiceType<int64_t>{{{32, "32"},
-                                {64, "64"},
-                                {128, "128"},
-                                {256, "256"},
-                                {512, "512"},
-                                {1024, "1024"},
-                                {2048, "2048"},
-                                {4096, "4096"}}},
+           OptionalType<ChoiceType<int64_t>>{{{{32, "32"},
+                                               {64, "64"},
+                                               {128, "128"},
+                                               {256, "256"},
+                                               {512, "512"},
+                                               {1024, "1024"},
+                                               {2048, "2048"},
+                                               {4096, "4096"}}},
+                                             "auto"},
            "Weights that share one scale.")
           .ruled_out_by("adapter", sixteen_bit, cure),
       flag(
@@ -95,12 +99,40 @@ std::vector<Flag> lora_flags() {
           BoolType{},
           "Adapt every linear layer of the blocks. False when lora_target_modules names some; "
           "saying otherwise is an error."),
-      flag("lora_target_modules", &Config::lora_target_modules, ModulesType{},
-           "The linear layers to adapt, chosen as PEFT does: names such as [q_proj, v_proj], in "
-           "every layer; whole paths such as model.layers.0.self_attn.q_proj, in one; or a regular "
-           "expression that whole paths match, such as '.*[qv]_proj'. Each must adapt "
-           "something. Neither lm_head nor embed_tokens can be adapted.")
+      flag(
+          "lora_target_modules", &Config::lora_target_modules, ModulesType{},
+          "The linear layers to adapt, chosen as PEFT does: names such as [q_proj, v_proj], in "
+          "every layer; whole paths such as model.layers.0.self_attn.q_proj, in one; or a regular "
+          "expression that whole paths match, such as '.*[qv]_proj'. Each must adapt "
+          "something. Neither lm_head nor embed_tokens can be adapted; lora_modules_to_save trains "
+          "them in full.")
           .alias({"lora_target", "target_modules"}),
+      flag("lora_rank_pattern", &Config::lora_rank_pattern,
+           ModuleValuesType<IntType>{{1, lora::kMaxRank}},
+           "Ranks of single modules in place of lora_r, as PEFT's rank_pattern: names or regular "
+           "expressions for the ends of their paths. The first that matches a module holds for it. "
+           "Each must give a rank to something.")
+          .alias({"rank_pattern"}),
+      flag("lora_alpha_pattern", &Config::lora_alpha_pattern,
+           ModuleValuesType<RealType>{{.low = 0, .above = true}},
+           "Values of single modules in place of lora_alpha, likewise.")
+          .alias({"alpha_pattern"}),
+      flag("lora_modules_to_save", &Config::lora_modules_to_save, ModuleNamesType{},
+           "Matrices to train in full beside the adapters, in float32: embed_tokens, lm_head or "
+           "both. They are saved with the adapter and take 16 bytes a weight with AdamW. Where the "
+           "head is tied to the embedding, training one of them unties it, as in PEFT, unless "
+           "lora_ensure_weight_tying is true.")
+          .alias({"additional_target", "modules_to_save"}),
+      flag("lora_ensure_weight_tying", &Config::lora_ensure_weight_tying, BoolType{},
+           "Train the embedding and the head that is tied to it as one matrix. It needs "
+           "lora_modules_to_save.")
+          .alias({"peft_ensure_weight_tying", "ensure_weight_tying"})
+          .ruled_out_by(
+              "lora_modules_to_save",
+              [](const Config& c) {
+                return c.lora_ensure_weight_tying && c.lora_modules_to_save.empty();
+              },
+              "name embed_tokens or lm_head there"),
       flag("use_rslora", &Config::use_rslora, BoolType{},
            "Scale by lora_alpha / sqrt(lora_r) instead.")
           .alias({"peft_use_rslora"}),

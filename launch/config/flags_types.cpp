@@ -155,8 +155,19 @@ std::optional<lora::ModuleList> ModulesType::read(const Setting& setting) const 
 
 std::string ModulesType::write(const lora::ModuleList& value) const {
   if (!value.pattern.empty()) return yaml_text(value.pattern);
+  return ModuleNamesType{}.write(value.names);
+}
+
+std::optional<std::vector<std::string>> ModuleNamesType::read(const Setting& setting) const {
+  const std::optional<lora::ModuleList> list = ModulesType{}.read(setting);
+  if (!list) return std::nullopt;
+  if (list->names.empty()) return setting.expected(describe());
+  return list->names;
+}
+
+std::string ModuleNamesType::write(const std::vector<std::string>& value) const {
   std::string out;
-  for (const std::string& name : value.names) {
+  for (const std::string& name : value) {
     if (!out.empty()) out += ", ";
     out += yaml_text(name);
   }

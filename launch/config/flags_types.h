@@ -116,6 +116,46 @@ struct ModulesType {
   std::string describe() const { return "a list of names, a regular expression, or all-linear"; }
 };
 
+/// Names of modules: a list, or text with commas.
+struct ModuleNamesType {
+  std::optional<std::vector<std::string>> read(const Setting& setting) const;
+  std::string write(const std::vector<std::string>& value) const;
+  std::string describe() const { return "a list of names"; }
+};
+
+/// A map from modules, by name or by regular expression, to values, whose order counts.
+template <class Inner>
+struct ModuleValuesType {
+  using Value = std::vector<std::pair<std::string, decltype(Inner::low)>>;
+  Inner inner;
+
+  std::optional<Value> read(const Setting& setting) const {
+    if (setting.value.kind != YamlNode::Kind::kMap) return setting.expected(describe());
+    Value values;
+    bool ok = true;
+    for (const YamlEntry& entry : setting.value.entries) {
+      const std::string key = fmt::format("{}: {}", setting.key, one_line(entry.key));
+      const Setting one{key, entry.value, setting.faults};
+      const std::string fault = lora::pattern_fault(entry.key);
+      if (!fault.empty()) one.fault("the regular expression: {}", fault);
+      const auto value = inner.read(one);
+      ok = ok && value && fault.empty() && !entry.repeated;
+      if (value) values.emplace_back(entry.key, *value);
+    }
+    return ok ? std::optional(values) : std::nullopt;
+  }
+  std::string write(const Value& value) const {
+    std::string out;
+    for (const auto& [module, of] : value) {
+      out += fmt::format("{}{}: {}", out.empty() ? "" : ", ", yaml_text(module), inner.write(of));
+    }
+    return value.empty() ? "null" : "{" + out + "}";
+  }
+  std::string describe() const {
+    return fmt::format("a map from modules to values, each {}", inner.describe());
+  }
+};
+
 /// auto or a path; true means auto, false means left out.
 struct ResumeType {
   std::optional<std::optional<ResumeFrom>> read(const Setting& setting) const;

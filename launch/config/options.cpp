@@ -13,6 +13,11 @@ lora::AdapterOptions adapter_options(const Config& config) {
   options.dropout = config.lora_dropout;
   options.targets.modules = config.lora_target_modules;
   options.targets.said_in = config.source + ": lora_target_modules";
+  options.targets.whole = config.lora_modules_to_save;
+  options.targets.whole_said_in = config.source + ": lora_modules_to_save";
+  options.targets.ensure_tying = config.lora_ensure_weight_tying;
+  options.ranks = {config.lora_rank_pattern, config.source + ": lora_rank_pattern"};
+  options.alphas = {config.lora_alpha_pattern, config.source + ": lora_alpha_pattern"};
   return options;
 }
 
@@ -44,14 +49,43 @@ optim::PageOptions page_options(const Config& config, Device device) {
 
 std::optional<quant::Storage> quantization(const Config& config) {
   if (config.adapter == AdapterKind::kLora) return std::nullopt;
-  return quant::Storage{.format = config.bnb_4bit_quant_type,
-                        .block = int(config.bnb_4bit_blocksize),
-                        .double_quant = config.bnb_4bit_use_double_quant};
+  quant::Storage storage;
+  if (config.bnb_4bit_quant_type) storage.format = *config.bnb_4bit_quant_type;
+  if (config.bnb_4bit_blocksize) storage.block = int(*config.bnb_4bit_blocksize);
+  if (config.bnb_4bit_use_double_quant) storage.double_quant = *config.bnb_4bit_use_double_quant;
+  return storage;
+}
+
+Config with_stored_format(Config config, const lora::BaseFormat& stored) {
+  const bool quantized = !stored.linear.format->dtype;
+  if (!quantized && config.adapter == AdapterKind::kLora) return config;
+  const quant::Storage format = quantized ? stored.linear : *quantization(config);
+  const auto agree = [&](std::string_view key, auto& value, const auto& held) {
+    if (value && *value != held) {
+      fail_usage(
+          "{}: {} asks for another format than that of base_model {}, which is stored as {} and "
+          "is used so; leave {} out",
+          config.source, key, config.base_model, quant::describe(format), key);
+    }
+    value = held;
+  };
+  if (config.adapter == AdapterKind::kLora) {
+    fail_usage(
+        "{}: adapter: lora (load_in_4bit: false) asks for a 16-bit base, but base_model {} is "
+        "stored as {}; use adapter: qlora, or give the original checkpoint",
+        config.source, config.base_model, quant::describe(format));
+  }
+  agree("bnb_4bit_quant_type", config.bnb_4bit_quant_type, format.format);
+  agree("bnb_4bit_blocksize", config.bnb_4bit_blocksize, int64_t(format.block));
+  agree("bnb_4bit_use_double_quant", config.bnb_4bit_use_double_quant, format.double_quant);
+  return config;
 }
 
 lora::BaseFormat base_format(const std::optional<quant::Storage>& quantization,
                              lora::BaseFormat stored) {
-  if (quantization) stored.linear = *quantization;
+  if (!quantization || !stored.linear.format->dtype) return stored;
+  stored.linear = *quantization;
+  stored.exceptions.clear();
   return stored;
 }
 

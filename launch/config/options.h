@@ -20,7 +20,12 @@ optim::PageOptions page_options(const Config& config, Device device);
 
 /// How the layers' linears are held; nothing: as the checkpoint has them.
 std::optional<quant::Storage> quantization(const Config& config);
-/// The same of a base whose checkpoint is stored as `stored`.
+/// The config for a base whose checkpoint is stored as `stored`, with a format for auto: that of a
+/// checkpoint which is quantized already, else the default. Error (usage) naming a key that asks
+/// for another format than a quantized checkpoint's.
+Config with_stored_format(Config config, const lora::BaseFormat& stored);
+/// The format in memory of a base whose checkpoint is stored as `stored`. One that is quantized
+/// already stays as it is.
 lora::BaseFormat base_format(const std::optional<quant::Storage>& quantization,
                              lora::BaseFormat stored);
 /// "NF4, double-quantized, blocks of 64", or "as stored".

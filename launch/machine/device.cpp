@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "launch/console/progress.h"
+#include "launch/machine/agreement.h"
 #include "launch/machine/cuda_libraries.h"
 #include "launch/machine/system_limits.h"
 #include "parallel/self_communicator.h"
@@ -16,9 +16,9 @@ namespace {
 constexpr int kLeastCapability = 80;
 
 /// Why a GPU cannot be used; empty where it can.
-std::string obstacle_of(const cuda::GpuInfo& gpu) {
+std::string obstacle_of(const cuda::GpuInfo& gpu, const std::string& no_products) {
   if (!gpu.error.empty()) return gpu.error;
-  if (gpu.capability >= kLeastCapability) return "";
+  if (gpu.capability >= kLeastCapability) return no_products;
   return fmt::format("compute capability {}.{}, but 8.0 or later is needed", gpu.capability / 10,
                      gpu.capability % 10);
 }
@@ -35,18 +35,33 @@ std::string why_no_products() {
   return "";
 }
 
+/// Why the ranks of a node cannot all have a GPU, after "cuda"; empty where they can.
+std::string lack_of(const Gpus& gpus, int64_t ranks) {
+  if (ranks <= int64_t(gpus.usable.size())) return "";
+  if (gpus.usable.empty()) return "cannot be used: " + gpus.why_none;
+  return fmt::format("needs a GPU for each rank: {} ranks are on this node, which has {}{}{}",
+                     ranks, gpus.usable.size(), gpus.left_out.empty() ? "" : "; it cannot use ",
+                     fmt::join(gpus.left_out, "; "));
+}
+
 }  // namespace
 
-Gpus sort_gpus(std::vector<cuda::GpuInfo> found, std::string why_none) {
+Gpus sort_gpus(const std::vector<cuda::GpuInfo>& found, std::string why_none,
+               const std::string& no_products) {
   Gpus gpus;
-  for (cuda::GpuInfo& gpu : found) {
-    const std::string obstacle = obstacle_of(gpu);
+  std::vector<std::pair<std::string, std::string>> left_out;  // an obstacle, and whose it is
+  for (const cuda::GpuInfo& gpu : found) {
+    const std::string obstacle = obstacle_of(gpu, no_products);
+    const auto known = std::ranges::find(left_out, obstacle, [](const auto& o) { return o.first; });
     if (obstacle.empty()) {
-      gpus.usable.push_back(std::move(gpu));
+      gpus.usable.push_back(gpu);
+    } else if (known == left_out.end()) {
+      left_out.emplace_back(obstacle, describe_gpu(gpu));
     } else {
-      gpus.left_out.push_back(describe_gpu(gpu) + ": " + obstacle);
+      known->second += ", " + describe_gpu(gpu);
     }
   }
+  for (const auto& [obstacle, names] : left_out) gpus.left_out.push_back(names + ": " + obstacle);
   if (!gpus.usable.empty()) return gpus;
   gpus.why_none =
       found.empty() ? std::move(why_none) : fmt::format("{}", fmt::join(gpus.left_out, "; "));
@@ -57,43 +72,38 @@ Gpus find_gpus() {
   if constexpr (kHasCuda) {
     [[maybe_unused]] static const bool told = (use_cuda_library_folders(), true);
     std::string why_none;
-    std::vector<cuda::GpuInfo> found = cuda::gpus(why_none);
-    const std::string missing = found.empty() ? "" : why_no_products();
-    for (cuda::GpuInfo& gpu : found) {
-      if (gpu.error.empty()) gpu.error = missing;
-    }
-    return sort_gpus(std::move(found), std::move(why_none));
+    const std::vector<cuda::GpuInfo> found = cuda::gpus(why_none);
+    return sort_gpus(found, std::move(why_none), found.empty() ? "" : why_no_products());
   }
-  return sort_gpus({}, "this build has no CUDA backend");
+  return sort_gpus({}, "this build has no CUDA backend", "");
 }
 
-Device choose_device(const std::optional<Device::Kind>& configured, parallel::Communicator& world) {
+Device choose_device(const std::optional<Device::Kind>& configured, parallel::Communicator& world,
+                     Console& console) {
   if (configured == Device::Kind::kCpu) return Device::cpu();
-  return choose_device(configured, find_gpus(), world);
+  return choose_device(configured, find_gpus(), world, console);
 }
 
 Device choose_device(const std::optional<Device::Kind>& configured, const Gpus& gpus,
-                     parallel::Communicator& world) {
+                     parallel::Communicator& world, Console& console) {
   if (configured == Device::Kind::kCpu) return Device::cpu();
   const std::vector<int> nodes = parallel::gather_values(world, world.node());
   const auto before = nodes.begin() + world.rank();
   const auto place = std::count(nodes.begin(), before, world.node());
   const auto ranks = std::ranges::count(nodes, world.node());
-  const int enough = ranks <= int64_t(gpus.usable.size()) ? 1 : 0;
-  const std::vector<int> all = parallel::gather_values(world, enough);
-  if (std::ranges::count(all, 1) == world.size()) {
-    return Device::cuda(gpus.usable[size_t(place)].index);
+  const std::vector<std::string> lacks = gather_texts(world, lack_of(gpus, ranks));
+  const auto lack = std::ranges::find_if(lacks, [](const auto& text) { return !text.empty(); });
+  if (lack == lacks.end()) return Device::cuda(gpus.usable[size_t(place)].index);
+  if (configured == Device::Kind::kCuda) fail_usage("device: cuda {}", *lack);
+  if (!gpus.usable.empty() || !gpus.left_out.empty()) {
+    console.line(fmt::format("warning: computing on the CPU, since cuda {}", *lack));
   }
-  if (configured != Device::Kind::kCuda) return Device::cpu();
-  if (gpus.usable.empty()) fail_usage("device: cuda cannot be used: {}", gpus.why_none);
-  fail_usage("device: cuda needs a GPU for each rank: {} ranks are on this node, which has {}{}{}",
-             ranks, gpus.usable.size(), gpus.left_out.empty() ? "" : "; it cannot use ",
-             fmt::join(gpus.left_out, "; "));
+  return Device::cpu();
 }
 
-Device choose_device(const std::optional<Device::Kind>& configured) {
+Device choose_device(const std::optional<Device::Kind>& configured, Console& console) {
   parallel::SelfCommunicator alone;
-  return choose_device(configured, alone);
+  return choose_device(configured, alone, console);
 }
 
 int64_t free_bytes(Device device) {

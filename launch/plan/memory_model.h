@@ -89,10 +89,12 @@ class MemoryModel {
 
   const PlanInput& input() const { return input_; }
   const lora::BaseLayout& layout() const { return base_.layout(); }
-  /// Whether a linear of the layers has an adapter.
-  bool is_adapted(const lora::TensorRow& row) const {
-    return adapters_.find(row.layer, row.site) != nullptr;
+  /// Of the adapter of a linear of the layers; 0: it has none.
+  int64_t adapter_rank(const lora::TensorRow& row) const {
+    const lora::Adapter* adapter = adapters_.find(row.layer, row.site);
+    return adapter ? adapter->a.rows() : 0;
   }
+  bool trains_head() const { return adapters_.whole(lora::Role::kHead) != nullptr; }
   /// Elements of the flat parameter buffer.
   size_t adapter_elements() const { return elements_; }
 

@@ -42,6 +42,37 @@ double multiply(const PlanInput& input, const Rates& rates, double columns, doub
   return 2.0 * columns * rows * double(input.tokens) / rates.flops;
 }
 
+/// Keys that a token sees, times two, for each pair takes part in two products: half of the sample,
+/// or the window less what it lacks at the sample's begin.
+double seen_keys(const PlanInput& input, int64_t window) {
+  const auto sample = double(std::min(input.sequence, input.tokens));
+  const auto reach = double(window);
+  if (window == 0 || reach >= sample) return sample;
+  return 2.0 * reach * (1.0 - reach / (2.0 * sample));
+}
+
+/// Columns that a GPU reads and writes of a layer's norms, sums, turns and activations, in forward
+/// and in backward.
+std::array<double, 2> elementwise_columns(const lora::ModelSpec& model,
+                                          const lora::LayerSpec& spec) {
+  const lora::AttentionSpec& attention = spec.attention;
+  const auto h = double(model.hidden), f = double(spec.mlp.width);
+  const auto q = double(attention.q_size()), kv = double(attention.kv_size());
+  const auto norms = double(spec.norms.size());
+  double heads = attention.rope == lora::AttentionSpec::kNoRope ? 0.0 : 2.0 * (q + kv);
+  double split = 0;  // and joined
+  if (attention.fused) split += 2.0 * (q + 2.0 * kv);
+  if (spec.mlp.fused) split += 4.0 * f;
+  const double head_norms = attention.qk_norm == lora::QkNorm::kNone ? 0.0 : q + kv;
+  // The norms and two additions; the activation.
+  const double forward = norms * 2 * h + 2 * 3 * h + heads + 2 * head_norms + split + 3 * f;
+  // The norms once more, their gradients, three sums into one; the activation once more, its
+  // gradient.
+  const double backward =
+      norms * (2 + 4) * h + 3 * h + heads + 5 * head_norms + split + 3 * f + 5 * f;
+  return {forward, backward};
+}
+
 /// Seconds of a layer's kernels over all tokens.
 class LayerTime {
  public:
@@ -73,15 +104,15 @@ LayerTime::LayerTime(const MemoryModel& model, const Rates& rates, int64_t layer
     weights += in * out;
     last_ = multiply(input, rates, in, out);
     linear_ += last_;
-    if (!model.is_adapted(tensor.row)) continue;
-    adapters_[0] += multiply(input, rates, in + out, double(input.adapter.r));
+    const auto r = double(model.adapter_rank(tensor.row));
+    if (r == 0) continue;
+    adapters_[0] += multiply(input, rates, in + out, r);
     // u = x A^T, y += u B^T; dB = dy^T u, du = dy B, dA = du^T x, dx += du A.
     moved[0] += move((1 + masked) * in + 2 * out);
     moved[1] += move((3 + 2 * masked) * in + 2 * out);
   }
   adapters_[1] = 2.0 * adapters_[0];
-  // Half of the pairs, each in two products.
-  attention_ = multiply(input, rates, double(std::min(input.sequence, input.tokens)),
+  attention_ = multiply(input, rates, seen_keys(input, spec.attention.window),
                         double(spec.attention.q_size())) /
                rates.attention;
   if (!input.gpu) return;
@@ -89,14 +120,9 @@ LayerTime::LayerTime(const MemoryModel& model, const Rates& rates, int64_t layer
   // Scores are computed once for queries and once for keys and values, so that no sum needs
   // atomics.
   backward_products_ = 7;
-  const auto h = double(input.model.hidden), f = double(spec.mlp.width);
-  const auto q = double(spec.attention.q_size());
-  const double rotated = 2.0 * (q + double(spec.attention.kv_size()));
   dequantize_ = (double(layout.bytes) + 2.0 * weights) / rates.memory;
-  // Two norms and two additions; swiglu.
-  elementwise_[0] = move(2 * 2 * h + 2 * 3 * h + rotated + 3 * f);
-  // The norms once more, their gradients, three sums into one; swiglu once more, its gradient.
-  elementwise_[1] = move(2 * 2 * h + 2 * 4 * h + 3 * h + rotated + 3 * f + 5 * f);
+  const std::array<double, 2> columns = elementwise_columns(input.model, spec);
+  for (size_t i : {0, 1}) elementwise_[i] = move(columns[i]);
   for (int i : {0, 1}) adapters_[i] = std::max(adapters_[i], moved[i]);
 }
 
@@ -187,8 +213,9 @@ StepTime step_time(const MemoryModel& model, const DeviceProfile& device,
     pass.host_copy += copied;
     pass.seconds += std::max({compute, moved, copied, one_link ? moved + copied : 0.0});
   }
+  const double head_products = model.trains_head() ? 3.0 : 2.0;
   const double head =
-      2.0 * multiply(input, rates, double(input.model.vocab), double(input.model.hidden));
+      head_products * multiply(input, rates, double(input.model.vocab), double(input.model.hidden));
   pass.parts[size_t(ComputePart::kHead)] = head;
 
   const auto batches =

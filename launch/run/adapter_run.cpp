@@ -62,7 +62,7 @@ Config base_of_run(const std::string& file, const std::vector<std::string>& sett
   const auto asked = read.find(kComputeDtype);
   const bool own = asked == read.end() || !asked->second.on_command_line();
   if (own && config.bnb_4bit_compute_dtype == DType::kBF16 && !has_bf16_products(Device::cpu()) &&
-      !choose_device(std::nullopt).is_cuda()) {
+      find_gpus().usable.empty()) {
     config.bnb_4bit_compute_dtype.reset();
   }
   return config;

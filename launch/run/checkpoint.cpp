@@ -99,6 +99,26 @@ void require_same_linears(const lora::AdapterSet& from, const lora::AdapterSet& 
       folder, targets_of(from), targets_of(to), one_sided.front().module);
 }
 
+/// Of sets with the same linears.
+void require_same_sizes(const lora::AdapterSet& from, const lora::AdapterSet& to,
+                        const std::string& folder) {
+  for (size_t i = 0; i < to.linears().size(); ++i) {
+    const auto &theirs = from.parts().sizes[i], &ours = to.parts().sizes[i];
+    if (theirs == ours) continue;
+    fail_usage(
+        "the adapter in {} has r {} and alpha {} for {}, but the config says {} and {}; make "
+        "lora_rank_pattern and lora_alpha_pattern equal",
+        folder, theirs.r, theirs.alpha, to.linears()[i].module, ours.r, ours.alpha);
+  }
+}
+
+/// "embed_tokens, lm_head", or "none".
+std::string whole_of(const lora::AdapterSet& adapters) {
+  std::vector<std::string_view> names;
+  for (const lora::TensorRow& row : adapters.parts().whole) names.push_back(row.own_name());
+  return names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", "));
+}
+
 json to_json(const LossScale& scale) {
   return {{"factor", scale.factor}, {"good_steps", scale.good_steps}, {"skipped", scale.skipped}};
 }
@@ -117,6 +137,9 @@ void copy_adapter(const lora::AdapterSet& from, lora::AdapterSet& to, const std:
   require("lora_alpha", a.alpha, b.alpha);
   require("use_rslora", a.rslora, b.rslora);
   require_same_linears(from, to, folder);
+  require_same_sizes(from, to, folder);
+  require("lora_modules_to_save", whole_of(from), whole_of(to));
+  require("lora_ensure_weight_tying", from.ties_head(), to.ties_head());
   std::copy(from.params().begin(), from.params().end(), to.params().begin());
 }
 

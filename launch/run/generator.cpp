@@ -1,6 +1,9 @@
 #include "launch/run/generator.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
+#include <map>
 #include <optional>
 
 #include "launch/machine/device.h"
@@ -12,37 +15,23 @@ namespace {
 
 using Prompts = std::span<const std::vector<int32_t>>;
 
-void check_prompts(Prompts prompts, const lora::ModelSpec& model) {
-  for (size_t i = 0; i < prompts.size(); ++i) {
-    const std::vector<int32_t>& ids = prompts[i];
-    const std::string name = prompts.size() == 1 ? "the prompt" : fmt::format("prompt {}", i + 1);
-    if (ids.empty()) fail("{} is empty; give at least one token", name);
-    if (int64_t(ids.size()) > model.max_position) {
-      fail("{} has {} tokens, more than the model's {} positions; shorten it", name, ids.size(),
-           model.max_position);
-    }
-    for (int32_t id : ids) {
-      if (id >= 0 && id < model.vocab) continue;
-      fail("{} holds token {}, but the model has {}; does the tokenizer belong to it?", name, id,
-           model.vocab);
-    }
-  }
+/// Tokens that a sequence is fed at most: all but an answer's last.
+int64_t fed_tokens(const std::vector<int32_t>& prompt, const lora::ModelSpec& model,
+                   int64_t new_tokens) {
+  return std::min(int64_t(prompt.size()) + new_tokens - 1, model.max_position);
 }
 
-/// Tokens that a sequence may hold: all but an answer's last are fed to the model.
 int64_t cache_capacity(Prompts prompts, const lora::ModelSpec& model, int64_t new_tokens) {
   int64_t longest = 0;
-  for (const auto& ids : prompts) longest = std::max(longest, int64_t(ids.size()));
-  return std::min(longest + new_tokens - 1, model.max_position);
+  for (const auto& ids : prompts) longest = std::max(longest, fed_tokens(ids, model, new_tokens));
+  return longest;
 }
 
 /// Half of what is free where the decoder runs is for keys and values, the rest for activations and
 /// whatever else there is.
-int64_t slots_for(Prompts prompts, const lora::GenerationStep& step, Device device,
-                  int64_t capacity, int64_t most) {
-  const auto bytes = int64_t(step.cache_bytes(1, capacity));
-  return std::clamp<int64_t>(free_bytes(device) / 2 / bytes, 1,
-                             std::min<int64_t>(most, int64_t(prompts.size())));
+int64_t slots_for(const lora::GenerationStep& step, Device device, const lora::CacheSize& most) {
+  const auto bytes = int64_t(step.cache_bytes({1, most.capacity, most.most_fed}));
+  return std::clamp<int64_t>(free_bytes(device) / 2 / bytes, 1, most.sequences);
 }
 
 /// A place in the cache and the answer that is being made there.
@@ -63,10 +52,11 @@ class Generation {
         options_(options),
         events_(events),
         capacity_(cache_capacity(prompts, decoder.spec(), options.max_new_tokens)),
-        slots_(size_t(slots_for(prompts, step_, decoder.context().device(), capacity_,
-                                options.most_together))),
         prefill_(std::min(options.prefill_tokens, capacity_)),
-        cache_(step_.make_cache(int64_t(slots_.size()), capacity_)),
+        slots_(size_t(slots_for(step_, decoder.context().device(),
+                                {std::min<int64_t>(options.most_together, int64_t(prompts.size())),
+                                 capacity_, prefill_}))),
+        cache_(step_.make_cache({int64_t(slots_.size()), capacity_, prefill_})),
         sampler_(options.sampler) {
     // At most prefill_ tokens of prompts, and a token of every sequence that reads none.
     step_.plan(prefill_ + int64_t(slots_.size()) - 1, cache_);
@@ -102,10 +92,12 @@ class Generation {
     for (size_t i = 0; i < slots_.size(); ++i) {
       Slot& slot = slots_[i];
       if (!slot.prompt) continue;
+      const int64_t length =
+          fed_tokens(prompts_[*slot.prompt], decoder_.spec(), options_.max_new_tokens);
       if (slot.unread.empty()) {
-        feeds_.push_back({int64_t(i), {&slot.last, 1}});
+        feeds_.push_back({int64_t(i), {&slot.last, 1}, length});
       } else if (const int64_t n = std::min(room, int64_t(slot.unread.size())); n > 0) {
-        feeds_.push_back({int64_t(i), slot.unread.first(size_t(n))});
+        feeds_.push_back({int64_t(i), slot.unread.first(size_t(n)), length});
         slot.unread = slot.unread.subspan(size_t(n));
         room -= n;
       }
@@ -130,7 +122,7 @@ class Generation {
     Slot& slot = slots_[size_t(index)];
     const size_t prompt = *slot.prompt;
     slot = {};
-    cache_.grow(index, -cache_.length(index));
+    cache_.clear(index);
     events_.finish(prompt, finish);
   }
 
@@ -140,8 +132,8 @@ class Generation {
   const GeneratorOptions& options_;
   const AnswerEvents& events_;
   int64_t capacity_;
-  std::vector<Slot> slots_;
   int64_t prefill_;
+  std::vector<Slot> slots_;
   lora::KvCache cache_;
   Sampler sampler_;
   std::vector<lora::Feed> feeds_;
@@ -149,6 +141,46 @@ class Generation {
 };
 
 }  // namespace
+
+std::vector<StopToken> stop_tokens(const lora::Checkpoint& model) {
+  std::vector<StopToken> stops;
+  for (const int32_t id : model.spec().eos_ids) {
+    stops.push_back({id, model.path() + "/config.json"});
+  }
+  return stops;
+}
+
+std::vector<std::string> missing_stops(std::span<const StopToken> stops, int64_t vocab) {
+  std::map<int32_t, std::vector<std::string>> missing;  // and what names each
+  for (const StopToken& stop : stops) {
+    if (stop.id < 0 || stop.id >= vocab) missing[stop.id].push_back(stop.source);
+  }
+  std::vector<std::string> warnings;
+  for (const auto& [id, sources] : missing) {
+    warnings.push_back(
+        fmt::format("warning: no answer will end with token {}, as {} would have it: the model has "
+                    "{} tokens",
+                    id, fmt::join(sources, " and "), vocab));
+  }
+  return warnings;
+}
+
+void check_prompts(Prompts prompts, const lora::ModelSpec& model) {
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    const std::vector<int32_t>& ids = prompts[i];
+    const std::string name = prompts.size() == 1 ? "the prompt" : fmt::format("prompt {}", i + 1);
+    if (ids.empty()) fail("{} is empty; give at least one token", name);
+    if (int64_t(ids.size()) > model.max_position) {
+      fail("{} has {} tokens, more than the model's {} positions; shorten it", name, ids.size(),
+           model.max_position);
+    }
+    for (int32_t id : ids) {
+      if (id >= 0 && id < model.vocab) continue;
+      fail("{} holds token {}, but the model has {}; does the tokenizer belong to it?", name, id,
+           model.vocab);
+    }
+  }
+}
 
 bool generate_answers(lora::Decoder& decoder, Prompts prompts, const GeneratorOptions& options,
                       const AnswerEvents& events) {

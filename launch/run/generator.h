@@ -5,13 +5,27 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "launch/run/sampler.h"
 #include "lora/decoder/generation_step.h"
+#include "lora/model/checkpoint.h"
 #include "runtime/core/function_ref.h"
 
 namespace tessera::launch {
+
+/// A token that is to end answers.
+struct StopToken {
+  int32_t id = 0;
+  std::string source;  // what names it, for messages: a file, or what was read from one
+};
+
+/// Those that the model's config names.
+std::vector<StopToken> stop_tokens(const lora::Checkpoint& model);
+
+/// A warning for each that a model with `vocab` tokens lacks: no answer ends with it.
+std::vector<std::string> missing_stops(std::span<const StopToken> stops, int64_t vocab);
 
 struct GeneratorOptions {
   int64_t max_new_tokens = 256;
@@ -34,9 +48,12 @@ struct AnswerEvents {
   FunctionRef<void(size_t prompt, Finish finish)> finish;
 };
 
+/// Error for a prompt that is empty, holds an id that the model lacks, or leaves no position for an
+/// answer.
+void check_prompts(std::span<const std::vector<int32_t>> prompts, const lora::ModelSpec& model);
+
 /// Answers all prompts; the decoder's memory is planned anew. Returns false when a stop signal came
-/// first (see StopSignals). Error for a prompt that is empty, holds an id that the model lacks, or
-/// leaves no position for an answer.
+/// first (see StopSignals). Error as check_prompts().
 bool generate_answers(lora::Decoder& decoder, std::span<const std::vector<int32_t>> prompts,
                       const GeneratorOptions& options, const AnswerEvents& events);
 

@@ -8,6 +8,7 @@ namespace tessera::launch {
 LoadedModel::LoadedModel(Context& ctx, const lora::Checkpoint& checkpoint,
                          const std::optional<quant::Storage>& quantization,
                          lora::Placement placement, Console& console) {
+  for (const std::string& note : checkpoint.notes()) console.line(note);
   base_ = std::make_unique<lora::BaseWeights>(
       ctx, checkpoint.spec(), base_format(quantization, lora::checkpoint_format(checkpoint)),
       placement);

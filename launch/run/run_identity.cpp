@@ -39,7 +39,16 @@ json run_identity(const Config& c, const RunMadeFrom& from) {
     all[std::string(option.key)] = options.*option.value;
   }
   if (&rule != &optim::adamw_rule()) all["optimizer"] = std::string(rule.name);
-  if (c.loss != &lora::default_loss()) all["loss"] = c.loss->name;  // likewise
+  if (c.loss != &lora::default_loss()) all["loss"] = c.loss->name;  // likewise, as all below
+  // In their order, which counts.
+  for (const auto& [module, r] : c.lora_rank_pattern) {
+    all["lora_rank_pattern"].push_back({module, r});
+  }
+  for (const auto& [module, alpha] : c.lora_alpha_pattern) {
+    all["lora_alpha_pattern"].push_back({module, alpha});
+  }
+  if (!c.lora_modules_to_save.empty()) all["lora_modules_to_save"] = c.lora_modules_to_save;
+  if (c.lora_ensure_weight_tying) all["lora_ensure_weight_tying"] = true;
   return all;
 }
 

@@ -1,6 +1,8 @@
 #include "launch/run/run_inputs.h"
 
 #include "launch/machine/agreement.h"
+#include "launch/run/generator.h"
+#include "lora/model/loader.h"
 
 namespace tessera::launch {
 namespace {
@@ -9,9 +11,13 @@ namespace {
 lora::Checkpoint open_base(const Config& config, Console& console) {
   lora::Checkpoint checkpoint = lora::Checkpoint::open(config.base_model);
   lora::select_linears(adapter_options(config).targets, checkpoint.spec());
+  with_stored_format(config, lora::checkpoint_format(checkpoint));
   if (const double dropout = checkpoint.spec().attention_dropout; dropout > 0) {
     console.line(fmt::format("warning: {}/config.json: attention_dropout {} is not applied",
                              config.base_model, dropout));
+  }
+  for (const std::string& line : missing_stops(stop_tokens(checkpoint), checkpoint.spec().vocab)) {
+    console.line(line);
   }
   return checkpoint;
 }

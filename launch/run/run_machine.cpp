@@ -21,6 +21,7 @@ RunMachine::RunMachine(Context& context, const RunInputs& inputs, const RunPlan&
       step({ctx, world, decoder, *plan.config.loss, adapters, optimizer}, plan.config) {
   const Config& config = plan.config;
   adapters.init(uint64_t(config.seed));
+  adapters.copy_whole(inputs.checkpoint);
   if (const auto& start = inputs.start) {
     copy_adapter(lora::load_peft(*start, model.spec()), adapters, start->path);
   }

@@ -47,6 +47,26 @@ std::optional<MemoryLimit::Bound> least_of(parallel::Communicator& world,
   return MemoryLimit::Bound{size_t(double(*least) * kUsableShare), names};
 }
 
+void print_adapter(Console& console, const RunPlan& plan, Device device) {
+  const lora::ModelSpec& model = plan.input.model;
+  const auto adapters = lora::AdapterSet::shapes(model, plan.input.adapter, device);
+  std::string text =
+      fmt::format("adapter  r {}, alpha {}", plan.config.lora_r, plan.config.lora_alpha);
+  std::vector<std::string_view> whole;
+  for (const lora::TensorRow& row : adapters.parts().whole) whole.push_back(row.own_name());
+  if (!whole.empty()) text += fmt::format(", {} in full", fmt::join(whole, " and "));
+  console.line(
+      fmt::format("{}, {} trainable parameters", text, format_count(adapters.trainable())));
+  if (whole.empty()) return;
+  if (model.tied_head && !adapters.ties_head()) {
+    console.line(
+        "         the head is tied to the embedding in the base, and no longer in what is trained, "
+        "as PEFT has it; lora_ensure_weight_tying: true keeps them one matrix");
+  } else if (plan.config.lora_ensure_weight_tying && !model.tied_head) {
+    console.line("         lora_ensure_weight_tying has no effect: the head has its own weights");
+  }
+}
+
 /// The GPU's profile by its name; for one that is not known, that of a middling one.
 DeviceProfile profile_of(const std::string& name) {
   for (std::string_view known : gpu_names()) {
@@ -67,12 +87,14 @@ MemoryLimit free_memory(parallel::Communicator& world, Device device) {
           .node = least_of(world, node_memory("/"), "what is free")};
 }
 
-RunPlan plan_run(const Config& config, const RunInputs& inputs, parallel::Communicator& world,
+RunPlan plan_run(const Config& asked, const RunInputs& inputs, parallel::Communicator& world,
                  const Context& ctx) {
   const lora::Checkpoint& checkpoint = inputs.checkpoint;
+  const lora::BaseFormat stored = lora::checkpoint_format(checkpoint);
+  const Config config = with_stored_format(asked, stored);
   PlanInput input =
-      plan_input(config, checkpoint.spec(), lora::checkpoint_format(checkpoint),
-                 parallel::gather_values(world, world.node()), ctx.device().is_cuda());
+      plan_input(config, checkpoint.spec(), stored, parallel::gather_values(world, world.node()),
+                 ctx.device().is_cuda());
   // Where ranks have read different data they will be told so; until then they must agree.
   const auto most = [&](int64_t mine) {
     return std::ranges::max(parallel::gather_values(world, mine));
@@ -111,9 +133,7 @@ void print_banner(Console& console, const RunPlan& plan, const RunInputs& inputs
   console.line(fmt::format("compute  {}; {}", describe_compute(ctx.compute_dtype(), ctx.device()),
                            ctx.device().is_cuda() ? describe_device(ctx.device())
                                                   : fmt::format("{} threads", ctx.threads())));
-  console.line(fmt::format(
-      "adapter  r {}, alpha {}, {} trainable parameters", config.lora_r, config.lora_alpha,
-      format_count(lora::AdapterSet::shapes(c, plan.input.adapter, ctx.device()).trainable())));
+  print_adapter(console, plan, ctx.device());
   console.line(fmt::format("data     {} rows to train on ({} tokens, {} supervised), {} held out{}",
                            format_count(int64_t(data.training.size())),
                            format_count(data.counts.tokens), format_count(data.counts.supervised),

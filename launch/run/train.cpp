@@ -319,7 +319,7 @@ int train(const Config& config, parallel::Communicator& world) {
   if (world.size() > 1) require_agreement(world, what_all_run(config));
   Console console(world.rank() == 0);
   auto start = on_all(world, [&] { return open_start(config, console); });
-  const Device device = on_all(world, [&] { return choose_device(config.device, world); });
+  const Device device = on_all(world, [&] { return choose_device(config.device, world, console); });
   RunFolder folder(config, world, console);
   Context ctx(device, thread_count(config.threads, world), uint64_t(config.seed));
   ctx.set_compute_dtype(compute_dtype(config, device));

@@ -1,7 +1,8 @@
 // LoRA adapters: the parameters that are trained, as views into one flat float32 buffer.
-// Order: layer, then site, A then B. Every tensor starts at a multiple of 256 elements; the padding
-// between tensors is zero and stays zero. Gradients live in the same layout in a buffer that the
-// caller owns and may exchange between micro-batches.
+// Order: layer, then site, A then B; then the matrices that are trained in full. Every tensor
+// starts at a multiple of 256 elements; the padding between tensors is zero and stays zero.
+// Gradients live in the same layout in a buffer that the caller owns and may exchange between
+// micro-batches.
 #pragma once
 
 #include <array>
@@ -17,18 +18,20 @@
 
 namespace tessera::lora {
 
+class Checkpoint;
+
 struct AdapterOptions {
   int64_t r = 16;
   double alpha = 32.0;
   bool rslora = false;
   double dropout = 0.0;
   TargetModules targets = {};
-
-  /// alpha / r, or alpha / sqrt(r) with rslora.
-  float scale() const;
+  ModuleValues<int64_t> ranks = {};  // in place of r
+  ModuleValues<double> alphas = {};  // in place of alpha
 };
 
-/// Error (usage) unless 1 <= r <= kMaxRank, alpha is finite and positive and 0 <= dropout < 1.
+/// Error (usage) unless 1 <= r <= kMaxRank, alpha is finite and positive, for single modules, too,
+/// and 0 <= dropout < 1.
 inline constexpr int64_t kMaxRank = 65536;
 void check_adapter_options(const AdapterOptions& options);
 
@@ -41,9 +44,37 @@ struct Adapter {
   float scale;
 };
 
+/// A matrix of the base that is trained in full: y = x W^T, or the rows of W.
+struct WholeMatrix {
+  Tensor w;   // [V, C]
+  Tensor dw;  // as w; empty until a gradient buffer is set
+};
+
+/// What the options select in a model.
+struct TrainedParts {
+  /// Of one linear's adapter.
+  struct Size {
+    int64_t r;
+    double alpha;
+    bool operator==(const Size&) const = default;
+  };
+  std::vector<TensorRow> linears;  // that have an adapter, in the order of the tensor table
+  std::vector<Size> sizes;         // of each
+  std::vector<TensorRow> whole;    // as select_whole()
+};
+/// Error as select_linears(), select_whole() and first_matches().
+TrainedParts trained_parts(const AdapterOptions& options, const ModelSpec& model);
+
+/// Whether the embedding that is trained in full is the head as well.
+bool ties_to_embedding(const AdapterOptions& options, const TrainedParts& parts,
+                       const ModelSpec& model);
+
+/// alpha / r, or alpha / sqrt(r) with rslora.
+float adapter_scale(TrainedParts::Size size, bool rslora);
+
 /// One tensor of the flat buffer.
 struct Segment {
-  std::string name;  // e.g. "model.layers.0.self_attn.q_proj.lora_A.weight"
+  std::string name;  // "model.layers.0.self_attn.q_proj.lora_A.weight", "lm_head.weight"
   size_t offset;     // in elements, a multiple of AdapterSet::kAlignment
   int64_t rows;
   int64_t cols;
@@ -52,7 +83,7 @@ struct Segment {
 };
 
 /// The table of the flat buffer, in its order, known without allocating it.
-std::vector<Segment> adapter_segments(std::span<const TensorRow> linears, int64_t r);
+std::vector<Segment> adapter_segments(const TrainedParts& parts);
 /// Elements of the flat buffer, padding included.
 size_t flat_size(std::span<const Segment> segments);
 
@@ -60,17 +91,24 @@ class AdapterSet {
  public:
   static constexpr size_t kAlignment = 256;
 
-  /// All parameters zero, which is no adapter; see init(). Error as check_adapter_options() and
-  /// select_linears().
+  /// All parameters zero, which is no adapter; see init() and copy_whole(). Error as
+  /// check_adapter_options() and trained_parts().
   AdapterSet(const ModelSpec& spec, AdapterOptions options, Device device = Device::cpu());
+  /// The same of parts that are known, whatever the options select.
+  AdapterSet(const ModelSpec& spec, AdapterOptions options, TrainedParts parts, Device device);
   /// Shapes only, gradients included, without memory: for planning.
   static AdapterSet shapes(const ModelSpec& spec, AdapterOptions options, Device device);
 
   const AdapterOptions& options() const { return options_; }
   /// The linears that have an adapter, in the order of the tensor table.
-  const std::vector<TensorRow>& linears() const { return linears_; }
+  const std::vector<TensorRow>& linears() const { return parts_.linears; }
   /// Names that select them, as names_of().
   std::vector<std::string> target_names() const;
+  const TrainedParts& parts() const { return parts_; }
+  /// As ties_to_embedding().
+  bool ties_head() const { return ties_head_; }
+  /// The options that select the same by names alone, in any order: what is written.
+  AdapterOptions plain_options() const;
   const std::vector<Segment>& segments() const { return segments_; }
   /// Parameters that are trained: the flat size less the padding.
   int64_t trainable() const;
@@ -90,6 +128,11 @@ class AdapterSet {
   /// until the next call. Pointers from find() stay valid.
   void set_gradient_buffer(std::span<float> grads);
 
+  /// The embedding or the head where it is trained in full, else null. Valid as long as this set.
+  const WholeMatrix* whole(Role role) const;
+  /// Makes the matrices that are trained in full those of the base. Sets params().
+  void copy_whole(const Checkpoint& base);
+
   /// Null where the layer or the site has no adapter. Valid as long as this set.
   Adapter* find(int64_t layer, Site site);
   const Adapter* find(int64_t layer, Site site) const;
@@ -97,7 +140,7 @@ class AdapterSet {
   /// PEFT's initial values (torch's kaiming_uniform_ with a = sqrt(5)): A uniform in
   /// [-1/sqrt(in), 1/sqrt(in)), B zero. A pure function of the seed, the number of the linear in
   /// the tensor table and the index in A, so neither other targets nor the number of layers change
-  /// it. Sets params().
+  /// it. Sets params(), but for matrices that are trained in full.
   void init(uint64_t seed);
 
  private:
@@ -106,13 +149,16 @@ class AdapterSet {
   int32_t index_of(int64_t layer, Site site) const;
 
   enum class Memory { kReal, kNone };
-  AdapterSet(const ModelSpec& spec, AdapterOptions options, Device device, Memory memory);
+  AdapterSet(const ModelSpec& spec, AdapterOptions options, TrainedParts parts, Device device,
+             Memory memory);
 
   AdapterOptions options_;
   int64_t layers_;
-  std::vector<TensorRow> linears_;
+  TrainedParts parts_;
+  bool ties_head_;
   std::vector<Segment> segments_;
-  std::vector<Adapter> adapters_;                       // of each of linears_
+  std::vector<Adapter> adapters_;                       // of each linear
+  std::vector<WholeMatrix> whole_;                      // of each of parts_.whole
   std::vector<std::array<int32_t, kSiteCount>> index_;  // by layer and site: in adapters_, or -1
   Device device_;
   size_t size_;

@@ -1,6 +1,7 @@
 #include "lora/adapter/linear.h"
 
 #include "quant/frozen_matmul.h"
+#include "runtime/ops/add.h"
 #include "runtime/ops/matmul.h"
 #include "runtime/ops/scale.h"
 #include "runtime/ops/transfer.h"
@@ -17,8 +18,13 @@ Tensor Linear::dropped(Context& ctx, Tensor x) const {
 void Linear::forward(Context& ctx, Tensor y, Tensor u, Tensor x) const {
   if (!adapter_) {
     if (y) quant::frozen_matmul(ctx, y, x, weight_, {});
-    return;
+  } else {
+    forward_with_adapter(ctx, y, u, x);
   }
+  if (y && bias_) add_bias(ctx, y, bias_);
+}
+
+void Linear::forward_with_adapter(Context& ctx, Tensor y, Tensor u, Tensor x) const {
   const PartScope part(ctx.timeline(), ComputePart::kAdapters);
   {
     ArenaScope scope(ctx.scratch());

@@ -1,5 +1,6 @@
-// A linear layer as it is trained: y = x * W^T + scale * dropout(x) * A^T * B^T. W is frozen in its
-// format; A and B are an adapter's, or absent. No weight gradient of W exists anywhere.
+// A linear layer as it is trained: y = x * W^T + bias + scale * dropout(x) * A^T * B^T. W is
+// frozen in its format, as the bias is where there is one; A and B are an adapter's, or absent. No
+// gradient of W or of the bias exists anywhere.
 #pragma once
 
 #include "lora/adapter/adapter.h"
@@ -13,6 +14,8 @@ class Linear {
  public:
   Linear() = default;
   Linear(quant::FrozenMatrix weight, Adapter* adapter) : weight_(weight), adapter_(adapter) {}
+  /// bias[out], in its checkpoint's dtype.
+  void set_bias(Tensor bias) { bias_ = bias; }
   /// Drops elements of the adapter branch's input with probability p.
   void set_dropout(DropoutKey key, float p) {
     key_ = key;
@@ -33,9 +36,11 @@ class Linear {
   void backward(Context& ctx, InputGrad grad, Tensor dy, Tensor x, Tensor u) const;
 
  private:
+  void forward_with_adapter(Context& ctx, Tensor y, Tensor u, Tensor x) const;
   Tensor dropped(Context& ctx, Tensor x) const;
 
   quant::FrozenMatrix weight_;
+  Tensor bias_;
   Adapter* adapter_ = nullptr;
   DropoutKey key_{};
   float dropout_ = 0.0f;

@@ -8,6 +8,7 @@
 #include <optional>
 #include <unordered_map>
 
+#include "lora/model/checkpoint.h"
 #include "runtime/core/dtype.h"
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
@@ -24,7 +25,53 @@ namespace {
 
 constexpr std::string_view kPrefix = "base_model.model.";
 
-std::string stored_name(const Segment& segment) { return std::string(kPrefix) + segment.name; }
+/// What the names of a text model's modules begin with, in adapters of the text model alone, and of
+/// a model with more than text in transformers 5 and 4.
+constexpr std::string_view kTextPrefixes[] = {"model.", "model.language_model.",
+                                              "language_model.model."};
+constexpr std::string_view kInnerHead = "language_model.lm_head.weight";
+
+/// A tensor of the file, and what it is of the set's.
+struct Stored {
+  std::string name;
+  Segment segment;
+};
+
+/// The tensors of a whole adapter, under the names that they have in a file.
+std::vector<Stored> stored_tensors(std::span<const Segment> segments, const StoredNames& names,
+                                   bool ties_head) {
+  std::vector<Stored> all;
+  const auto add = [&](std::string_view name, const Segment& segment) {
+    all.push_back({fmt::format("{}{}", kPrefix, names.of(name)), segment});
+  };
+  for (const Segment& segment : segments) add(segment.name, segment);
+  // The last segment is the embedding, which PEFT writes under both names.
+  if (ties_head) add(kHeadWeight, segments.back());
+  return all;
+}
+std::vector<Stored> stored_tensors(const AdapterSet& adapters) {
+  return stored_tensors(adapters.segments(), {}, adapters.ties_head());
+}
+
+/// How an adapter of a text model is named in a file.
+StoredNames names_in(const io::SafetensorsFile& file, const ModelSpec& model) {
+  const auto is_there = [&](std::string_view name) {
+    const std::string begin = fmt::format("{}{}", kPrefix, name);
+    return std::ranges::any_of(file.entries(), [&](const io::SafetensorsEntry& entry) {
+      return entry.name.starts_with(begin);
+    });
+  };
+  const auto has_layers = [&](std::string_view prefix) {
+    return is_there(fmt::format("{}layers.", prefix));
+  };
+  StoredNames names{.prefix = model.prefix, .stored = model.prefix};
+  if (!has_layers(model.prefix)) {
+    const auto known = std::ranges::find_if(kTextPrefixes, has_layers);
+    if (known != std::end(kTextPrefixes)) names.stored = *known;
+  }
+  if (is_there(kInnerHead)) names.head = kInnerHead;
+  return names;
+}
 
 /// The first names of a list, so that a message stays one readable line.
 std::string listed(const std::vector<std::string>& names) {
@@ -42,9 +89,10 @@ std::string shape_text(std::span<const int64_t> shape) {
 }
 
 /// The layer in a stored name; -1 where there is none.
-int64_t layer_of(std::string_view name) {
+int64_t layer_of(std::string_view name, const ModelSpec& model) {
   int64_t layer = -1;
-  for (std::string_view prefix : {kPrefix, kLayersPath}) {
+  const std::string path = layers_path(model);
+  for (std::string_view prefix : {kPrefix, std::string_view(path)}) {
     if (!name.starts_with(prefix)) return -1;
     name.remove_prefix(prefix.size());
   }
@@ -52,18 +100,42 @@ int64_t layer_of(std::string_view name) {
   return error == std::errc() ? layer : -1;
 }
 
+void read_tensor(const io::SafetensorsFile& file, const io::SafetensorsEntry& entry,
+                 std::span<float> out) {
+  std::vector<std::byte> values(entry.bytes);
+  file.read(entry, values);
+  to_floats(io::safetensors_dtype(entry.dtype).value(), values, out);
+}
+
+/// Whether a tensor belongs to an adapter that adds nothing to another part of the model than the
+/// text model. PEFT puts one on every module of a name, and where only text was trained, the B of
+/// the others is still zero.
+bool adds_nothing(const io::SafetensorsFile& file, const io::SafetensorsEntry& entry,
+                  const ModelSpec& model) {
+  const std::string of_text = fmt::format("{}{}", kPrefix, model.prefix);
+  if (!entry.name.starts_with(kPrefix) || entry.name.starts_with(of_text)) return false;
+  if (entry.name.ends_with(".lora_A.weight")) return true;
+  const std::optional<DType> dtype = io::safetensors_dtype(entry.dtype);
+  if (!entry.name.ends_with(".lora_B.weight") || !dtype || !is_float(*dtype)) return false;
+  std::vector<float> values(entry.bytes / size_of(*dtype));
+  read_tensor(file, entry, values);
+  return std::ranges::all_of(values, [](float x) { return x == 0.0f; });
+}
+
 /// Every tensor of the table is in the file with its shape and a float dtype, and nothing else is.
-void check_tensors(const io::SafetensorsFile& file, std::span<const Segment> segments,
-                   int64_t layers) {
+void check_tensors(const io::SafetensorsFile& file, std::span<const Stored> tensors,
+                   const ModelSpec& model) {
   std::unordered_map<std::string, const Segment*> wanted;
-  for (const Segment& segment : segments) wanted.emplace(stored_name(segment), &segment);
+  for (const Stored& tensor : tensors) wanted.emplace(tensor.name, &tensor.segment);
   std::vector<std::string> unexpected;
   for (const io::SafetensorsEntry& entry : file.entries()) {
     const auto it = wanted.find(entry.name);
     if (it == wanted.end()) {
-      if (layer_of(entry.name) >= layers) {
+      if (adds_nothing(file, entry, model)) continue;
+      const int64_t layer = layer_of(entry.name, model);
+      if (layer >= model.layer_count()) {
         fail("{}: {} is for layer {}, but the model has {} layers; it is another model's adapter",
-             file.path(), io::printable(entry.name), layer_of(entry.name), layers);
+             file.path(), io::printable(entry.name), layer, model.layer_count());
       }
       unexpected.push_back(io::printable(entry.name));
       continue;
@@ -82,8 +154,8 @@ void check_tensors(const io::SafetensorsFile& file, std::span<const Segment> seg
   }
   if (!wanted.empty()) {
     std::vector<std::string> missing;
-    for (const Segment& segment : segments) {
-      if (wanted.contains(stored_name(segment))) missing.push_back(stored_name(segment));
+    for (const Stored& tensor : tensors) {
+      if (wanted.contains(tensor.name)) missing.push_back(tensor.name);
     }
     const std::string also =
         unexpected.empty() ? "" : fmt::format("; not part of the adapter: {}", listed(unexpected));
@@ -95,18 +167,11 @@ void check_tensors(const io::SafetensorsFile& file, std::span<const Segment> seg
   }
 }
 
-void read_tensor(const io::SafetensorsFile& file, const io::SafetensorsEntry& entry,
-                 std::span<float> out) {
-  std::vector<std::byte> values(entry.bytes);
-  file.read(entry, values);
-  to_floats(io::safetensors_dtype(entry.dtype).value(), values, out);
-}
-
-void check_finite(std::string_view source, const Segment& segment, std::span<const float> values) {
+void check_finite(std::string_view source, std::string_view name, std::span<const float> values) {
   const auto bad = std::ranges::find_if(values, [](float x) { return !std::isfinite(x); });
   if (bad != values.end()) {
-    fail("{}: {} holds {} at element {}; an adapter must be finite", source, stored_name(segment),
-         *bad, bad - values.begin());
+    fail("{}: {} holds {} at element {}; an adapter must be finite", source, name, *bad,
+         bad - values.begin());
   }
 }
 
@@ -117,11 +182,12 @@ std::span<const float> values_of(const AdapterSet& adapters, const Segment& segm
 /// What was written is read back from the file system and compared byte by byte.
 void verify(const std::string& folder, const PeftConfig& config, const AdapterSet& adapters) {
   const io::SafetensorsFile file((fs::path(folder) / kPeftWeightsFile).string());
+  const std::vector<Stored> tensors = stored_tensors(adapters);
   bool same = peft_config_text(read_peft_config(folder)) == peft_config_text(config) &&
-              file.entries().size() == adapters.segments().size();
+              file.entries().size() == tensors.size();
   std::vector<float> stored;
-  for (const Segment& segment : adapters.segments()) {
-    const io::SafetensorsEntry* entry = same ? file.find(stored_name(segment)) : nullptr;
+  for (const auto& [name, segment] : tensors) {
+    const io::SafetensorsEntry* entry = same ? file.find(name) : nullptr;
     stored.resize(segment.elements());
     same = entry && io::safetensors_dtype(entry->dtype) == DType::kF32 &&
            entry->bytes == stored.size() * sizeof(float);
@@ -142,11 +208,24 @@ bool holds(const fs::path& path, std::string_view text) {
 }
 
 /// A wrong adapter is not a wrong command line.
-std::vector<TensorRow> select_in(const TargetModules& targets, const ModelSpec& model) {
+TrainedParts parts_in(const AdapterOptions& options, const ModelSpec& model) {
   try {
-    return select_linears(targets, model);
+    return trained_parts(options, model);
   } catch (const Error& error) {
     throw Error(error.what());
+  }
+}
+
+/// Reads one tensor into the set. The same tensor may come twice, under two names.
+void read_into(AdapterSet& adapters, const io::SafetensorsFile& file, const Stored& tensor,
+               bool again) {
+  const auto values = adapters.params().subspan(tensor.segment.offset, tensor.segment.elements());
+  const std::vector<float> before(again ? values.begin() : values.end(), values.end());
+  read_tensor(file, *file.find(tensor.name), values);
+  check_finite(file.path(), tensor.name, values);
+  if (again && !std::ranges::equal(before, values)) {
+    fail("{}: {} differs from the embedding, though {} says ensure_weight_tying", file.path(),
+         tensor.name, kPeftConfigFile);
   }
 }
 
@@ -167,15 +246,27 @@ AdapterSet load_peft(const PeftFolder& folder, const ModelSpec& model, Device de
     fail("{}: no {} in it", folder.path, kPeftWeightsFile);
   }
   const io::SafetensorsFile file(weights.string());
+  // Names and patterns of the config are for the paths that modules have in the file.
+  const StoredNames names = names_in(file, model);
+  ModelSpec in_file = model;
+  in_file.prefix = names.stored;
+  AdapterOptions options = config.options;
+  options.targets.of_more_than_text = names.stored != kTextPrefixes[0];
+  TrainedParts parts = parts_in(options, in_file);
+  for (auto* rows : {&parts.linears, &parts.whole}) {
+    for (TensorRow& row : *rows) {
+      if (row.role == Role::kHead) continue;
+      row.module = model.prefix + row.module.substr(in_file.prefix.size());
+    }
+  }
   // Before memory is taken, whose size the config alone decides.
-  const std::vector<TensorRow> linears = select_in(config.options.targets, model);
-  check_tensors(file, adapter_segments(linears, config.options.r), model.layer_count());
+  const bool ties_head = ties_to_embedding(options, parts, model);
+  const std::vector<Stored> tensors = stored_tensors(adapter_segments(parts), names, ties_head);
+  check_tensors(file, tensors, in_file);
 
-  AdapterSet adapters(model, config.options, device);
-  for (const Segment& segment : adapters.segments()) {
-    const auto values = adapters.params().subspan(segment.offset, segment.elements());
-    read_tensor(file, *file.find(stored_name(segment)), values);
-    check_finite(file.path(), segment, values);
+  AdapterSet adapters(model, std::move(options), std::move(parts), device);
+  for (const Stored& tensor : tensors) {
+    read_into(adapters, file, tensor, ties_head && &tensor == &tensors.back());
   }
   return adapters;
 }
@@ -186,20 +277,20 @@ void save_peft(const std::string& folder, const AdapterSet& adapters,
   const fs::path config_path = fs::path(folder) / kPeftConfigFile;
   std::vector<io::SafetensorsEntry> layout;
   std::unordered_map<std::string, const Segment*> by_name;
-  for (const Segment& segment : adapters.segments()) {
-    check_finite(folder, segment, values_of(adapters, segment));
-    layout.push_back({.name = stored_name(segment),
+  const std::vector<Stored> tensors = stored_tensors(adapters);
+  for (const auto& [name, segment] : tensors) {
+    check_finite(folder, name, values_of(adapters, segment));
+    layout.push_back({.name = name,
                       .dtype = io::safetensors_name(DType::kF32),
                       .shape = {segment.rows, segment.cols}});
-    by_name.emplace(stored_name(segment), &segment);
+    by_name.emplace(name, &segment);
   }
   std::error_code error;
   fs::create_directories(folder, error);
   if (error) fail("cannot make the folder {}: {}", folder, error.message());
 
   // All bytes are on their way before an older adapter is touched, so a full disk keeps it.
-  PeftConfig config{.options = adapters.options(), .base_model = base_model};
-  config.options.targets = {.modules = {.names = adapters.target_names()}};
+  const PeftConfig config{.options = adapters.plain_options(), .base_model = base_model};
   io::AtomicFile config_file(config_path.string());
   const std::string text = peft_config_text(config);
   config_file.write(text);

@@ -6,6 +6,7 @@
 
 #include "lora/adapter/peft.h"
 #include "runtime/core/error.h"
+#include "runtime/io/file.h"
 #include "runtime/io/folder.h"
 #include "runtime/io/json.h"
 #include "runtime/io/printable.h"
@@ -30,16 +31,13 @@ std::string shown(const json& value) {
 
 /// Keys that change what the adapter's tensors are or mean; they must be off.
 constexpr std::string_view kMustBeOff[] = {"alora_invocation_tokens",
-                                           "alpha_pattern",
                                            "arrow_config",
                                            "fan_in_fan_out",
                                            "kasa_config",
                                            "layer_replication",
                                            "lora_bias",
                                            "megatron_config",
-                                           "modules_to_save",
                                            "monteclora_config",
-                                           "rank_pattern",
                                            "target_parameters",
                                            "trainable_token_indices",
                                            "use_bdlora",
@@ -57,17 +55,22 @@ struct Unneeded {
   json usual = nullptr;
 };
 const std::vector<Unneeded>& unneeded_keys() {
-  static const std::vector<Unneeded> keys = {
-      {"corda_config"},          {"ensure_weight_tying"}, {"eva_config"},
-      {"loftq_config"},          {"lora_ga_config"},      {"megatron_core", "megatron.core"},
-      {"qalora_group_size", 16}, {"velora_config"}};
+  static const std::vector<Unneeded> keys = {{"corda_config"},
+                                             {"eva_config"},
+                                             {"loftq_config"},
+                                             {"lora_ga_config"},
+                                             {"megatron_core", "megatron.core"},
+                                             {"qalora_group_size", 16},
+                                             {"velora_config"}};
   return keys;
 }
 
 class Reader {
  public:
   explicit Reader(std::string path)
-      : path_(std::move(path)), root_(io::read_json_file(path_, size_t{1} << 20)) {
+      : path_(std::move(path)),
+        text_(io::read_file(path_, size_t{1} << 20)),
+        root_(io::parse_json(text_, path_)) {
     if (!root_.is_object()) fail("{}: not a JSON object", path_);
   }
 
@@ -88,11 +91,18 @@ class Reader {
     config.options.r = integer("r");
     config.options.alpha = number("lora_alpha");
     if (find("lora_dropout")) config.options.dropout = number("lora_dropout");
-    if (const json* value = find("use_rslora")) {
-      if (!value->is_boolean()) ill_typed("use_rslora", "true or false");
-      config.options.rslora = value->get<bool>();
-    }
+    config.options.rslora = boolean("use_rslora");
     config.options.targets = targets();
+    config.options.targets.whole = names("modules_to_save", "a list of module names");
+    config.options.targets.whole_said_in = path_ + ": modules_to_save";
+    config.options.targets.ensure_tying = boolean("ensure_weight_tying");
+    for (const auto& [key, value] : pattern("rank_pattern")) {
+      config.options.ranks.by_key.emplace_back(key, whole_number("rank_pattern", value));
+    }
+    for (const auto& [key, value] : pattern("alpha_pattern")) {
+      if (!value.is_number()) ill_typed("alpha_pattern", "a map from modules to numbers");
+      config.options.alphas.by_key.emplace_back(key, value.get<double>());
+    }
     try {
       check_adapter_options(config.options);
     } catch (const Error& e) {
@@ -130,11 +140,48 @@ class Reader {
     fail("{}: {} must be {}, not {}", path_, key, expected, shown(required(key)));
   }
 
-  int64_t integer(std::string_view key) {
-    const json& value = required(key);
+  int64_t integer(std::string_view key) { return whole_number(key, required(key)); }
+  /// Of a key's value, or inside it.
+  int64_t whole_number(std::string_view key, const json& value) {
     if (!value.is_number_integer() || value < 0 || value > INT64_MAX)
-      ill_typed(key, "a whole number");
+      ill_typed(key,
+                &value == find(key) ? "a whole number" : "a map from modules to whole numbers");
     return value.get<int64_t>();
+  }
+  bool boolean(std::string_view key) {
+    const json* value = find(key);
+    if (!value || value->is_null()) return false;
+    if (!value->is_boolean()) ill_typed(key, "true or false");
+    return value->get<bool>();
+  }
+  std::vector<std::string> names(std::string_view key, std::string_view expected) {
+    const json* value = find(key);
+    std::vector<std::string> names;
+    if (!value || is_off(*value)) return names;
+    if (!value->is_array()) ill_typed(key, expected);
+    for (const json& item : *value) {
+      if (!item.is_string()) ill_typed(key, expected);
+      names.push_back(item.get<std::string>());
+    }
+    return names;
+  }
+  /// The entries of a map in the order of the file, in which PEFT tries them.
+  std::vector<std::pair<std::string, json>> pattern(std::string_view key) {
+    const json* value = find(key);
+    if (!value || is_off(*value)) return {};
+    if (!value->is_object()) ill_typed(key, "a map from modules to numbers");
+    std::vector<std::pair<std::string, json>> entries;
+    const auto in_order = nlohmann::ordered_json::parse(text_);
+    for (const auto& [module, unused] : in_order.at(std::string(key)).items()) {
+      check_pattern(key, module);
+      entries.emplace_back(module, value->at(module));
+    }
+    return entries;
+  }
+  void check_pattern(std::string_view key, const std::string& pattern) const {
+    const std::string fault = pattern_fault(pattern);
+    if (fault.empty()) return;
+    fail("{}: {}: the regular expression {}: {}", path_, key, shown(pattern), fault);
   }
   double number(std::string_view key) {
     const json& value = required(key);
@@ -205,17 +252,10 @@ class Reader {
     ModuleList list;
     if (value.is_string()) {
       list.pattern = value.get<std::string>();
-      const std::string fault = pattern_fault(list.pattern);
-      if (!fault.empty()) {
-        fail("{}: {}: the regular expression {}: {}", path_, key, shown(value), fault);
-      }
+      check_pattern(key, list.pattern);
       return list;
     }
-    if (!value.is_array()) ill_typed(key, kModules);
-    for (const json& item : value) {
-      if (!item.is_string()) ill_typed(key, kModules);
-      list.names.push_back(item.get<std::string>());
-    }
+    list.names = names(key, kModules);
     return list;
   }
 
@@ -227,17 +267,15 @@ class Reader {
     }
   }
 
-  std::string path_;
+  std::string path_, text_;
   json root_;
   std::set<std::string> known_{std::begin(kOfNoConcern), std::end(kOfNoConcern)};
 };
 
 /// PEFT writes a whole alpha without a point.
-json alpha_of(const AdapterOptions& options) {
-  if (options.alpha == std::floor(options.alpha) && options.alpha < 0x1p53) {
-    return int64_t(options.alpha);
-  }
-  return options.alpha;
+json alpha_of(double alpha) {
+  if (alpha == std::floor(alpha) && alpha < 0x1p53) return int64_t(alpha);
+  return alpha;
 }
 
 }  // namespace
@@ -252,26 +290,33 @@ PeftConfig read_peft_config(const std::string& folder) {
 
 std::string peft_config_text(const PeftConfig& config) {
   const json base = config.base_model.empty() ? json() : json(config.base_model);
-  const json root = {{"alpha_pattern", json::object()},
-                     {"auto_mapping", nullptr},
-                     {"base_model_name_or_path", base},
-                     {"bias", "none"},
-                     {"fan_in_fan_out", false},
-                     {"inference_mode", true},
-                     {"init_lora_weights", true},
-                     {"layers_pattern", nullptr},
-                     {"layers_to_transform", nullptr},
-                     {"lora_alpha", alpha_of(config.options)},
-                     {"lora_dropout", config.options.dropout},
-                     {"modules_to_save", nullptr},
-                     {"peft_type", "LORA"},
-                     {"r", config.options.r},
-                     {"rank_pattern", json::object()},
-                     {"revision", nullptr},
-                     {"target_modules", config.options.targets.modules.names},
-                     {"task_type", "CAUSAL_LM"},
-                     {"use_dora", false},
-                     {"use_rslora", config.options.rslora}};
+  const AdapterOptions& options = config.options;
+  json alphas = json::object(), ranks = json::object(), whole;
+  for (const auto& [module, alpha] : options.alphas.by_key) alphas[module] = alpha_of(alpha);
+  for (const auto& [module, r] : options.ranks.by_key) ranks[module] = r;
+  if (!options.targets.whole.empty()) whole = options.targets.whole;
+  json root = {{"alpha_pattern", alphas},
+               {"auto_mapping", nullptr},
+               {"base_model_name_or_path", base},
+               {"bias", "none"},
+               {"fan_in_fan_out", false},
+               {"inference_mode", true},
+               {"init_lora_weights", true},
+               {"layers_pattern", nullptr},
+               {"layers_to_transform", nullptr},
+               {"lora_alpha", alpha_of(options.alpha)},
+               {"lora_dropout", options.dropout},
+               {"modules_to_save", whole},
+               {"peft_type", "LORA"},
+               {"r", options.r},
+               {"rank_pattern", ranks},
+               {"revision", nullptr},
+               {"target_modules", options.targets.modules.names},
+               {"task_type", "CAUSAL_LM"},
+               {"use_dora", false},
+               {"use_rslora", options.rslora}};
+  // Older versions of PEFT do not know it.
+  if (options.targets.ensure_tying) root["ensure_weight_tying"] = true;
   // A path that is not UTF-8 must not cost the adapter: the name is for people.
   return root.dump(2, ' ', true, json::error_handler_t::replace);
 }

@@ -146,10 +146,26 @@ std::string places(std::span<const TensorRow> table) {
                      fmt::join(own_names(table), ", "));
 }
 
+/// The embedding and the head. A tied head is a module all the same, with the embedding's weight.
+std::vector<TensorRow> outer_matrices(const ModelSpec& model) {
+  std::vector<TensorRow> rows = tensors_of(model);
+  std::erase_if(rows, [](const TensorRow& row) {
+    return row.role != Role::kEmbedding && row.role != Role::kHead;
+  });
+  if (model.tied_head) {
+    rows.push_back({.module = std::string(kHeadModule),
+                    .gguf = "",
+                    .shape = {model.vocab, model.hidden},
+                    .role = Role::kHead});
+  }
+  return rows;
+}
+
 /// "self_attn.q_proj" of "model.layers.0.self_attn.q_proj".
 std::string_view path_in_layer(const TensorRow& row) {
   const std::string_view path = row.module;
-  return path.substr(path.find('.', kLayersPath.size()) + 1);
+  const size_t parent = path.rfind('.', path.rfind('.') - 1);
+  return path.substr(parent + 1);
 }
 
 [[noreturn]] void fail_idle(const TargetModules& targets, const std::string& text,
@@ -185,11 +201,10 @@ std::vector<TensorRow> select_linears(const TargetModules& targets, const ModelS
   }
   std::vector<TensorRow> table = tensors_of(model);
   std::erase_if(table, [](const TensorRow& row) { return row.role == Role::kBias; });
-  if (model.tied_head) {  // a module all the same, with the embedding's weight
-    table.push_back(
-        {.module = std::string(kHeadModule), .gguf = "", .shape = {}, .role = Role::kHead});
-  }
+  if (model.tied_head) table.push_back(outer_matrices(model).back());
+  const ModuleList trained_whole{.names = targets.whole};
   Matcher wanted(targets.modules, targets.said_in), excluded(targets.excluded, targets.said_in);
+  Matcher whole(trained_whole, targets.whole_said_in);
   std::vector<TensorRow> selected;
   for (const TensorRow& row : table) {
     if (targets.modules.empty()) {
@@ -197,7 +212,7 @@ std::vector<TensorRow> select_linears(const TargetModules& targets, const ModelS
       continue;
     }
     const auto match = wanted.find(row.module);
-    if (!match || excluded.find(row.module)) continue;
+    if (!match || excluded.find(row.module) || whole.find(row.module)) continue;
     if (!row.is_adaptable()) {
       fail_usage("{}: '{}' selects {}, which this version cannot adapt; {}", targets.said_in,
                  io::printable(match->text), row.module, places(table));
@@ -206,16 +221,67 @@ std::vector<TensorRow> select_linears(const TargetModules& targets, const ModelS
         targets.layers.empty() || match->whole || std::ranges::count(targets.layers, row.layer) > 0;
     if (in_layers) selected.push_back(row);
   }
-  if (const std::string* text = wanted.idle()) fail_idle(targets, *text, table);
+  const std::string* idle = wanted.idle();
+  if (idle && !targets.of_more_than_text) fail_idle(targets, *idle, table);
   if (selected.empty()) {
     fail_usage("{}: nothing is left to adapt; {}", targets.said_in, places(table));
   }
   return selected;
 }
 
+std::vector<TensorRow> select_whole(const TargetModules& targets, const ModelSpec& model) {
+  const ModuleList names{.names = targets.whole};
+  Matcher wanted(names, targets.whole_said_in);
+  std::vector<TensorRow> rows = outer_matrices(model);
+  std::vector<std::string_view> known;
+  std::vector<TensorRow> selected;
+  for (const TensorRow& row : rows) {
+    known.push_back(row.own_name());
+    if (wanted.find(row.module)) selected.push_back(row);
+  }
+  if (const std::string* name = wanted.idle()) {
+    const std::string_view near = nearest_of(*name, known);
+    fail_usage("{}: '{}' is nothing that can be trained in full{}; {} can", targets.whole_said_in,
+               io::printable(*name), near.empty() ? "" : fmt::format(" (did you mean '{}'?)", near),
+               fmt::join(known, " and "));
+  }
+  if (!selected.empty() && model.tied_head && targets.ensure_tying) return {rows.front()};
+  return selected;
+}
+
+std::vector<int> first_matches(std::span<const std::string> keys,
+                               std::span<const TensorRow> linears, std::string_view said_in) {
+  const std::string_view where = said_in.empty() ? "a pattern" : said_in;
+  std::vector<Pattern> patterns;
+  for (const std::string& key : keys) {
+    // The key alone first: it must not close the brackets around it.
+    for (const std::string& text : {key, fmt::format("(.*\\.)?({})", key)}) {
+      const Pattern pattern(text);
+      if (pattern.fault().empty()) continue;
+      fail_usage("{}: the regular expression '{}': {}", where, io::printable(key), pattern.fault());
+    }
+    patterns.emplace_back(fmt::format("(.*\\.)?({})", key));
+  }
+  std::vector<int> found;
+  for (const TensorRow& linear : linears) {
+    const auto first = std::ranges::find_if(
+        patterns, [&](const Pattern& pattern) { return pattern.matches(linear.module); });
+    found.push_back(first == patterns.end() ? -1 : int(first - patterns.begin()));
+  }
+  for (size_t i = 0; i < keys.size() && !said_in.empty(); ++i) {
+    if (std::ranges::count(found, int(i)) > 0) continue;
+    fail_usage(
+        "{}: '{}' gives no module its value: it matches none that has an adapter ({}), or an "
+        "earlier key does, too",
+        said_in, io::printable(keys[i]), fmt::join(own_names(linears), ", "));
+  }
+  return found;
+}
+
 std::vector<std::string> names_of(std::span<const TensorRow> linears, int64_t layers) {
   const auto in_all = [&](const TensorRow& row) {
-    return std::ranges::count(linears, row.site, &TensorRow::site) == layers;
+    return row.module.starts_with("model.layers.") &&
+           std::ranges::count(linears, row.site, &TensorRow::site) == layers;
   };
   std::vector<std::string> names;
   for (std::string_view name : own_names(linears)) {

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "lora/model/tensors.h"
@@ -26,7 +27,28 @@ struct TargetModules {
   ModuleList modules = {};           // empty: every linear of the layers
   ModuleList excluded = {};          // not these, whatever `modules` says
   std::vector<int64_t> layers = {};  // of what ends of paths select, these layers only; empty: all
-  std::string said_in = "lora_target_modules";  // where `modules` stands, for messages
+  /// Names of modules that are trained in full, as PEFT's modules_to_save: the embedding, the head.
+  /// No adapter sits on them, whatever `modules` says.
+  std::vector<std::string> whole = {};
+  /// Where the head is the embedding and one of the two is trained in full: it stays the embedding.
+  /// Otherwise a tied head is a matrix of its own then, as PEFT has it.
+  bool ensure_tying = false;
+  /// Of an adapter of a model with more than text: a name that selects nothing in the text model
+  /// may be that of another part's module.
+  bool of_more_than_text = false;
+  std::string said_in = "lora_target_modules";         // where `modules` stands, for messages
+  std::string whole_said_in = "lora_modules_to_save";  // likewise
+};
+
+/// Values of single modules in place of the usual one: that of the first key, a regular expression,
+/// which matches a module's path or what stands behind one of its dots. PEFT's rank_pattern and
+/// alpha_pattern.
+template <class T>
+struct ModuleValues {
+  std::vector<std::pair<std::string, T>> by_key = {};
+  /// Where they stand, for messages. Empty: in an adapter of PEFT's, which ignores a key that gives
+  /// no module its value; elsewhere that is an error.
+  std::string said_in = {};
 };
 
 /// The linears selected, in the order of the tensor table. Error (usage), naming what adapters can
@@ -34,8 +56,18 @@ struct TargetModules {
 /// place for an adapter, for a layer that the model lacks, and where nothing is left.
 std::vector<TensorRow> select_linears(const TargetModules& targets, const ModelSpec& model);
 
+/// What targets.whole selects: the embedding, the head, or both. A tied head has a row here, unless
+/// it stays the embedding. Error (usage) for a name that selects neither.
+std::vector<TensorRow> select_whole(const TargetModules& targets, const ModelSpec& model);
+
+/// Of each linear, the index of the first key that matches it, as ModuleValues; -1 for none. Error
+/// (usage) for a broken regular expression and, unless `said_in` is empty, for an idle key.
+std::vector<int> first_matches(std::span<const std::string> keys,
+                               std::span<const TensorRow> linears, std::string_view said_in);
+
 /// Names that select exactly `linears`, which are in the table's order: a module's own name where
-/// all layers have it, else whole paths.
+/// all layers have it, else whole paths. Whole paths in a model with more than text, whose other
+/// parts have modules of the same names.
 std::vector<std::string> names_of(std::span<const TensorRow> linears, int64_t layers);
 
 /// The word for every linear, in any case.

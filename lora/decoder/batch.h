@@ -18,7 +18,10 @@ struct Batch {
   std::vector<int32_t> targets;    // [N] the token to predict at this position, or kUnsupervised
   std::vector<int32_t> positions;  // [N] position inside its sample, from 0
   std::vector<int32_t> starts;     // [S + 1] sample s is tokens [starts[s], starts[s + 1])
-  std::vector<float> weights{};    // [N] of each position's loss, at least 0; empty: all are 1
+  /// [S] tokens that a sample will have in the end, where it grows from call to call; empty: as
+  /// many as it has here. Some rules of rotary positions depend on it.
+  std::vector<int32_t> lengths{};
+  std::vector<float> weights{};  // [N] of each position's loss, at least 0; empty: all are 1
 
   int64_t tokens() const { return int64_t(ids.size()); }
   int64_t supervised() const {
@@ -46,6 +49,7 @@ struct BatchView {
         targets(batch.targets),
         positions(batch.positions),
         starts(batch.starts),
+        lengths(batch.lengths),
         weights(batch.weights) {}
   /// Of so many tokens, without values.
   BatchView(int64_t tokens, std::span<const int32_t> sample_starts)
@@ -54,7 +58,12 @@ struct BatchView {
         positions(ids),
         starts(sample_starts) {}
 
-  std::span<const int32_t> ids, targets, positions, starts;
+  /// Of sample s, in the end.
+  int64_t length_of(size_t s) const {
+    return lengths.empty() ? starts[s + 1] - starts[s] : lengths[s];
+  }
+
+  std::span<const int32_t> ids, targets, positions, starts, lengths;
   std::span<const float> weights;
 
   int64_t tokens() const { return int64_t(ids.size()); }

@@ -1,9 +1,11 @@
 #include "lora/decoder/decoder.h"
 
+#include <algorithm>
 #include <limits>
+#include <vector>
 
 #include "runtime/ops/embedding.h"
-#include "runtime/ops/rope.h"
+#include "runtime/ops/scale.h"
 #include "runtime/ops/transfer.h"
 
 namespace tessera::lora {
@@ -20,13 +22,10 @@ void check_tokens(int64_t tokens) {
 
 Decoder::Decoder(Context& ctx, BaseWeights& base, parallel::LayerScheduler& scheduler,
                  AdapterSet* adapters)
-    : ctx_(ctx), base_(base), scheduler_(scheduler), adapters_(adapters) {
-  check_computable(base.spec());
-}
+    : ctx_(ctx), base_(base), scheduler_(scheduler), adapters_(adapters), ropes_(base.spec()) {}
 
 Decoder::Memory Decoder::measure(int64_t positions, FunctionRef<void()> run) {
-  const int64_t half = spec().layers.front().attention.head_dim / 2;
-  cos_ = sin_ = Tensor(nullptr, DType::kF32, {positions, half}, ctx_.device());
+  ropes_.measure(ctx_.device(), positions);
   activations_ = Arena(ctx_.device());
   ctx_.set_scratch(Arena(ctx_.device()));
   offloaded_.set_host(Arena(ctx_.device()));
@@ -38,7 +37,7 @@ Decoder::Memory Decoder::high_water() {
   return {.activations = activations_.high_water(),
           .scratch = ctx_.scratch().high_water(),
           .offloaded = offloaded_.host().high_water(),
-          .tables = cos_.bytes() + sin_.bytes()};
+          .tables = ropes_.bytes()};
 }
 
 void Decoder::allocate() {
@@ -46,38 +45,48 @@ void Decoder::allocate() {
   activations_ = Arena(device, planned_.activations);
   ctx_.set_scratch(Arena(device, planned_.scratch));
   offloaded_.set_host(Arena(device, Buffer::staging_for(device, planned_.offloaded)));
-  fill_rope();
-}
-
-void Decoder::fill_rope() {
-  const size_t half = cos_.bytes();
-  const auto table = [&](const Buffer& memory, size_t offset, Device device) {
-    return Tensor(memory.data() + offset, DType::kF32, {cos_.rows(), cos_.cols()}, device);
-  };
-  const Buffer made = Buffer::host(2 * half);
-  rope_table(table(made, 0, {}), table(made, half, {}), spec().rope_theta, spec().rope_scaling);
-  rope_memory_ = Buffer::on(ctx_.device(), 2 * half);
-  copy_bytes(ctx_, rope_memory_.data(), made.data(), 2 * half);
-  ctx_.compute_stream().synchronize();
-  cos_ = table(rope_memory_, 0, ctx_.device());
-  sin_ = table(rope_memory_, half, ctx_.device());
+  ropes_.allocate(ctx_);
 }
 
 PlacedBatch Decoder::place(const BatchView& batch, int tables) {
   const Tensor positions = to_device(ctx_, activations_, batch.positions);
-  return {positions, AttentionSamples(ctx_, activations_, batch.starts, tables)};
+  return {ropes_.place(ctx_, activations_, batch, positions),
+          AttentionSamples(ctx_, activations_, batch.starts, tables)};
 }
 
 BlockInput Decoder::input_of(PlacedBatch& batch) const {
-  return {.model = spec(),
-          .positions = batch.positions,
-          .cos = cos_,
-          .sin = sin_,
-          .samples = batch.samples};
+  return {.model = spec(), .ropes = batch.ropes.rules, .samples = batch.samples};
+}
+
+float Decoder::embedding_scale() const {
+  const auto factor = float(spec().embedding_scale);
+  return spec().rounds_embedding_scale ? rounded(ctx_.activation_dtype(), factor) : factor;
 }
 
 void Decoder::embed(Tensor x, const BatchView& batch) {
-  embedding(ctx_, x, base_.embedding(), batch.ids);
+  const WholeMatrix* trained = whole(Role::kEmbedding);
+  embedding(ctx_, x, trained ? trained->w : base_.embedding(), batch.ids);
+  if (embedding_scale() != 1.0f) scale(ctx_, x, embedding_scale());
+}
+
+void Decoder::embed_backward(Tensor d, std::span<const int32_t> ids) {
+  if (embedding_scale() != 1.0f) scale(ctx_, d, embedding_scale());
+  const Tensor gradient = whole(Role::kEmbedding)->dw;
+  if (ctx_.measuring()) return embedding_backward(ctx_, gradient, d, ids);
+  std::vector<int32_t> trained(ids.begin(), ids.end());
+  std::ranges::replace(trained, spec().pad_id, -1);
+  embedding_backward(ctx_, gradient, d, trained);
+}
+
+Head Decoder::head() const {
+  const ModelSpec& model = spec();
+  const WholeMatrix* trained = whole(Role::kHead);
+  return {.norm = {base_.final_norm(), model.rms_eps, model.norm_plus},
+          .matrix = base_.head(),
+          .trained = trained ? trained->w : Tensor(),
+          .gradient = trained ? trained->dw : Tensor(),
+          .logit_scale = float(model.logit_scale),
+          .softcap = float(model.logit_softcap)};
 }
 
 UnpackedLayer Decoder::unpack(const LayerLease& lease, int64_t layer) {
@@ -106,9 +115,12 @@ Block Decoder::bind(const LayerLease& lease, int64_t layer, const std::optional<
       block.norm[size_t(row.norm)] = tensor.tensor_in(lease.data(), ctx_.device());
       continue;
     }
-    TESSERA_CHECK(tensor.is_matrix());  // see check_computable()
     const size_t site = size_t(row.site);
     Linear& linear = block.linear[site];
+    if (row.role == Role::kBias) {  // behind all linears: see BlobLayout
+      linear.set_bias(tensor.tensor_in(lease.data(), ctx_.device()));
+      continue;
+    }
     linear =
         Linear(layer == unpacked.layer ? unpacked.matrix[site] : tensor.matrix_in(lease.data()),
                adapters_ ? adapters_->find(layer, row.site) : nullptr);

@@ -30,14 +30,13 @@ struct UnpackedLayer {
 
 /// What the blocks need to know of a batch, where they run.
 struct PlacedBatch {
-  Tensor positions;  // [N]
+  PlacedRopes ropes;
   AttentionSamples samples;
 };
 
 class Decoder {
  public:
-  /// adapters may be null (the base alone). All references must outlive the decoder. Error for a
-  /// model that check_computable() refuses.
+  /// adapters may be null (the base alone). All references must outlive the decoder.
   Decoder(Context& ctx, BaseWeights& base, parallel::LayerScheduler& scheduler,
           AdapterSet* adapters);
 
@@ -71,8 +70,12 @@ class Decoder {
   /// Brings a batch to where the blocks run. `tables`: see AttentionSamples.
   PlacedBatch place(const BatchView& batch, int tables);
   BlockInput input_of(PlacedBatch& batch) const;
-  /// [N, C] of the batch's ids into x.
+  /// [N, C] of the batch's ids into x, scaled as the model has it.
   void embed(Tensor x, const BatchView& batch);
+  /// Whether the embedding is trained, so that a backward has to go on to it.
+  bool trains_embedding() const { return whole(Role::kEmbedding) != nullptr; }
+  /// Its gradient by that of what embed() made, d[N,C], which is overwritten.
+  void embed_backward(Tensor d, std::span<const int32_t> ids);
   /// A layer as the operators take it, for as long as the lease lasts. With a key, the adapters
   /// drop out.
   Block bind(const parallel::LayerLease& lease, int64_t layer,
@@ -80,17 +83,18 @@ class Decoder {
   /// Dequantizes a layer into scratch, so that a GPU does so once for its second forward and the
   /// backward right after it. (The CPU dequantizes in its caches, while it multiplies.)
   UnpackedLayer unpack(const parallel::LayerLease& lease, int64_t layer);
-  Head head() const { return {base_.final_norm(), base_.head(), spec().rms_eps}; }
+  Head head() const;
 
  private:
-  void fill_rope();
+  const WholeMatrix* whole(Role role) const { return adapters_ ? adapters_->whole(role) : nullptr; }
+  /// What embed() multiplies by.
+  float embedding_scale() const;
 
   Context& ctx_;
   BaseWeights& base_;
   parallel::LayerScheduler& scheduler_;
   AdapterSet* adapters_;
-  Buffer rope_memory_;
-  Tensor cos_, sin_;
+  RopeTables ropes_;
   Memory planned_;
   Arena activations_;
   OffloadedInputs offloaded_;

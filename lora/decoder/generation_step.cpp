@@ -16,15 +16,15 @@ void attend_to_cache(Context& ctx, BlockSaved& s, int64_t layer, AttentionShape 
                      KvCache& cache, std::span<const Feed> feeds) {
   int64_t row = 0;
   for (const Feed& feed : feeds) {
-    const int64_t count = int64_t(feed.ids.size()), first = cache.length(feed.sequence);
-    const Tensor keys = cache.keys(layer, feed.sequence);
-    const Tensor values = cache.values(layer, feed.sequence);
+    const int64_t count = int64_t(feed.ids.size());
+    const KvCache::Rows cached = cache.rows_for(ctx, layer, feed.sequence, count);
+    const int64_t first = cache.length(feed.sequence) - cached.first;
     std::vector<int32_t> places(static_cast<size_t>(count));
     std::iota(places.begin(), places.end(), int32_t(first));
-    scatter_rows(ctx, keys, s.k.slice(row, row + count), places);
-    scatter_rows(ctx, values, s.v.slice(row, row + count), places);
+    scatter_rows(ctx, cached.keys, s.k.slice(row, row + count), places);
+    scatter_rows(ctx, cached.values, s.v.slice(row, row + count), places);
     attention_decode(ctx, s.attended.slice(row, row + count),
-                     {s.q.slice(row, row + count), keys, values, first, shape});
+                     {s.q.slice(row, row + count), cached.keys, cached.values, first, shape});
     row += count;
   }
 }
@@ -36,6 +36,7 @@ Batch batch_of(const KvCache& cache, std::span<const Feed> feeds) {
     const int64_t first = cache.length(feed.sequence), count = int64_t(feed.ids.size());
     TESSERA_CHECK(count > 0 && first + count <= cache.capacity());
     batch.starts.push_back(int32_t(batch.ids.size()));
+    batch.lengths.push_back(int32_t(feed.length ? feed.length : cache.capacity()));
     batch.ids.insert(batch.ids.end(), feed.ids.begin(), feed.ids.end());
     for (int64_t i = 0; i < count; ++i) batch.positions.push_back(int32_t(first + i));
   }

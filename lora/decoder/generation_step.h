@@ -13,6 +13,7 @@ namespace tessera::lora {
 struct Feed {
   int64_t sequence;
   std::span<const int32_t> ids;
+  int64_t length = 0;  // tokens that the sequence will be fed in all; 0: the cache's capacity
 };
 
 class GenerationStep {
@@ -20,11 +21,11 @@ class GenerationStep {
   explicit GenerationStep(Decoder& decoder) : decoder_(decoder) {}
 
   /// Where the decoder runs, and in its dtype.
-  KvCache make_cache(int64_t sequences, int64_t capacity) const {
-    return KvCache(decoder_.context(), decoder_.spec(), sequences, capacity);
+  KvCache make_cache(const CacheSize& size) const {
+    return KvCache(decoder_.context(), decoder_.spec(), size);
   }
-  size_t cache_bytes(int64_t sequences, int64_t capacity) const {
-    return KvCache::bytes(decoder_.context(), decoder_.spec(), sequences, capacity);
+  size_t cache_bytes(const CacheSize& size) const {
+    return KvCache::bytes(decoder_.context(), decoder_.spec(), size);
   }
 
   /// Bytes that run() needs for at most max_tokens tokens per call.

@@ -4,8 +4,11 @@
 #include <vector>
 
 #include "quant/frozen_matmul.h"
+#include "runtime/ops/matmul.h"
 #include "runtime/ops/norm.h"
 #include "runtime/ops/rows.h"
+#include "runtime/ops/scale.h"
+#include "runtime/ops/softcap.h"
 #include "runtime/ops/transfer.h"
 
 namespace tessera::lora {
@@ -54,31 +57,56 @@ double weighted_sum(std::span<const float> losses, std::span<const float> weight
   return sum;
 }
 
+/// Rows x[n,C] before the output embedding, h[n,C]. The logits' scale is applied here, where there
+/// is less to multiply.
+void normalize(Context& ctx, Tensor h, Tensor rstd, Tensor x, const Head& head) {
+  rmsnorm(ctx, h, rstd, x, head.norm);
+  if (head.logit_scale != 1.0f) scale(ctx, h, head.logit_scale);
+}
+
+/// The head as products take it: a trained one on a GPU in the activations' type, in scratch.
+Head with_matrix(Context& ctx, Head head) {
+  if (!head.trained) return head;
+  const Tensor w = as_dtype(ctx, head.trained, ctx.activation_dtype());
+  head.matrix = {{{quant::format_of(w.dtype())}, w.rows(), w.cols()},
+                 static_cast<const std::byte*>(w.raw())};
+  return head;
+}
+
+void make_logits(Context& ctx, Tensor logits, Tensor h, const Head& head) {
+  quant::frozen_matmul(ctx, logits, h, head.matrix, {});
+  if (head.softcap > 0.0f) softcap(ctx, logits, head.softcap);
+}
+
 }  // namespace
 
-void head_logits(Context& ctx, Tensor logits, Tensor x, const Head& head) {
+void head_logits(Context& ctx, Tensor logits, Tensor x, const Head& given) {
   const PartScope part(ctx.timeline(), ComputePart::kHead);
   ArenaScope scope(ctx.scratch());
+  const Head head = with_matrix(ctx, given);
   Tensor h = ctx.scratch().tensor(x.dtype(), {x.rows(), x.cols()});
   Tensor rstd = ctx.scratch().f32({x.rows()});
-  rmsnorm(ctx, h, rstd, x, head.norm, head.rms_eps);
-  quant::frozen_matmul(ctx, logits, h, head.matrix, {});
+  normalize(ctx, h, rstd, x, head);
+  make_logits(ctx, logits, h, head);
 }
 
 double head_loss(Context& ctx, const HeadLoss& out, Tensor x, const BatchView& batch,
-                 const Head& head, const Loss& loss) {
+                 const Head& given, const Loss& loss) {
   const PartScope part(ctx.timeline(), ComputePart::kHead);
   const Supervised supervised = ctx.measuring() ? Supervised() : supervised_of(batch);
   if (out.d) fill_zero(ctx, out.d);
+  ArenaScope scope(ctx.scratch());
+  const Head head = with_matrix(ctx, given);
   const int64_t vocab = head.matrix.spec().rows, hidden = x.cols();
   const auto total = ctx.measuring() ? batch.tokens() : int64_t(supervised.rows.size());
   const int64_t chunk = std::min(total, chunk_rows(vocab, x.dtype()));
-  ArenaScope scope(ctx.scratch());
   const auto activation = [&](int64_t columns) {
     return ctx.scratch().tensor(x.dtype(), {chunk, columns});
   };
   Tensor hidden_rows = activation(hidden), normed = activation(hidden);
   Tensor d_normed = activation(hidden), logits = activation(vocab);
+  // The loss overwrites the logits, on which the gradient of their bound depends.
+  Tensor bounded = out.d && head.softcap > 0.0f ? activation(vocab) : Tensor();
   Tensor rstd = ctx.scratch().f32({chunk});
   Tensor losses = ctx.scratch().f32({total});
   // All chunks but the last take the same: measuring goes from the first one to the last.
@@ -91,8 +119,9 @@ double head_loss(Context& ctx, const HeadLoss& out, Tensor x, const BatchView& b
     Tensor xs = hidden_rows.slice(0, n), hs = normed.slice(0, n), ls = logits.slice(0, n);
     Tensor rs = rstd.slice(0, n), dh = d_normed.slice(0, n), weights;
     gather_rows(ctx, xs, x, index);
-    rmsnorm(ctx, hs, rs, xs, head.norm, head.rms_eps);
-    quant::frozen_matmul(ctx, ls, hs, head.matrix, {});
+    normalize(ctx, hs, rs, xs, head);
+    make_logits(ctx, ls, hs, head);
+    if (bounded && !ctx.measuring()) copy_bytes(ctx, bounded.raw(), ls.raw(), ls.bytes());
     if (!supervised.weights.empty()) {
       // dh is free until the loss is done, so weights take no memory of their own.
       weights = weights_where_computed(ctx, dh, {supervised.weights.data() + begin, size_t(n)});
@@ -103,7 +132,12 @@ double head_loss(Context& ctx, const HeadLoss& out, Tensor x, const BatchView& b
                        .weights = weights,
                        .scale = out.scale});
     if (!out.d) continue;
+    if (bounded) softcap_backward(ctx, ls, bounded.slice(0, n), head.softcap);
+    if (head.gradient) {
+      matmul(ctx, head.gradient, ls, hs, {.transpose_a = true, .accumulate = true});
+    }
     quant::frozen_matmul_backward(ctx, dh, ls, head.matrix, {}, false);
+    if (head.logit_scale != 1.0f) scale(ctx, dh, head.logit_scale);
     fill_zero(ctx, hs);
     rmsnorm_backward(ctx, hs, dh, xs, head.norm, rs);
     scatter_rows(ctx, out.d, hs, index);

@@ -9,13 +9,17 @@
 #include "quant/frozen_matrix.h"
 #include "runtime/core/context.h"
 #include "runtime/core/tensor.h"
+#include "runtime/ops/norm.h"
 
 namespace tessera::lora {
 
 struct Head {
-  Tensor norm;                 // [C]
+  RmsNorm norm;                // of C elements
   quant::FrozenMatrix matrix;  // [V, C]
-  float rms_eps;
+  Tensor trained = {};         // [V, C] in float32: in place of it, or empty
+  Tensor gradient = {};        // of `trained`; head_loss() adds to it where it makes gradients
+  float logit_scale = 1.0f;
+  float softcap = 0.0f;  // > 0: the bound of the logits
 };
 
 struct HeadLoss {

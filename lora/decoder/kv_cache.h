@@ -1,4 +1,6 @@
-// Keys and values of sequences being generated, per layer. Fixed capacity; nothing is ever evicted.
+// Keys and values of sequences being generated, per layer. A layer that looks back over a window
+// holds little more than the window: older rows are dropped as new ones come. Else nothing is ever
+// evicted.
 #pragma once
 
 #include <vector>
@@ -10,34 +12,54 @@
 
 namespace tessera::lora {
 
+struct CacheSize {
+  int64_t sequences;
+  int64_t capacity;  // tokens of a sequence
+  int64_t most_fed;  // tokens that come to a sequence at once
+};
+
 class KvCache {
  public:
   /// What a cache takes of the context's device.
-  static size_t bytes(const Context& ctx, const ModelSpec& model, int64_t sequences,
-                      int64_t capacity);
-  /// Room for `capacity` tokens in each of `sequences` sequences.
-  KvCache(const Context& ctx, const ModelSpec& model, int64_t sequences, int64_t capacity);
+  static size_t bytes(const Context& ctx, const ModelSpec& model, const CacheSize& size);
+  KvCache(const Context& ctx, const ModelSpec& model, const CacheSize& size);
 
-  int64_t capacity() const { return capacity_; }
-  int64_t sequences() const { return int64_t(lengths_.size()); }
-  /// Tokens held of a sequence.
+  int64_t capacity() const { return size_.capacity; }
+  int64_t sequences() const { return size_.sequences; }
+  /// Tokens of a sequence so far.
   int64_t length(int64_t sequence) const { return lengths_[size_t(sequence)]; }
   void grow(int64_t sequence, int64_t tokens) { lengths_[size_t(sequence)] += tokens; }
+  /// The sequence has no tokens, and another may take its place.
+  void clear(int64_t sequence);
 
-  /// [capacity, K*D] of one layer and sequence.
-  Tensor keys(int64_t layer, int64_t sequence) { return view(layer, sequence, 0); }
-  Tensor values(int64_t layer, int64_t sequence) { return view(layer, sequence, 1); }
+  /// Of one layer and sequence.
+  struct Rows {
+    Tensor keys, values;  // [rows, K*D]
+    int64_t first;        // the position of row 0: a multiple of kTile
+  };
+  /// With room for `count` more tokens.
+  Rows rows_for(Context& ctx, int64_t layer, int64_t sequence, int64_t count);
 
  private:
-  Tensor view(int64_t layer, int64_t sequence, int64_t which);
+  /// Attention's tiles of keys begin at multiples of it on every device, so that a cache without
+  /// its first rows gives the same bits.
+  static constexpr int64_t kTile = 128;
+
+  struct Layer {
+    int64_t width = 0;   // K*D
+    int64_t window = 0;  // 0: all tokens are kept
+    int64_t rows = 0;
+    size_t offset = 0;             // in memory_
+    std::vector<int64_t> first{};  // of each sequence: Rows::first
+  };
+  static Layer layer_of(const LayerSpec& spec, const CacheSize& size);
 
   Device device_;
   DType dtype_;
-  int64_t capacity_;
+  CacheSize size_;
   std::vector<int64_t> lengths_;
-  std::vector<int64_t> kv_sizes_;  // K*D of each layer
-  std::vector<size_t> offsets_;    // of each layer in memory_
-  Buffer memory_;                  // layer by layer, [sequences, 2, capacity, K*D]
+  std::vector<Layer> layers_;
+  Buffer memory_;  // layer by layer, [sequences, 2, rows, K*D]
 };
 
 }  // namespace tessera::lora

@@ -26,6 +26,7 @@ double TrainingPass::forward(const BatchView& batch, RunKey key, float scale) {
   Arena& arena = decoder_.activations();
   arena.release(0);
   key_ = key;
+  ids_ = batch.ids;
   backward_ = visits.subspan(forwards);
   unpacked_ = {};
   saved_.assign(forwards, {});
@@ -88,6 +89,7 @@ void TrainingPass::backward() {
     run_back(left.first(count));
     left = left.subspan(count);
   }
+  if (decoder_.trains_embedding()) decoder_.embed_backward(gradient_, ids_);
 }
 
 void TrainingPass::run_back(Visits visits) {
@@ -110,7 +112,7 @@ void TrainingPass::run_back(Visits visits) {
     const LayerLease lease = decoder_.scheduler().acquire(visit.layer);
     block_backward(ctx, gradient_, saved_[size_t(visit.layer)],
                    decoder_.bind(lease, visit.layer, key_, unpacked_), decoder_.input_of(batch_),
-                   visit.layer > 0);
+                   visit.layer > 0 || decoder_.trains_embedding());
   }
   arena.release(group.mark);
 }

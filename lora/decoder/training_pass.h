@@ -39,7 +39,8 @@ class TrainingPass {
   const Loss& loss_;
   RunKey key_;
   PlacedBatch batch_;
-  Visits backward_;         // of the pass under way
+  std::span<const int32_t> ids_;  // of the batch
+  Visits backward_;               // of the pass under way
   UnpackedLayer unpacked_;  // on a GPU, of the layer that is next: bind() uses it for no other
   std::vector<BlockSaved> saved_;  // of each layer that is kept, or being recomputed
   Tensor gradient_;                // [N, C] of the last block's output, set by forward()

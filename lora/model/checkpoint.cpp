@@ -9,6 +9,7 @@
 #include "lora/model/families.h"
 #include "runtime/core/error.h"
 #include "runtime/io/folder.h"
+#include "runtime/io/gguf_split.h"
 #include "runtime/io/pickle.h"
 #include "runtime/io/printable.h"
 
@@ -28,18 +29,18 @@ int64_t deinterleaved(int64_t row, int64_t head_dim) {
   return head * head_dim + within % 2 * (head_dim / 2) + within / 2;
 }
 
-/// The only .gguf file of a folder without config.json.
+/// The only model in .gguf files of a folder without config.json; of a split one, its first part.
 std::string find_gguf(const std::string& folder) {
   std::vector<std::string> found;
   for (const std::string& name : io::names_in(folder)) {
     const fs::path path = fs::path(folder) / name;
     if (path.extension() == ".gguf") found.push_back(path.string());
   }
-  if (found.size() > 1) {
+  if (found.size() > 1 && !io::are_parts_of_one(found)) {
     fail("{}: holds {} .gguf files and no config.json; name one of them, e.g. {}", folder,
          found.size(), found.front());
   }
-  if (found.size() == 1) return found.front();
+  if (!found.empty()) return found.front();
   if (io::exists(fs::path(folder) / "adapter_config.json")) {
     fail(
         "{}: a LoRA adapter, not a model; give its base as base_model and this folder as "
@@ -66,7 +67,27 @@ void CheckpointSource::add(std::string_view name, const StoredTensor& stored) {
   TESSERA_CHECK(stored_.emplace(name, stored).second);
 }
 
+void CheckpointSource::add(std::string_view name, BnbLinear linear) {
+  TESSERA_CHECK(bnb_.emplace(name, std::move(linear)).second);
+}
+
+void CheckpointSource::add(std::string_view name, Fp8Linear linear) {
+  TESSERA_CHECK(fp8_.emplace(name, std::move(linear)).second);
+}
+
+void CheckpointSource::read_blob(const TensorInfo& info, std::span<std::byte> blob) const {
+  bnb_.at(info.name).read_blob(files, blob);
+}
+
 void CheckpointSource::read(const TensorInfo& info, bool as_float, std::span<std::byte> out) const {
+  if (const auto linear = fp8_.find(info.name); linear != fp8_.end()) {
+    return linear->second.read(files, info.dtype, as_float, out);
+  }
+  if (const auto linear = bnb_.find(info.name); linear != bnb_.end()) {
+    TESSERA_CHECK(out.size() == size_t(info.numel()) * sizeof(float));
+    return linear->second.read_f32(files,
+                                   {reinterpret_cast<float*>(out.data()), size_t(info.numel())});
+  }
   const StoredTensor& stored = stored_.at(info.name);
   const io::ReadFile& file = files[stored.file];
   const io::GgufBlock block = io::block_of(stored.encoding);
@@ -78,7 +99,7 @@ void CheckpointSource::read(const TensorInfo& info, bool as_float, std::span<std
   TESSERA_CHECK(out.size() == size_t(rows) * out_row);
 
   // Nothing but quantized blocks changes its size on the way, unless it is widened.
-  const bool as_stored = block.elements == 1 && file_row == out_row;
+  const bool as_stored = block.elements == 1 && file_row == out_row && stored.plus == 0;
   const int64_t head_dim = stored.interleaved_heads ? rows / stored.interleaved_heads : 0;
   if (as_stored && !head_dim) return file.read(stored.offset, out);
 
@@ -93,12 +114,19 @@ void CheckpointSource::read(const TensorInfo& info, bool as_float, std::span<std
       std::span<const std::byte> from = bytes.subspan(size_t(row - begin) * file_row, file_row);
       if (!as_stored) {
         io::decode(stored.encoding, from, values);
+        for (float& value : values) value -= stored.plus;
         from = std::as_bytes(std::span(values));
       }
       const int64_t to = head_dim ? deinterleaved(row, head_dim) : row;
       std::memcpy(out.data() + size_t(to) * out_row, from.data(), out_row);
     }
   }
+}
+
+std::string StoredNames::of(std::string_view name) const {
+  if (name == kHeadWeight) return head;
+  if (!name.starts_with(prefix)) return std::string(name);
+  return stored + std::string(name.substr(prefix.size()));
 }
 
 TensorInfo info_of(const TensorRow& row) { return {row.name(), DType::kF32, row.shape}; }
@@ -114,10 +142,14 @@ Checkpoint::Checkpoint(const std::string& path, const ModelSpec& spec, FoundTens
     : path_(path),
       spec_(spec),
       tensors_(std::move(found.tensors)),
+      names_(std::move(found.names)),
+      others_(std::move(found.others)),
+      notes_(std::move(found.notes)),
       source_(std::make_shared<const CheckpointSource>(std::move(found.source))) {
   for (size_t i = 0; i < tensors_.size(); ++i) index_.emplace(tensors_[i].name, i);
   // The embedding comes first, see tensors_of(). What the file holds beats what it says.
   spec_.dtype = tensors_.front().dtype;
+  if (found.unties_head) spec_.tied_head = false;
   if (spec_.tied_head) index_.emplace(kHeadWeight, 0);
 }
 
@@ -131,8 +163,11 @@ Checkpoint Checkpoint::open(const std::string& path) {
     return checkpoint;
   }
   io::GgufFile file = open_gguf(path);
-  const ModelSpec spec = read_spec(file);
-  return Checkpoint(path, spec, find_tensors(spec, std::move(file)));
+  std::string text = config_of_metadata(file);
+  const ModelSpec spec = parse_config(text, file.path());
+  Checkpoint checkpoint(path, spec, find_tensors(spec, std::move(file)));
+  checkpoint.config_ = std::move(text);
+  return checkpoint;
 }
 
 Checkpoint Checkpoint::open(const std::string& path, const ModelSpec& spec) {
@@ -149,6 +184,16 @@ const TensorInfo& Checkpoint::info(std::string_view name) const {
 
 void Checkpoint::read(std::string_view name, std::span<std::byte> out) const {
   source_->read(info(name), false, out);
+}
+
+void Checkpoint::read_blob(std::string_view name, std::span<std::byte> blob) const {
+  source_->read_blob(info(name), blob);
+}
+
+void Checkpoint::read_other(const OtherTensor& other, uint64_t begin,
+                            std::span<std::byte> out) const {
+  TESSERA_CHECK(begin <= other.bytes && out.size() <= other.bytes - begin);
+  source_->files[other.file].read(other.offset + begin, out);
 }
 
 void Checkpoint::read_f32(std::string_view name, std::span<float> out) const {

@@ -1,115 +1,59 @@
-// The tensors of a Hugging Face folder: model.safetensors, or the shards of an index.
+// The tensors of a Hugging Face folder, under whichever of the published names it has them.
 #include <algorithm>
-#include <filesystem>
-#include <map>
+#include <charconv>
 #include <optional>
+#include <unordered_set>
 #include <utility>
 
+#include "lora/model/bnb_linear.h"
+#include "lora/model/checkpoint_shards.h"
 #include "lora/model/checkpoint_source.h"
+#include "lora/model/fp8_linear.h"
 #include "runtime/core/error.h"
-#include "runtime/io/folder.h"
-#include "runtime/io/json.h"
-#include "runtime/io/pickle.h"
 #include "runtime/io/printable.h"
 #include "runtime/io/safetensors.h"
 
 namespace tessera::lora {
 namespace {
 
-namespace fs = std::filesystem;
+using Found = Shards::Found;
 
-constexpr size_t kMaxIndex = 1 << 26;
-constexpr size_t kMaxShards = 512;  // each stays open
-constexpr std::string_view kSingle = "model.safetensors";
-constexpr std::string_view kIndex = "model.safetensors.index.json";
+constexpr std::string_view kTextPrefix = "model.";
+// What the names of a text model's tensors begin with: as transformers has them, inside of a model
+// with more than text as transformers 5 and 4 have it, and without the head (AutoModel's).
+constexpr std::string_view kPrefixes[] = {kTextPrefix, "model.language_model.",
+                                          "language_model.model.", "language_model.", ""};
+constexpr std::string_view kHeads[] = {kHeadWeight, "language_model.lm_head.weight"};
+// Buffers that old versions of transformers saved; they are computed.
+constexpr std::string_view kBuffers[] = {".inv_freq", ".position_ids", ".rotary_emb.cos_cached",
+                                         ".rotary_emb.sin_cached"};
+// What FP8 checkpoints hold to quantize activations and the cache with.
+constexpr std::string_view kActivationScales[] = {".activation_scale", ".input_scale", ".k_scale",
+                                                  ".v_scale"};
 
-using Shards = std::vector<io::SafetensorsFile>;
-
-/// A plain file name; anything else could lead out of the folder.
-bool is_plain_name(std::string_view name) {
-  if (name.empty() || name.front() == '.' || !name.ends_with(".safetensors")) return false;
-  return std::all_of(name.begin(), name.end(), [](char c) {
-    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '.' ||
-           c == '_' || c == '-';
-  });
-}
-
-void check_shard_name(const std::string& index, const std::string& tensor,
-                      const nlohmann::json& value) {
-  if (!value.is_string()) {
-    fail("{}: weight_map of '{}' is not a string", index, io::printable(tensor));
+StoredNames names_in(const Shards& shards, const ModelSpec& spec) {
+  const std::string embedding = embedding_weight(spec).substr(spec.prefix.size());
+  const std::string layer = layers_path(spec).substr(spec.prefix.size()) + "0.";
+  const auto is_there = [&](std::string_view prefix) {
+    if (shards.find(std::string(prefix) + embedding)) return true;
+    const std::string first = std::string(prefix) + layer;
+    return std::ranges::any_of(shards.files(), [&](const io::SafetensorsFile& file) {
+      return std::ranges::any_of(file.entries(), [&](const io::SafetensorsEntry& entry) {
+        return entry.name.starts_with(first);
+      });
+    });
+  };
+  StoredNames names{.prefix = spec.prefix, .stored = spec.prefix};
+  if (!is_there(spec.prefix)) {
+    const auto known = std::ranges::find_if(kPrefixes, is_there);
+    if (known != std::end(kPrefixes)) names.stored = *known;
   }
-  const auto& name = value.get_ref<const std::string&>();
-  if (io::has_pickle_name(name)) io::refuse_pickle(index + " -> " + io::printable(name));
-  if (!is_plain_name(name)) {
-    fail("{}: weight_map of '{}' is '{}', not a plain file name that ends in .safetensors", index,
-         io::printable(tensor), io::printable(name));
+  for (std::string_view head : kHeads) {
+    if (!shards.find(head)) continue;
+    names.head = head;
+    break;
   }
-}
-
-/// Opens all shards that the index names, and holds it and them against each other.
-Shards open_shards(const fs::path& folder) {
-  const std::string index = (folder / kIndex).string();
-  const nlohmann::json root = io::read_json_file(index, kMaxIndex);
-  const auto map = root.is_object() ? root.find("weight_map") : root.end();
-  if (!root.is_object() || map == root.end() || !map->is_object() || map->empty()) {
-    fail("{}: weight_map is missing or empty, expected tensor names and their files", index);
-  }
-  std::map<std::string, std::vector<std::string>> tensors_of;  // shard -> tensor names
-  for (const auto& [tensor, shard] : map->items()) {
-    check_shard_name(index, tensor, shard);
-    tensors_of[shard.get<std::string>()].push_back(tensor);
-  }
-  if (tensors_of.size() > kMaxShards) {
-    fail("{}: names {} files, at most {} are allowed", index, tensors_of.size(), kMaxShards);
-  }
-  Shards shards;
-  for (const auto& [shard, tensors] : tensors_of) {
-    const fs::path file = folder / shard;
-    if (!io::exists(file)) {
-      fail("{}: the shard {} is missing; download the model again", index, file.string());
-    }
-    shards.emplace_back(file.string());
-    for (const std::string& tensor : tensors) {
-      if (!shards.back().find(tensor)) {
-        fail("{}: tensor '{}' is missing; {} says it is here", file.string(), io::printable(tensor),
-             kIndex);
-      }
-    }
-    for (const io::SafetensorsEntry& entry : shards.back().entries()) {
-      const auto listed = map->find(entry.name);
-      if (listed == map->end() || *listed != shard) {
-        fail("{}: tensor '{}' is not listed for this file in {}", file.string(),
-             io::printable(entry.name), kIndex);
-      }
-    }
-  }
-  return shards;
-}
-
-Shards open_files(const fs::path& folder) {
-  if (io::exists(folder / kSingle)) {
-    Shards shards;
-    shards.emplace_back((folder / kSingle).string());
-    return shards;
-  }
-  if (io::exists(folder / kIndex)) return open_shards(folder);
-  for (const std::string& name : io::names_in(folder)) {
-    if (io::has_pickle_name(name)) io::refuse_pickle((folder / name).string());
-  }
-  fail("{}: holds neither {} nor {}", folder.string(), kSingle, kIndex);
-}
-
-struct Found {
-  size_t file;
-  const io::SafetensorsEntry* entry;
-};
-
-std::optional<Found> find(const Shards& shards, std::string_view name) {
-  for (size_t i = 0; i < shards.size(); ++i) {
-    if (const io::SafetensorsEntry* entry = shards[i].find(name)) return Found{i, entry};
-  }
-  return std::nullopt;
+  return names;
 }
 
 DType dtype_of(const io::SafetensorsEntry& entry, std::string_view file) {
@@ -124,73 +68,199 @@ bool same_bytes(const Shards& shards, const Found& a, const Found& b) {
   std::vector<std::byte> left(1 << 20), right(1 << 20);
   for (uint64_t begin = 0; begin < a.entry->bytes; begin += left.size()) {
     const size_t n = std::min<uint64_t>(left.size(), a.entry->bytes - begin);
-    shards[a.file].read(*a.entry, begin, std::span(left).first(n));
-    shards[b.file].read(*b.entry, begin, std::span(right).first(n));
+    shards.files()[a.file].read(*a.entry, begin, std::span(left).first(n));
+    shards.files()[b.file].read(*b.entry, begin, std::span(right).first(n));
     if (!std::equal(left.begin(), left.begin() + std::ptrdiff_t(n), right.begin())) return false;
   }
   return true;
 }
 
-/// With a tied head either name may be the stored one. Both are fine if they hold the same.
-Found find_tied(const Shards& shards, const std::string& folder) {
-  const std::optional<Found> embedding = find(shards, kEmbeddingWeight);
-  const std::optional<Found> head = find(shards, kHeadWeight);
-  if (!embedding && !head) {
-    fail("{}: neither '{}' nor '{}' is there", folder, kEmbeddingWeight, kHeadWeight);
-  }
-  if (embedding && head && !same_bytes(shards, *embedding, *head)) {
-    fail(
-        "{}: tie_word_embeddings is true, but '{}' and '{}' differ; set it to false in "
-        "config.json to use both",
-        folder, kEmbeddingWeight, kHeadWeight);
-  }
-  return embedding ? *embedding : *head;
+bool ends_with_any(std::string_view name, std::span<const std::string_view> ends) {
+  return std::ranges::any_of(ends, [&](std::string_view end) { return name.ends_with(end); });
 }
 
-/// Tensors that a model of the config does not have mean that it is another model; except the
-/// rotary frequencies that old checkpoints carry, which are computed.
-void check_no_others(const Shards& shards, const CheckpointSource& source, const ModelSpec& spec) {
-  for (const io::SafetensorsFile& shard : shards) {
-    for (const io::SafetensorsEntry& entry : shard.entries()) {
-      const bool known = source.has(entry.name) || entry.name.ends_with(".inv_freq") ||
-                         (spec.tied_head && entry.name == kHeadWeight);
-      if (!known) {
-        fail("{}: tensor '{}' does not belong to a {}", shard.path(), io::printable(entry.name),
-             spec.architecture);
+/// Finds the tensors of one spec in the files of one folder.
+class FolderReader {
+ public:
+  FolderReader(const ModelSpec& spec, const std::string& folder)
+      : spec_(spec), folder_(folder), shards_(folder) {
+    found_.names = names_in(shards_, spec);
+  }
+
+  FoundTensors read() && {
+    untie();
+    for (const TensorRow& row : tensors_of(spec_)) {
+      const Found at = place_of(row);
+      used_.insert(at.entry->name);
+      found_.tensors.push_back(add(row, at));
+    }
+    look_at_others();
+    found_.source.files = std::move(shards_).take_files();
+    return std::move(found_);
+  }
+
+ private:
+  /// A head that the config calls tied and that differs from the embedding is one of its own, as in
+  /// transformers.
+  void untie() {
+    if (!spec_.tied_head) return;
+    const std::string name = found_.names.of(embedding_weight(spec_));
+    const std::optional<Found> embedding = shards_.find(name);
+    const std::optional<Found> head = shards_.find(found_.names.head);
+    if (!embedding && !head) {
+      fail("{}: neither '{}' nor '{}' is there", folder_, name, found_.names.head);
+    }
+    if (head) used_.insert(head->entry->name);
+    if (!embedding || !head || same_bytes(shards_, *embedding, *head)) return;
+    spec_.tied_head = false;
+    found_.unties_head = true;
+    found_.notes.push_back(fmt::format(
+        "warning: {}: tie_word_embeddings is true, but '{}' and '{}' differ; both are used, as "
+        "transformers does",
+        folder_, name, found_.names.head));
+  }
+
+  Found place_of(const TensorRow& row) const {
+    const std::string name = found_.names.of(row.name());
+    std::optional<Found> at = shards_.find(name);
+    // With a tied head either name may be the stored one.
+    if (!at && spec_.tied_head && row.role == Role::kEmbedding) {
+      at = shards_.find(found_.names.head);
+    }
+    if (at) return *at;
+    fail("{}: tensor '{}' is missing{}", folder_, name,
+         row.role == Role::kHead ? "; where the head is tied, config.json says tie_word_embeddings"
+                                 : "");
+  }
+
+  TensorInfo add(const TensorRow& row, const Found& at) {
+    TensorInfo info = info_of(row);
+    const std::string& file = shards_.path(at);
+    if (BnbLinear::is_bnb(shards_, at)) {
+      if (row.role != Role::kLinear) {
+        fail("{}: tensor '{}' is stored in 4 bits; only linears of the layers may be", file,
+             io::printable(at.entry->name));
+      }
+      BnbLinear linear(shards_, at, row.out(), row.in());
+      info.quantized = linear.spec();
+      found_.source.add(info.name, std::move(linear));
+      return info;
+    }
+    check_shape(info, at.entry->shape, file);
+    if (at.entry->dtype == kFp8 && info.shape.size() == 2) {
+      info.dtype = spec_.dtype;
+      found_.source.add(info.name, Fp8Linear(shards_, at, info.shape[0], info.shape[1]));
+      fp8_ = true;
+      return info;
+    }
+    info.dtype = dtype_of(*at.entry, file);
+    found_.source.add(info.name, StoredTensor{.file = at.file,
+                                              .offset = at.entry->offset,
+                                              .encoding = io::stored_as(info.dtype),
+                                              .interleaved_heads = 0});
+    return info;
+  }
+
+  /// Whether it belongs to a layer behind the last, or to a head that predicts more tokens at once.
+  bool is_of_more_layers(std::string_view name) const {
+    const std::string& prefix = found_.names.stored;
+    if (name.starts_with("mtp.") || name.starts_with(prefix + "mtp.")) return true;
+    const std::string layers = prefix + layers_path(spec_).substr(spec_.prefix.size());
+    if (!name.starts_with(layers)) return false;
+    int64_t layer = -1;
+    std::from_chars(name.data() + layers.size(), name.data() + name.size(), layer);
+    return layer >= spec_.layer_count();
+  }
+
+  /// Parts of a quantized weight stand beside it: "q_proj.weight.absmax", "q_proj.weight_scale".
+  bool is_part_of_a_weight(const std::string& name) const {
+    const size_t at = name.rfind(".weight");
+    if (at == std::string::npos) return false;
+    const size_t end = at + std::string_view(".weight").size();
+    const std::string weight = name.substr(0, end);
+    const std::optional<Found> found = used_.contains(weight) ? shards_.find(weight) : std::nullopt;
+    if (!found || end == name.size()) return false;
+    if (name[end] == '.') return BnbLinear::is_bnb(shards_, *found);
+    return found->entry->dtype == kFp8 && std::ranges::count(kFp8Scales, name.substr(end)) == 1;
+  }
+
+  /// In a model of text alone, a tensor that the config's model does not have means that it is
+  /// another model.
+  void look_at_others() {
+    const bool more_than_text = spec_.prefix != kTextPrefix;
+    int64_t of_more_layers = 0, of_activations = 0;
+    for (size_t file = 0; file < shards_.files().size(); ++file) {
+      for (const io::SafetensorsEntry& entry : shards_.files()[file].entries()) {
+        const std::string& name = entry.name;
+        if (used_.contains(name) || ends_with_any(name, kBuffers) || is_part_of_a_weight(name)) {
+          continue;
+        }
+        if (is_of_more_layers(name)) {
+          ++of_more_layers;
+        } else if (more_than_text && !name.starts_with(found_.names.stored)) {
+          found_.others.push_back(
+              {name, entry.dtype, entry.shape, file, entry.offset, entry.bytes});
+        } else if (fp8_ && ends_with_any(name, kActivationScales)) {
+          ++of_activations;
+        } else {
+          fail("{}: tensor '{}' does not belong to a {}", shards_.files()[file].path(),
+               io::printable(name), spec_.architecture);
+        }
       }
     }
+    if (of_more_layers > 0) {
+      note("{}: {} tensors of layers beyond the model's {} are left out", folder_, of_more_layers,
+           spec_.layer_count());
+    }
+    if (of_activations > 0) {
+      note("{}: {} scales of 8-bit activations are left out: activations are not quantized",
+           folder_, of_activations);
+    }
+    if (!found_.others.empty()) note("left alone: {}", describe_others());
   }
-}
+
+  template <class... Args>
+  void note(fmt::format_string<Args...> format, Args&&... args) {
+    found_.notes.push_back(fmt::format(format, std::forward<Args>(args)...));
+  }
+
+  /// "vision_tower (437 tensors), multi_modal_projector (2)"
+  std::string describe_others() const {
+    std::vector<std::pair<std::string, int64_t>> groups;
+    for (const OtherTensor& other : found_.others) {
+      std::string_view name = other.name;
+      if (name.starts_with(kTextPrefix)) name.remove_prefix(kTextPrefix.size());
+      const std::string first(name.substr(0, name.find('.')));
+      const auto at =
+          std::ranges::find(groups, first, [](const auto& group) { return group.first; });
+      if (at == groups.end()) {
+        groups.emplace_back(first, 1);
+      } else {
+        ++at->second;
+      }
+    }
+    std::string text;
+    for (const auto& [name, count] : groups) {
+      text += fmt::format("{}{} ({}{})", text.empty() ? "" : ", ", io::printable(name), count,
+                          !text.empty() ? ""
+                          : count == 1  ? " tensor"
+                                        : " tensors");
+    }
+    return text;
+  }
+
+  ModelSpec spec_;
+  const std::string& folder_;
+  Shards shards_;
+  FoundTensors found_;
+  std::unordered_set<std::string> used_;
+  bool fp8_ = false;
+};
 
 }  // namespace
 
 FoundTensors find_tensors(const ModelSpec& spec, const std::string& folder) {
-  Shards shards = open_files(folder);
-  FoundTensors found;
-  for (const TensorRow& row : tensors_of(spec)) {
-    TensorInfo info = info_of(row);
-    const bool tied = spec.tied_head && row.role == Role::kEmbedding;
-    const std::optional<Found> at = tied ? find_tied(shards, folder) : find(shards, info.name);
-    if (!at) {
-      fail("{}: tensor '{}' is missing{}", folder, info.name,
-           row.role == Role::kHead
-               ? "; where the head is tied, config.json says tie_word_embeddings"
-               : "");
-    }
-    const std::string& file = shards[at->file].path();
-    check_shape(info, at->entry->shape, file);
-    info.dtype = dtype_of(*at->entry, file);
-    found.source.add(info.name, {.file = at->file,
-                                 .offset = at->entry->offset,
-                                 .encoding = io::stored_as(info.dtype),
-                                 .interleaved_heads = 0});
-    found.tensors.push_back(std::move(info));
-  }
-  check_no_others(shards, found.source, spec);
-  for (io::SafetensorsFile& shard : shards) {
-    found.source.files.push_back(std::move(shard).take_file());
-  }
-  return found;
+  return FolderReader(spec, folder).read();
 }
 
 }  // namespace tessera::lora

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "runtime/core/error.h"
 #include "runtime/io/printable.h"
@@ -25,6 +26,11 @@ class ConfigKeys {
     const auto found = object_.find(key);
     return found == object_.end() || found->is_null() ? nullptr : &*found;
   }
+  /// Whether the key is there, and null: "none" where a key that is left out has a default.
+  bool is_null(const char* key) const {
+    const auto found = object_.find(key);
+    return found != object_.end() && found->is_null();
+  }
   int64_t integer(const char* key, int64_t min, int64_t max) const {
     return as_integer(key, required(key), min, max);
   }
@@ -36,6 +42,18 @@ class ConfigKeys {
   double positive(const char* key, double otherwise) const {
     const nlohmann::json* value = find(key);
     return value ? as_positive(key, *value) : otherwise;
+  }
+  /// Zero counts as absent, as in Python's `or`.
+  double positive_or_zero(const char* key, double otherwise) const {
+    const nlohmann::json* value = find(key);
+    return value && *value != 0 ? as_positive(key, *value) : otherwise;
+  }
+  std::vector<double> positives(const char* key) const {
+    const nlohmann::json& value = required(key);
+    if (!value.is_array()) wrong(key, value, "a list of numbers above zero");
+    std::vector<double> numbers;
+    for (const nlohmann::json& number : value) numbers.push_back(as_positive(key, number));
+    return numbers;
   }
   bool boolean(const char* key, bool otherwise) const {
     const nlohmann::json* value = find(key);
@@ -56,12 +74,12 @@ class ConfigKeys {
     }
     return value.get<int64_t>();
   }
-
- private:
   [[noreturn]] void wrong(const char* key, const nlohmann::json& value,
                           std::string_view expected) const {
     fail("{}: {} is {}, expected {}", source_, key, io::printable(value.dump()), expected);
   }
+
+ private:
   const nlohmann::json& required(const char* key) const {
     const nlohmann::json* value = find(key);
     if (!value) fail("{}: {} is missing", source_, key);

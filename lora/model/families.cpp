@@ -1,10 +1,11 @@
 #include "lora/model/families.h"
 
 #include <algorithm>
-#include <optional>
+#include <cmath>
 
+#include "lora/model/model_keys.h"
+#include "lora/model/rope_config.h"
 #include "runtime/core/error.h"
-#include "runtime/io/json.h"
 #include "runtime/io/printable.h"
 
 namespace tessera::lora {
@@ -12,244 +13,342 @@ namespace {
 
 using nlohmann::json;
 
-constexpr NormName kPreNorms[] = {
+// The norms of a layer in the order of the forward, with the names of both formats, where they are
+// not Llama's.
+
+constexpr NormName kGemmaNorms[] = {
     {NormSite::kBeforeAttention, "input_layernorm", "attn_norm"},
+    {NormSite::kAfterAttention, "post_attention_layernorm", "post_attention_norm"},
+    {NormSite::kBeforeMlp, "pre_feedforward_layernorm", "ffn_norm"},
+    {NormSite::kAfterMlp, "post_feedforward_layernorm", "post_ffw_norm"},
+};
+constexpr NormName kOlmoNorms[] = {
+    {NormSite::kAfterAttention, "post_attention_layernorm", "post_attention_norm"},
+    {NormSite::kAfterMlp, "post_feedforward_layernorm", "post_ffw_norm"},
+};
+constexpr NormName kGlm4Norms[] = {
+    {NormSite::kBeforeAttention, "input_layernorm", "attn_norm"},
+    {NormSite::kAfterAttention, "post_self_attn_layernorm", "post_attention_norm"},
     {NormSite::kBeforeMlp, "post_attention_layernorm", "ffn_norm"},
+    {NormSite::kAfterMlp, "post_mlp_layernorm", "post_ffw_norm"},
 };
 
-/// Error for a checkpoint whose weights are quantized already.
-void check_original(const ConfigKeys& keys) {
-  if (!keys.find("quantization_config")) return;
-  fail(
-      "{}: quantization_config is present, the checkpoint is already quantized; give the "
-      "original 16- or 32-bit checkpoint, which is quantized while it is loaded",
-      keys.source());
+void set_windows(int64_t window, ModelSpec& spec) {
+  for (LayerSpec& layer : spec.layers) layer.attention.window = window;
 }
 
-void check_switches(const ConfigKeys& keys) {
-  const std::string activation = keys.string("hidden_act").value_or("silu");
-  if (activation != "silu") {
-    fail("{}: hidden_act is '{}', only silu is supported", keys.source(),
-         io::printable(activation));
-  }
-  for (const char* key : {"attention_bias", "mlp_bias"}) {
-    if (keys.boolean(key, false)) {
-      fail("{}: {} is true; projections with a bias are not supported", keys.source(), key);
-    }
-  }
+/// llama.cpp's converters of these families are subclasses of Llama's.
+void set_interleaved_in_gguf(ModelSpec& spec) {
+  for (LayerSpec& layer : spec.layers) layer.attention.interleaved_in_gguf = true;
 }
 
-void check_rotates_all(const ConfigKeys& keys) {
-  if (keys.positive("partial_rotary_factor", 1.0) == 1.0) return;
-  fail("{}: partial_rotary_factor other than 1 is not supported", keys.source());
-}
+// The families, a reader each. The defaults are those of the classes in transformers.
 
-/// The settings under rope_scaling, or under rope_parameters as transformers 5 writes them. It
-/// takes the former where both are there.
-void read_rope(const ConfigKeys& keys, ModelSpec& spec) {
-  spec.rope_theta = keys.positive("rope_theta", spec.rope_theta);
-  check_rotates_all(keys);
-  const json* nested = keys.find("rope_scaling");
-  if (!nested) nested = keys.find("rope_parameters");
-  if (!nested) return;
-  const ConfigKeys rope(*nested, keys.source());
-  spec.rope_theta = rope.positive("rope_theta", spec.rope_theta);
-  check_rotates_all(rope);
-  std::optional<std::string> type = rope.string("rope_type");
-  if (!type) type = rope.string("type");  // the older spelling
-  RopeScaling& scaling = spec.rope_scaling;
-  if (!type || *type == "default") return;
-  if (*type == "linear") {
-    scaling.kind = RopeScaling::Kind::kLinear;
-    scaling.factor = rope.positive("factor");
-  } else if (*type == "llama3") {
-    scaling.kind = RopeScaling::Kind::kLlama3;
-    scaling.factor = rope.positive("factor");
-    scaling.low_freq_factor = rope.positive("low_freq_factor");
-    scaling.high_freq_factor = rope.positive("high_freq_factor");
-    scaling.original_max_position =
-        rope.integer("original_max_position_embeddings", 1, SpecLimits::kPosition);
-  } else {
-    fail("{}: rope_type '{}' is not supported; supported: default, linear, llama3", keys.source(),
-         io::printable(*type));
-  }
-}
-
-DType read_dtype(const ConfigKeys& keys) {
-  std::optional<std::string> name = keys.string("dtype");
-  if (!name) name = keys.string("torch_dtype");
-  if (!name) return DType::kF32;
-  for (DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
-    if (*name == name_of(dtype)) return dtype;
-  }
-  fail("{}: dtype '{}' is not supported; supported: float32, bfloat16, float16", keys.source(),
-       io::printable(*name));
-}
-
-void read_token_ids(const ConfigKeys& keys, ModelSpec& spec) {
-  const auto id = [&](const char* key, const json& value) {
-    return int32_t(keys.as_integer(key, value, 0, SpecLimits::kVocab));
-  };
-  if (const json* bos = keys.find("bos_token_id")) spec.bos_id = id("bos_token_id", *bos);
-  const json* eos = keys.find("eos_token_id");
-  if (!eos) return;
-  if (!eos->is_array()) {
-    spec.eos_ids = {id("eos_token_id", *eos)};
-    return;
-  }
-  for (const json& value : *eos) spec.eos_ids.push_back(id("eos_token_id", value));
-}
-
-void write_token_ids(const ModelSpec& spec, json& config) {
-  if (spec.bos_id >= 0) config["bos_token_id"] = spec.bos_id;
-  if (spec.eos_ids.size() == 1) config["eos_token_id"] = spec.eos_ids.front();
-  if (spec.eos_ids.size() > 1) config["eos_token_id"] = spec.eos_ids;
-}
-
-json rope_scaling_json(const RopeScaling& scaling) {
-  switch (scaling.kind) {
-    case RopeScaling::Kind::kNone:
-      return nullptr;
-    case RopeScaling::Kind::kLinear:
-      return {{"rope_type", "linear"}, {"factor", scaling.factor}};
-    case RopeScaling::Kind::kLlama3:
-      return {{"rope_type", "llama3"},
-              {"factor", scaling.factor},
-              {"low_freq_factor", scaling.low_freq_factor},
-              {"high_freq_factor", scaling.high_freq_factor},
-              {"original_max_position_embeddings", scaling.original_max_position}};
-  }
-  return nullptr;
-}
-
-std::vector<LayerSpec> llama_layers(const LayerSizes& sizes) {
-  LayerSpec layer;
-  layer.attention.heads = sizes.heads;
-  layer.attention.kv_heads = sizes.kv_heads;
-  layer.attention.head_dim = sizes.head_dim;
-  layer.attention.interleaved_in_gguf = true;
-  layer.mlp.width = sizes.ffn;
-  layer.norms = kPreNorms;
-  return std::vector<LayerSpec>(size_t(sizes.layers), layer);
-}
-
-// The families, a reader and a writer each.
-
-/// The defaults from max_position_embeddings on are those of transformers' LlamaConfig.
 ModelSpec read_llama(const ConfigKeys& keys) {
-  check_switches(keys);
-  ModelSpec spec;
-  LayerSizes sizes;
-  spec.hidden = keys.integer("hidden_size", 1, SpecLimits::kWidth);
-  sizes.ffn = keys.integer("intermediate_size", 1, SpecLimits::kFfn);
-  sizes.layers = keys.integer("num_hidden_layers", 1, SpecLimits::kLayers);
-  sizes.heads = keys.integer("num_attention_heads", 1, SpecLimits::kWidth);
-  sizes.kv_heads = keys.integer("num_key_value_heads", 1, SpecLimits::kWidth, sizes.heads);
-  spec.vocab = keys.integer("vocab_size", 1, SpecLimits::kVocab);
-  spec.max_position = keys.integer("max_position_embeddings", 1, SpecLimits::kPosition, 2048);
-  spec.rms_eps = float(keys.positive("rms_norm_eps", 1e-6));
-  spec.tied_head = keys.boolean("tie_word_embeddings", false);
-  if (!keys.find("head_dim") && spec.hidden % sizes.heads != 0) {
-    fail(
-        "{}: hidden_size {} is not a multiple of num_attention_heads {}, and head_dim is not given",
-        keys.source(), spec.hidden, sizes.heads);
-  }
-  sizes.head_dim = keys.integer("head_dim", 1, SpecLimits::kWidth, spec.hidden / sizes.heads);
-  spec.layers = llama_layers(sizes);
-  spec.dtype = read_dtype(keys);
-  read_rope(keys, spec);
-  read_token_ids(keys, spec);
-  const json* dropout = keys.find("attention_dropout");
-  if (dropout && *dropout != 0) spec.attention_dropout = keys.positive("attention_dropout");
+  ModelSpec spec = read_model(keys, {});
+  read_biases(keys, spec);
+  set_interleaved_in_gguf(spec);
+  spec.ropes = {read_rope(keys, spec)};
   return spec;
 }
 
-json write_llama(const ModelSpec& spec) {
-  const LayerSpec& layer = spec.layers.front();
-  json config = {{"hidden_act", "silu"},
-                 {"hidden_size", spec.hidden},
-                 {"intermediate_size", layer.mlp.width},
-                 {"num_hidden_layers", spec.layer_count()},
-                 {"num_attention_heads", layer.attention.heads},
-                 {"num_key_value_heads", layer.attention.kv_heads},
-                 {"head_dim", layer.attention.head_dim},
-                 {"vocab_size", spec.vocab},
-                 {"max_position_embeddings", spec.max_position},
-                 {"rms_norm_eps", double(spec.rms_eps)},
-                 {"rope_theta", spec.rope_theta},
-                 {"rope_scaling", rope_scaling_json(spec.rope_scaling)},
-                 {"attention_bias", false},
-                 {"mlp_bias", false},
-                 {"tie_word_embeddings", spec.tied_head},
-                 {"torch_dtype", name_of(spec.dtype)}};
-  write_token_ids(spec, config);
-  return config;
+constexpr ClassDefaults kMistralClass = {.kv_heads = 8, .max_position = 4096 * 32};
+
+/// All layers have the window; the class ignores layer_types.
+ModelSpec read_mistral(const ConfigKeys& keys) {
+  ModelSpec spec = read_model(keys, kMistralClass);
+  set_interleaved_in_gguf(spec);
+  set_windows(read_window(keys, 4096), spec);
+  spec.ropes = {read_rope(keys, spec)};
+  return spec;
+}
+
+ModelSpec read_ministral(const ConfigKeys& keys) {
+  ModelSpec spec = read_model(keys, kMistralClass);
+  const int64_t window = read_window(keys, 4096);
+  read_windows(
+      keys, window, [&](int64_t) { return window > 0; }, spec);
+  spec.ropes = {read_rope(keys, spec)};
+  return spec;
+}
+
+ModelSpec read_ministral3(const ConfigKeys& keys) {
+  ModelSpec spec = read_model(
+      keys,
+      {.kv_heads = 8, .head_dim = 128, .max_position = 262144, .rms_eps = 1e-5, .pad_id = 11});
+  set_interleaved_in_gguf(spec);
+  set_windows(read_window(keys, 0), spec);
+  spec.ropes = {read_rope(keys, spec,
+                          {.grows_queries = true,
+                           .parameters = R"({"rope_type": "yarn", "rope_theta": 1e6, "factor": 16,
+                                             "original_max_position_embeddings": 16384,
+                                             "mscale": 1, "mscale_all_dim": 1,
+                                             "llama_4_scaling_beta": 0.1})"})};
+  return spec;
+}
+
+/// The windows of Qwen: with use_sliding_window, those of the layers from max_window_layers on.
+void read_qwen_windows(const ConfigKeys& keys, ModelSpec& spec) {
+  const int64_t window = keys.boolean("use_sliding_window", false) ? read_window(keys, 4096) : 0;
+  const int64_t first = keys.integer("max_window_layers", 0, SpecLimits::kPosition, 28);
+  read_windows(
+      keys, window, [&](int64_t layer) { return window > 0 && layer >= first; }, spec);
+}
+
+ModelSpec read_qwen2(const ConfigKeys& keys) {
+  ModelSpec spec = read_model(keys, {.kv_heads = 32, .max_position = 32768});
+  for (LayerSpec& layer : spec.layers) layer.attention.qkv_bias = true;
+  read_qwen_windows(keys, spec);
+  spec.ropes = {read_rope(keys, spec)};
+  return spec;
+}
+
+ModelSpec read_qwen3(const ConfigKeys& keys) {
+  ModelSpec spec = read_model(keys, {.kv_heads = 32, .head_dim = 128, .max_position = 32768});
+  for (LayerSpec& layer : spec.layers) layer.attention.qk_norm = QkNorm::kPerHead;
+  read_attention_bias(keys, spec);
+  read_qwen_windows(keys, spec);
+  spec.ropes = {read_rope(keys, spec)};
+  return spec;
+}
+
+/// All Gemmas.
+ModelSpec read_gemma_model(const ConfigKeys& keys, const ClassDefaults& of_class) {
+  ModelSpec spec = read_model(keys, of_class);
+  refuse_true(keys, "use_bidirectional_attention");
+  read_attention_bias(keys, spec);
+  spec.norm_plus = 1;
+  spec.embedding_scale = std::sqrt(double(spec.hidden));
+  spec.rounds_embedding_scale = true;
+  return spec;
+}
+
+ModelSpec read_gemma(const ConfigKeys& keys) {
+  ModelSpec spec = read_gemma_model(keys, {.kv_heads = 16,
+                                           .head_dim = 256,
+                                           .max_position = 8192,
+                                           .tied_head = true,
+                                           .activation = "gelu_pytorch_tanh",
+                                           .pad_id = 0,
+                                           .gelu_is_tanh = true});
+  spec.ropes = {read_rope(keys, spec)};
+  return spec;
+}
+
+/// Gemma 2 and 3.
+ModelSpec read_newer_gemma(const ConfigKeys& keys, const ClassDefaults& of_class, int64_t pattern) {
+  ModelSpec spec = read_gemma_model(keys, of_class);
+  const double scalar = keys.positive("query_pre_attn_scalar", 256.0);
+  for (LayerSpec& layer : spec.layers) {
+    layer.norms = kGemmaNorms;
+    layer.attention.score_scale = 1 / std::sqrt(scalar);
+  }
+  read_windows(
+      keys, read_window(keys, 4096), [&](int64_t layer) { return (layer + 1) % pattern != 0; },
+      spec);
+  return spec;
+}
+
+ModelSpec read_gemma2(const ConfigKeys& keys) {
+  ModelSpec spec = read_newer_gemma(keys,
+                                    {.kv_heads = 4,
+                                     .head_dim = 256,
+                                     .max_position = 8192,
+                                     .tied_head = true,
+                                     .activation_key = "hidden_activation",
+                                     .activation = "gelu_pytorch_tanh",
+                                     .pad_id = 0},
+                                    2);
+  const double softcap = read_softcap(keys, "attn_logit_softcapping", 50.0);
+  for (LayerSpec& layer : spec.layers) layer.attention.softcap = softcap;
+  spec.logit_softcap = read_softcap(keys, "final_logit_softcapping", 30.0);
+  spec.ropes = {read_rope(keys, spec)};
+  return spec;
+}
+
+/// Published configs leave out sizes that are the class's.
+ModelSpec read_gemma3(const ConfigKeys& keys) {
+  ModelSpec spec =
+      read_newer_gemma(keys,
+                       {.vocab = 262208,
+                        .heads = 8,
+                        .kv_heads = 4,
+                        .head_dim = 256,
+                        .max_position = 131072,
+                        .tied_head = true,
+                        .activation_key = "hidden_activation",
+                        .activation = "gelu_pytorch_tanh",
+                        .pad_id = 0},
+                       keys.integer("sliding_window_pattern", 1, SpecLimits::kLayers, 6));
+  if (keys.find("attn_logit_softcapping")) {
+    fail("{}: attn_logit_softcapping is given, which transformers does not apply in this family",
+         keys.source());
+  }
+  for (LayerSpec& layer : spec.layers) {
+    layer.attention.qk_norm = QkNorm::kPerHead;
+    layer.attention.rope = layer.attention.window > 0 ? kSlidingRope : kFullRope;
+  }
+  spec.logit_softcap = read_softcap(keys, "final_logit_softcapping", 0.0);
+  spec.ropes = read_ropes_by_layer_type(
+      keys, spec, {.full = 1e6, .sliding = 1e4, .sliding_key = "rope_local_base_freq"});
+  return spec;
+}
+
+ModelSpec read_phi3(const ConfigKeys& keys) {
+  ModelSpec spec = read_model(keys, {.max_position = 4096, .rms_eps = 1e-5, .pad_id = 32000});
+  for (const char* key : {"resid_pdrop", "embd_pdrop"}) {
+    if (keys.positive_or_zero(key, 0.0) > 0) fail("{}: {} is not supported", keys.source(), key);
+  }
+  for (LayerSpec& layer : spec.layers) layer.attention.fused = layer.mlp.fused = true;
+  set_windows(read_window(keys, 0), spec);
+  spec.ropes = {read_rope(
+      keys, spec, {.turns_parts = true, .original_max_position = 4096, .longrope_only = true})};
+  return spec;
+}
+
+/// no_rope_layers has a 1 for each layer whose heads turn.
+bool turns(const ConfigKeys& keys, int64_t layer) {
+  const int64_t interval = keys.integer("no_rope_layer_interval", 1, SpecLimits::kLayers, 4);
+  const json* listed = keys.find("no_rope_layers");
+  if (!listed) return (layer + 1) % interval != 0;
+  if (!listed->is_array() || int64_t(listed->size()) <= layer) {
+    keys.wrong("no_rope_layers", *listed, "a 0 or 1 for each layer");
+  }
+  return keys.as_integer("no_rope_layers", (*listed)[size_t(layer)], 0, 1) == 1;
+}
+
+ModelSpec read_smollm3(const ConfigKeys& keys) {
+  ModelSpec spec =
+      read_model(keys, {.kv_heads = 4, .max_position = 32768, .tied_head = true, .pad_id = 128004});
+  read_biases(keys, spec);
+  set_interleaved_in_gguf(spec);
+  for (int64_t i = 0; i < spec.layer_count(); ++i) {
+    if (!turns(keys, i)) spec.layers[size_t(i)].attention.rope = AttentionSpec::kNoRope;
+  }
+  const int64_t window = read_window(keys, 0);
+  const bool used = keys.boolean("use_sliding_window", false) && window > 0;
+  read_windows(
+      keys, window, [&](int64_t layer) { return used && !turns(keys, layer); }, spec);
+  spec.ropes = {read_rope(keys, spec, {.theta = 2e6})};
+  return spec;
+}
+
+ModelSpec read_granite(const ConfigKeys& keys) {
+  ModelSpec spec = read_model(keys, {});
+  read_biases(keys, spec);
+  set_interleaved_in_gguf(spec);
+  spec.embedding_scale = keys.positive("embedding_multiplier", 1.0);
+  spec.logit_scale = 1 / keys.positive("logits_scaling", 1.0);
+  const double of_scores = keys.positive("attention_multiplier", 1.0);
+  const double of_residuals = keys.positive("residual_multiplier", 1.0);
+  for (LayerSpec& layer : spec.layers) {
+    layer.attention.score_scale = of_scores;
+    layer.residual_scale = of_residuals;
+  }
+  spec.ropes = {read_rope(keys, spec)};
+  return spec;
+}
+
+/// OLMo 2 and 3.
+ModelSpec read_olmo_model(const ConfigKeys& keys) {
+  ModelSpec spec = read_model(keys, {.rms_eps = 1e-5, .pad_id = 1});
+  read_attention_bias(keys, spec);
+  for (LayerSpec& layer : spec.layers) {
+    layer.norms = kOlmoNorms;
+    layer.attention.qk_norm = QkNorm::kWholeWidth;
+  }
+  return spec;
+}
+
+ModelSpec read_olmo2(const ConfigKeys& keys) {
+  ModelSpec spec = read_olmo_model(keys);
+  spec.ropes = {read_rope(keys, spec)};
+  return spec;
+}
+
+/// The class uses rope_theta of the config for the layers that see everything only.
+ModelSpec read_olmo3(const ConfigKeys& keys) {
+  ModelSpec spec = read_olmo_model(keys);
+  read_windows(
+      keys, read_window(keys, 4096), [](int64_t layer) { return (layer + 1) % 4 != 0; }, spec);
+  for (LayerSpec& layer : spec.layers) {
+    layer.attention.rope = layer.attention.window > 0 ? kSlidingRope : kFullRope;
+  }
+  spec.ropes =
+      read_ropes_by_layer_type(keys, spec, {.full = 5e5, .sliding = 5e5, .sliding_key = nullptr});
+  return spec;
+}
+
+/// The GLM-4 of 2024, and what the later one shares with it.
+ModelSpec read_glm(const ConfigKeys& keys) {
+  ModelSpec spec = read_model(keys, {.kv_heads = 2,
+                                     .head_dim = 128,
+                                     .max_position = 131072,
+                                     .rms_eps = 1.5625e-7,
+                                     .pad_id = 151329});
+  const bool bias = keys.boolean("attention_bias", true);
+  for (LayerSpec& layer : spec.layers) {
+    layer.attention.qkv_bias = bias;
+    layer.mlp.fused = true;
+  }
+  spec.ropes = {read_rope(keys, spec, {.partial = 0.5, .turns_parts = true, .interleaved = true})};
+  return spec;
+}
+
+ModelSpec read_glm4(const ConfigKeys& keys) {
+  ModelSpec spec = read_glm(keys);
+  for (LayerSpec& layer : spec.layers) layer.norms = kGlm4Norms;
+  return spec;
 }
 
 constexpr Family kFamilies[] = {
-    {"LlamaForCausalLM", "llama", "llama", read_llama, write_llama, llama_layers},
+    {"LlamaForCausalLM", "llama", "llama", "", read_llama},
+    {"MistralForCausalLM", "mistral", "mistral3", "", read_mistral},
+    {"MinistralForCausalLM", "ministral", "", "", read_ministral},
+    {"Ministral3ForCausalLM", "ministral3", "mistral3", "attention.temperature_scale",
+     read_ministral3},
+    {"Qwen2ForCausalLM", "qwen2", "qwen2", "", read_qwen2},
+    {"Qwen3ForCausalLM", "qwen3", "qwen3", "", read_qwen3},
+    {"GemmaForCausalLM", "gemma", "gemma", "", read_gemma},
+    {"Gemma2ForCausalLM", "gemma2", "gemma2", "", read_gemma2},
+    {"Gemma3ForCausalLM", "gemma3_text", "gemma3", "", read_gemma3},
+    {"Phi3ForCausalLM", "phi3", "phi3", "", read_phi3},
+    {"SmolLM3ForCausalLM", "smollm3", "smollm3", "", read_smollm3},
+    {"GraniteForCausalLM", "granite", "granite", "", read_granite},
+    {"Olmo2ForCausalLM", "olmo2", "olmo2", "", read_olmo2},
+    {"Olmo3ForCausalLM", "olmo3", "olmo2", "attention.sliding_window", read_olmo3},
+    {"GlmForCausalLM", "glm", "", "", read_glm},
+    {"Glm4ForCausalLM", "glm4", "glm4", "", read_glm4},
 };
 
-std::string names_of(std::string_view Family::*name) {
-  std::string names;
-  for (const Family& family : kFamilies) {
-    names.append(names.empty() ? "" : ", ").append(family.*name);
-  }
-  return names;
-}
-
-/// The family that `architectures` names, and model_type where that is left out.
-const Family& family_of(const ConfigKeys& keys) {
-  const auto refuse = [&](const std::string& name) {
-    fail("{}: architecture '{}' is not supported; supported: {}", keys.source(),
-         io::printable(name), names_of(&Family::architecture));
-  };
-  const std::optional<std::string> model_type = keys.string("model_type");
-  const json* names = keys.find("architectures");
-  if (!names && !model_type) {
-    fail("{}: neither architectures nor model_type is given", keys.source());
-  }
-  const bool one = names && names->is_array() && names->size() == 1 && names->front().is_string();
-  if (names && !one) refuse(names->dump());
-  const Family* family = names
-                             ? find_family(&Family::architecture, names->front().get<std::string>())
-                             : find_family(&Family::model_type, *model_type);
-  if (!family) refuse(names ? names->front().get<std::string>() : *model_type);
-  if (model_type && *model_type != family->model_type) refuse(*model_type);
-  return *family;
-}
-
 }  // namespace
+
+std::span<const Family> families() { return kFamilies; }
 
 const Family* find_family(std::string_view Family::*name, std::string_view value) {
   const auto found = std::ranges::find(kFamilies, value, name);
   return found == std::end(kFamilies) ? nullptr : found;
 }
 
-const Family& family_of_gguf(std::string_view architecture, std::string_view source) {
-  if (const Family* family = find_family(&Family::gguf, architecture)) return *family;
+const Family& family_of_gguf(std::string_view architecture,
+                             FunctionRef<bool(std::string_view key)> has, std::string_view source) {
+  const Family* found = nullptr;
+  for (const Family& family : kFamilies) {
+    if (architecture.empty() || family.gguf != architecture) continue;
+    if (family.gguf_mark.empty() || has(family.gguf_mark)) found = &family;  // the marked one last
+  }
+  if (found) return *found;
   fail("{}: architecture '{}' is not supported; supported: {}", source, io::printable(architecture),
        names_of(&Family::gguf));
 }
 
-ModelSpec parse_config(std::string_view text, std::string_view source) {
-  const json root = io::parse_json(text, source);
-  const ConfigKeys keys(root, source);
-  check_original(keys);
-  const Family& family = family_of(keys);
-  ModelSpec spec = family.read(keys);
-  spec.architecture = family.architecture;
-  check_spec(spec, source);
-  return spec;
-}
-
-std::string config_text(const ModelSpec& spec) {
-  const Family* family = find_family(&Family::architecture, spec.architecture);
-  TESSERA_CHECK(family != nullptr);
-  json config = family->write(spec);
-  config["architectures"] = json::array({family->architecture});
-  config["model_type"] = family->model_type;
-  return config.dump(2) + "\n";
+std::string names_of(std::string_view Family::*name) {
+  std::vector<std::string_view> names;
+  for (const Family& family : kFamilies) {
+    const std::string_view value = family.*name;
+    if (!value.empty() && std::ranges::find(names, value) == names.end()) names.push_back(value);
+  }
+  return fmt::format("{}", fmt::join(names, ", "));
 }
 
 }  // namespace tessera::lora

@@ -1,49 +1,44 @@
-// The families of models that Tessera knows: a row of names and functions each, from the keys of a
-// checkpoint's config to a ModelSpec and back. No other file names a family.
+// The families of models that Tessera knows: a row of names and one function each, from the keys of
+// a checkpoint's config to a ModelSpec. No other file names a family, but gguf_config.cpp, where a
+// family's GGUF files need more than a table of keys.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <string_view>
 
 #include "lora/model/config_keys.h"
 #include "lora/model/spec.h"
+#include "runtime/core/function_ref.h"
 
 namespace tessera::lora {
-
-/// What a family's layers are when all of them are alike.
-struct LayerSizes {
-  int64_t layers = 0;
-  int64_t ffn = 0;
-  int64_t heads = 0;
-  int64_t kv_heads = 0;
-  int64_t head_dim = 0;
-};
 
 /// A row of the table.
 struct Family {
   std::string_view architecture;  // in a config.json's `architectures`
   std::string_view model_type;    // there, too
-  std::string_view gguf;          // in GGUF files, whose keys begin with it
-  /// Everything but the architecture. Throws Error naming the key for what is missing, out of
-  /// range, or not supported.
+  /// The name in GGUF files, whose keys begin with it; empty where llama.cpp has none of its own.
+  std::string_view gguf;
+  /// A key that the family's GGUF files have and those of the family of the same name lack.
+  std::string_view gguf_mark;
+  /// Everything but the architecture, as the family's classes in transformers take it. Throws Error
+  /// naming the key for what is missing, out of range, or not supported.
   ModelSpec (*read)(const ConfigKeys& keys);
-  /// The keys that `read` reads back as this spec, without the architecture and the model type.
-  nlohmann::json (*write)(const ModelSpec& spec);
-  /// The layers of sizes that are in range.
-  std::vector<LayerSpec> (*layers)(const LayerSizes& sizes);
 };
+/// In the order in which errors name them.
+std::span<const Family> families();
 /// By one of its names; null where there is none.
 const Family* find_family(std::string_view Family::*name, std::string_view value);
-/// Error that names `source` and the families that there are.
-const Family& family_of_gguf(std::string_view architecture, std::string_view source);
+/// `has` tells whether the file has a key of this architecture. Error that names `source` and the
+/// families that there are.
+const Family& family_of_gguf(std::string_view architecture,
+                             FunctionRef<bool(std::string_view key)> has, std::string_view source);
+/// The different values of a name, separated by commas.
+std::string names_of(std::string_view Family::*name);
 
-/// Reads the text of a Hugging Face config.json; `source` names the file in errors. Both spellings
-/// of the rotary settings (rope_theta with rope_scaling, and rope_parameters) are understood.
-/// Throws Error as Family::read, and for a family that is not in the table.
+/// Reads the text of a Hugging Face config.json; `source` names the file in errors. The spellings
+/// of transformers 4 and 5 are understood. Of a model that wraps a text model, the text model with
+/// the wrapper's names. Throws Error as Family::read, and for a family that is not in the table.
 ModelSpec parse_config(std::string_view json, std::string_view source);
-/// The text of a config.json that parse_config() reads back as this spec, as transformers writes
-/// it. The architecture is in the table.
-std::string config_text(const ModelSpec& spec);
 
 }  // namespace tessera::lora

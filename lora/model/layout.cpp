@@ -27,11 +27,16 @@ DType dtype_of(Role role, const BaseFormat& format) {
   return format.norm;
 }
 
+quant::Storage storage_of(const TensorRow& row, const BaseFormat& format) {
+  const auto exception = format.exceptions.find(row.id());
+  return exception == format.exceptions.end() ? format.linear : exception->second;
+}
+
 /// Behind what the blob holds already.
 void place(BlobLayout& blob, TensorRow row, const BaseFormat& format) {
   PlacedTensor tensor{.row = std::move(row), .offset = blob.bytes};
   if (tensor.is_matrix()) {
-    tensor.matrix = {format.linear, tensor.row.out(), tensor.row.in()};
+    tensor.matrix = {storage_of(tensor.row, format), tensor.row.out(), tensor.row.in()};
     tensor.bytes = tensor.matrix.bytes();
   } else {
     tensor.dtype = dtype_of(tensor.row.role, format);

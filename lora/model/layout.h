@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <map>
 #include <span>
 #include <vector>
 
@@ -16,7 +17,8 @@ namespace tessera::lora {
 /// them, all others as the checkpoint has them.
 struct BaseFormat {
   quant::Storage linear;
-  DType norm = DType::kF32;  // of biases, too
+  std::map<LinearId, quant::Storage> exceptions = {};  // linears that are stored otherwise
+  DType norm = DType::kF32;                            // of biases, too
   DType embedding = DType::kF32;
   DType head = DType::kF32;
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numeric>
 #include <optional>
 #include <vector>
@@ -68,6 +69,10 @@ class Maker {
     const std::span<std::byte> blob(blob_.data(), item.place.bytes);
     if (item.tensor->is_matrix()) {
       const quant::FrozenSpec& spec = item.tensor->matrix;
+      if (checkpoint_.info(item.name).quantized == spec) {
+        checkpoint_.read_blob(item.name, blob);
+        return blob;
+      }
       const size_t n = size_t(spec.numel());
       grow(values_, n * sizeof(float));
       const std::span<float> w(values_.as<float>(), n);
@@ -133,26 +138,23 @@ std::vector<uint64_t> load_items(Context& ctx, const Checkpoint& checkpoint,
 
 BaseFormat checkpoint_format(const Checkpoint& checkpoint) {
   BaseFormat format;
-  std::optional<DType> linear;
-  std::string first;
+  std::map<LinearId, quant::Storage> linears;
+  std::optional<quant::Storage> most;  // the first that is quantized, else the first of all
   for (const TensorRow& row : tensors_of(checkpoint.spec())) {
-    const std::string name = row.name();
-    const DType dtype = checkpoint.info(name).dtype;
+    const TensorInfo& info = checkpoint.info(row.name());
     if (row.role == Role::kLinear) {
-      if (!linear) {
-        linear = dtype;
-        first = name;
-      }
-      if (dtype != *linear) {
-        fail("{}: tensor {} is {}, but {} is {}; one dtype for all linears is needed",
-             checkpoint.path(), name, name_of(dtype), first, name_of(*linear));
-      }
+      const quant::Storage stored =
+          info.quantized.value_or(quant::Storage{quant::format_of(info.dtype)});
+      linears.emplace(row.id(), stored);
+      if (!most || (most->format->dtype && info.quantized)) most = stored;
     }
-    if (row.role == Role::kEmbedding) format.embedding = dtype;
-    if (row.role == Role::kHead) format.head = dtype;
-    if (row.role == Role::kNorm && row.layer == TensorRow::kNoLayer) format.norm = dtype;
+    if (row.role == Role::kEmbedding) format.embedding = info.dtype;
+    if (row.role == Role::kHead) format.head = info.dtype;
+    if (row.role == Role::kNorm && row.layer == TensorRow::kNoLayer) format.norm = info.dtype;
   }
-  format.linear = {quant::format_of(linear.value())};
+  format.linear = most.value();
+  std::erase_if(linears, [&](const auto& linear) { return linear.second == format.linear; });
+  format.exceptions = std::move(linears);
   return format;
 }
 

@@ -12,8 +12,9 @@ namespace tessera::lora {
 /// Reports tensors done and in all; may throw to stop loading.
 using LoadProgress = FunctionRef<void(int64_t done, int64_t total)>;
 
-/// A format that keeps every weight in the checkpoint's dtype. Error when one kind of tensor (a
-/// linear, a norm) has different dtypes in different layers.
+/// A format that keeps every weight as the checkpoint has it: in its dtype, or in the 4 bits that a
+/// quantized folder holds, which is then that of `linear`. The norms' and biases' dtype is the last
+/// norm's.
 BaseFormat checkpoint_format(const Checkpoint& checkpoint);
 
 /// Reads, checks (finite values only, else Error naming the tensor) and stores every tensor.

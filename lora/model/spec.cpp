@@ -23,8 +23,52 @@ void check_layer(const LayerSpec& layer, std::string_view source) {
     fail("{}: {} heads are not a multiple of {} kv heads", source, attention.heads,
          attention.kv_heads);
   }
-  if (attention.head_dim % 2 != 0) {
-    fail("{}: the head size {} is odd; rotary positions need pairs", source, attention.head_dim);
+  if (attention.window < 0) fail("{}: the window of attention is {}", source, attention.window);
+}
+
+void check_rope(const Rope& rope, std::string_view source) {
+  const auto positive = [&](const char* what, double value) {
+    if (!(value > 0.0 && std::isfinite(value))) {
+      fail("{}: the rotary {} is {}, expected a number above zero", source, what, value);
+    }
+  };
+  positive("base", rope.theta);
+  positive("factor", rope.scaling.factor);
+  positive("attention factor", rope.attention_factor);
+  using Kind = RopeScaling::Kind;
+  const RopeScaling& scaling = rope.scaling;
+  if (scaling.kind == Kind::kLlama3 && !(scaling.low_freq_factor < scaling.high_freq_factor)) {
+    fail("{}: low_freq_factor {} is not below high_freq_factor {}", source, scaling.low_freq_factor,
+         scaling.high_freq_factor);
+  }
+  if (scaling.kind == Kind::kYarn && rope.theta <= 1.0) {
+    fail("{}: rope_type yarn needs a rotary base above 1, this one is {}", source, rope.theta);
+  }
+  if (scaling.kind == Kind::kDynamic && rope.dims < 3) {
+    fail("{}: rope_type dynamic needs heads of more than 2 dimensions", source);
+  }
+  for (const auto* factors : {&scaling.short_factors, &scaling.long_factors}) {
+    if (scaling.kind == Kind::kLongrope && int64_t(factors->size()) != rope.half()) {
+      fail("{}: longrope has {} factors, {} frequencies turn", source, factors->size(),
+           rope.half());
+    }
+    for (double factor : *factors) positive("factor of longrope", factor);
+  }
+}
+
+/// Every layer that turns its heads names a rule that fits them.
+void check_ropes(const ModelSpec& spec, std::string_view source) {
+  for (const Rope& rope : spec.ropes) check_rope(rope, source);
+  for (const LayerSpec& layer : spec.layers) {
+    const AttentionSpec& attention = layer.attention;
+    if (attention.rope == AttentionSpec::kNoRope) continue;
+    TESSERA_CHECK(attention.rope >= 0 && size_t(attention.rope) < spec.ropes.size());
+    const Rope& rope = spec.ropes[size_t(attention.rope)];
+    if (rope.dims < 1) fail("{}: no dimension of a head turns by its position", source);
+    if (2 * rope.half() > attention.head_dim) {
+      fail("{}: {} of {} dimensions of a head turn by their position; rotary positions need pairs",
+           source, rope.dims, attention.head_dim);
+    }
   }
 }
 
@@ -49,15 +93,7 @@ void check_spec(const ModelSpec& spec, std::string_view source) {
   if (!(spec.rms_eps > 0.0f && std::isfinite(spec.rms_eps))) {
     fail("{}: the epsilon of the norms is {}, expected a number above zero", source, spec.rms_eps);
   }
-  if (!(spec.rope_theta > 0.0 && std::isfinite(spec.rope_theta))) {
-    fail("{}: the rotary base is {}, expected a number above zero", source, spec.rope_theta);
-  }
-  const RopeScaling& scaling = spec.rope_scaling;
-  if (scaling.kind == RopeScaling::Kind::kLlama3 &&
-      !(scaling.low_freq_factor < scaling.high_freq_factor)) {
-    fail("{}: low_freq_factor {} is not below high_freq_factor {}", source, scaling.low_freq_factor,
-         scaling.high_freq_factor);
-  }
+  check_ropes(spec, source);
 }
 
 }  // namespace tessera::lora

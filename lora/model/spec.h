@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "runtime/core/dtype.h"
+#include "runtime/ops/activation.h"
 #include "runtime/ops/rope.h"
 
 namespace tessera::lora {
@@ -26,20 +27,29 @@ struct AttentionSpec {
   int64_t heads = 0;
   int64_t kv_heads = 0;
   int64_t head_dim = 0;
+  double score_scale = 0;  // of q k^T; 0: 1 / sqrt(head_dim)
+  int64_t window = 0;      // > 0: a token sees itself and the window - 1 tokens before it only
+  double softcap = 0;      // > 0: the bound of the scores
+  int rope = 0;            // index into ModelSpec::ropes, or kNoRope
   bool qkv_bias = false;
   bool o_bias = false;
+  bool fused = false;  // q, k and v are one projection, one below the other
   QkNorm qk_norm = QkNorm::kNone;
   // llama.cpp's converter stores the rows of q and k in pairs, as TensorRow::interleaved_heads.
   bool interleaved_in_gguf = false;
+
+  static constexpr int kNoRope = -1;
 
   int64_t q_size() const { return heads * head_dim; }
   int64_t kv_size() const { return kv_heads * head_dim; }
 };
 
-/// down(silu(gate(x)) * up(x))
+/// down(activation(gate(x)) * up(x))
 struct MlpSpec {
   int64_t width = 0;
+  Activation activation = Activation::kSilu;
   bool bias = false;
+  bool fused = false;  // gate and up are one projection, gate first
 };
 
 /// The places of a layer's norms.
@@ -58,21 +68,29 @@ struct LayerSpec {
   AttentionSpec attention;
   MlpSpec mlp;
   std::span<const NormName> norms;  // of a constant table in families.cpp
+  double residual_scale = 1;        // of what attention and MLP add to their inputs
 };
 
 struct ModelSpec {
   std::string architecture;  // as the checkpoint names it, e.g. LlamaForCausalLM
+  /// What transformers' names of the text model's tensors begin with, but for the head's.
+  std::string prefix = "model.";
   int64_t hidden = 0;
   int64_t vocab = 0;
   int64_t max_position = 0;
   std::vector<LayerSpec> layers;
+  std::vector<Rope> ropes{1};  // rules of rotary positions; see AttentionSpec::rope
   float rms_eps = 1e-5f;
-  double rope_theta = 10000.0;
-  RopeScaling rope_scaling;
+  float norm_plus = 0;  // RmsNorm::plus of every norm; GGUF files hold the sum
+  double embedding_scale = 1;
+  bool rounds_embedding_scale = false;  // to the dtype of activations, before it multiplies
+  double logit_scale = 1;
+  double logit_softcap = 0;  // > 0: the bound of the logits
   bool tied_head = false;
   DType dtype = DType::kF32;  // of the checkpoint's weights
   int32_t bos_id = -1;        // -1: none
   std::vector<int32_t> eos_ids;
+  int32_t pad_id = -1;  // -1: none; its row of the embedding is not trained, as in transformers
   double attention_dropout = 0;  // of the config; `train` names it and does not apply it
 
   int64_t layer_count() const { return int64_t(layers.size()); }

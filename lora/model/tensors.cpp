@@ -18,11 +18,16 @@ class LayerRows {
     const AttentionSpec& a = l.attention;
     const int64_t c = spec_.hidden, f = l.mlp.width;
     norm_at(NormSite::kBeforeAttention);
-    const int64_t q_interleaved = a.interleaved_in_gguf ? a.heads : 0;
-    const int64_t k_interleaved = a.interleaved_in_gguf ? a.kv_heads : 0;
-    linear(Site::kQ, "self_attn.q_proj", "attn_q", {a.q_size(), c}, a.qkv_bias, q_interleaved);
-    linear(Site::kK, "self_attn.k_proj", "attn_k", {a.kv_size(), c}, a.qkv_bias, k_interleaved);
-    linear(Site::kV, "self_attn.v_proj", "attn_v", {a.kv_size(), c}, a.qkv_bias);
+    if (a.fused) {
+      linear(Site::kQkv, "self_attn.qkv_proj", "attn_qkv", {a.q_size() + 2 * a.kv_size(), c},
+             a.qkv_bias);
+    } else {
+      const int64_t q_interleaved = a.interleaved_in_gguf ? a.heads : 0;
+      const int64_t k_interleaved = a.interleaved_in_gguf ? a.kv_heads : 0;
+      linear(Site::kQ, "self_attn.q_proj", "attn_q", {a.q_size(), c}, a.qkv_bias, q_interleaved);
+      linear(Site::kK, "self_attn.k_proj", "attn_k", {a.kv_size(), c}, a.qkv_bias, k_interleaved);
+      linear(Site::kV, "self_attn.v_proj", "attn_v", {a.kv_size(), c}, a.qkv_bias);
+    }
     linear(Site::kO, "self_attn.o_proj", "attn_output", {c, a.q_size()}, a.o_bias);
     if (a.qk_norm != QkNorm::kNone) {
       const bool per_head = a.qk_norm == QkNorm::kPerHead;
@@ -31,8 +36,12 @@ class LayerRows {
     }
     norm_at(NormSite::kAfterAttention);
     norm_at(NormSite::kBeforeMlp);
-    linear(Site::kGate, "mlp.gate_proj", "ffn_gate", {f, c}, l.mlp.bias);
-    linear(Site::kUp, "mlp.up_proj", "ffn_up", {f, c}, l.mlp.bias);
+    if (l.mlp.fused) {
+      linear(Site::kGateUp, "mlp.gate_up_proj", "ffn_up", {2 * f, c}, l.mlp.bias);
+    } else {
+      linear(Site::kGate, "mlp.gate_proj", "ffn_gate", {f, c}, l.mlp.bias);
+      linear(Site::kUp, "mlp.up_proj", "ffn_up", {f, c}, l.mlp.bias);
+    }
     linear(Site::kDown, "mlp.down_proj", "ffn_down", {c, f}, l.mlp.bias);
     norm_at(NormSite::kAfterMlp);
   }
@@ -41,7 +50,7 @@ class LayerRows {
   TensorRow& add(std::string_view module, std::string_view gguf, std::string_view parameter,
                  std::vector<int64_t> shape) {
     return rows_.emplace_back(
-        TensorRow{.module = fmt::format("{}{}.{}", kLayersPath, layer_, module),
+        TensorRow{.module = fmt::format("{}{}.{}", layers_path(spec_), layer_, module),
                   .parameter = parameter,
                   .gguf = fmt::format("blk.{}.{}.{}", layer_, gguf, parameter),
                   .shape = std::move(shape),
@@ -64,7 +73,9 @@ class LayerRows {
   }
 
   void norm(const NormName& name, int64_t width) {
-    add(name.hf, name.gguf, "weight", {width}).norm = name.site;
+    TensorRow& row = add(name.hf, name.gguf, "weight", {width});
+    row.norm = name.site;
+    row.gguf_plus = spec_.norm_plus;
   }
 
   void norm_at(NormSite site) {
@@ -86,6 +97,10 @@ std::string_view TensorRow::own_name() const {
   return std::string_view(module).substr(module.rfind('.') + 1);
 }
 
+std::string embedding_weight(const ModelSpec& spec) { return spec.prefix + "embed_tokens.weight"; }
+
+std::string layers_path(const ModelSpec& spec) { return spec.prefix + "layers."; }
+
 std::vector<TensorRow> tensors_of(const ModelSpec& spec) {
   std::vector<TensorRow> rows;
   const auto outer = [&](std::string_view name, std::string_view gguf, Role role,
@@ -95,11 +110,12 @@ std::vector<TensorRow> tensors_of(const ModelSpec& spec) {
                              .shape = std::move(shape),
                              .role = role});
   };
-  outer(kEmbeddingWeight, kEmbeddingGguf, Role::kEmbedding, {spec.vocab, spec.hidden});
+  outer(embedding_weight(spec), kEmbeddingGguf, Role::kEmbedding, {spec.vocab, spec.hidden});
   for (int64_t layer = 0; layer < spec.layer_count(); ++layer) {
     LayerRows(spec, layer, rows).add_all();
   }
-  outer("model.norm.weight", "output_norm.weight", Role::kNorm, {spec.hidden});
+  outer(spec.prefix + "norm.weight", "output_norm.weight", Role::kNorm, {spec.hidden});
+  rows.back().gguf_plus = spec.norm_plus;
   if (!spec.tied_head) {
     outer(kHeadWeight, kHeadGguf, Role::kHead, {spec.vocab, spec.hidden});
   }

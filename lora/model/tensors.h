@@ -17,8 +17,8 @@ namespace tessera::lora {
 enum class Role : uint8_t { kEmbedding, kNorm, kLinear, kBias, kHead };
 
 /// The places of a block's linears. A new one goes to the end: the value keys dropout.
-enum class Site : uint8_t { kQ, kK, kV, kO, kGate, kUp, kDown };
-inline constexpr size_t kSiteCount = size_t(Site::kDown) + 1;
+enum class Site : uint8_t { kQ, kK, kV, kO, kGate, kUp, kDown, kQkv, kGateUp };
+inline constexpr size_t kSiteCount = size_t(Site::kGateUp) + 1;
 
 /// One linear of a model's layers.
 struct LinearId {
@@ -41,6 +41,8 @@ struct TensorRow {
   /// llama.cpp's converter stores the rows of q and k as pairs (i, i + head_dim / 2), head by head:
   /// the number of heads to undo it for; 0 where rows are in order.
   int64_t interleaved_heads = 0;
+  /// What llama.cpp's converter adds to every value.
+  float gguf_plus = 0;
   /// Of a linear of the layers: its number among them, which keys an adapter's initial values.
   int64_t number = 0;
 
@@ -62,13 +64,15 @@ std::vector<TensorRow> tensors_of(const ModelSpec& spec);
 /// The rows that an adapter may sit on, which is the order of adapters.
 std::vector<TensorRow> linears_of(const ModelSpec& spec);
 
-// The embedding and the head, which may be one tensor: Hugging Face's names and GGUF's.
-inline constexpr std::string_view kEmbeddingWeight = "model.embed_tokens.weight";
-inline constexpr std::string_view kHeadWeight = "lm_head.weight";
+// The embedding, the last norm and the head in GGUF files, and the head in Hugging Face's.
 inline constexpr std::string_view kEmbeddingGguf = "token_embd.weight";
 inline constexpr std::string_view kHeadGguf = "output.weight";
+inline constexpr std::string_view kHeadWeight = "lm_head.weight";
 inline constexpr std::string_view kHeadModule = kHeadWeight.substr(0, kHeadWeight.rfind('.'));
-/// What the layers' modules begin with, before the number of the layer.
-inline constexpr std::string_view kLayersPath = "model.layers.";
+
+/// Hugging Face's names, which begin with the model's prefix: "model.embed_tokens.weight", and what
+/// the layers' modules begin with, before the number of the layer ("model.layers.").
+std::string embedding_weight(const ModelSpec& spec);
+std::string layers_path(const ModelSpec& spec);
 
 }  // namespace tessera::lora

@@ -64,6 +64,22 @@ f16 to_f16(float x) {
   return {uint16_t(sign | ((rounded - 0x38000000u) >> 13))};
 }
 
+float rounded(DType type, float x) {
+  switch (type) {
+    case DType::kBF16:
+      return to_float(to_bf16(x));
+    case DType::kF16:
+      return to_float(to_f16(x));
+    case DType::kF32:
+    case DType::kI32:
+    case DType::kI64:
+    case DType::kU8:
+      break;
+  }
+  TESSERA_CHECK(type == DType::kF32);
+  return x;
+}
+
 void to_floats(DType type, std::span<const std::byte> values, std::span<float> out) {
   TESSERA_CHECK(is_float(type) && values.size() == out.size() * size_of(type));
   switch (type) {

@@ -65,6 +65,8 @@ constexpr bf16 to_bf16(float x) {
   return {uint16_t((u + 0x7fffu + ((u >> 16) & 1u)) >> 16)};
 }
 f16 to_f16(float x);
+/// x as a float type holds it.
+float rounded(DType type, float x);
 
 /// All values of a float type; `values` has out.size() of them, at any alignment.
 void to_floats(DType type, std::span<const std::byte> values, std::span<float> out);

@@ -43,18 +43,6 @@ HWY_INLINE Vec16 keep_seen16(const Vec16& a, int64_t column, const CausalMask& m
   return r;
 }
 
-/// softcap * tanh(x / softcap); NaN where x is not finite, which the limits would hide.
-HWY_INLINE Vec16 cap16(const Vec16& x, float softcap) {
-  const Vec16 y = div16(x, set16(softcap));
-  const Vec16 limit = set16(20.0f);  // tanh is 1 in float32 from about 9 on
-  const Vec16 negative = sub16(zero16(), limit);
-  Vec16 e = max16(y, negative);
-  for (int p = 0; p < kParts; ++p) e.part[p] = hn::Min(e.part[p], limit.part[p]);
-  e = exp16(add16(e, e));
-  const Vec16 tanh = div16(sub16(e, set16(1.0f)), add16(e, set16(1.0f)));
-  return fma16(tanh, set16(softcap), mul16(y, zero16()));
-}
-
 /// The logits of raw products.
 HWY_INLINE Vec16 logits16(const Vec16& product, const AttentionShape& shape) {
   const Vec16 x = mul16(product, set16(shape.scale));

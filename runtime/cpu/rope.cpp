@@ -31,24 +31,33 @@ namespace {
 
 HWY_EXPORT(rope_head);
 
-struct RopeTable {
-  Tensor cos;
-  Tensor sin;
-};
-
-void turn(Context& ctx, Tensor x, Tensor positions, const RopeTable& table, float sign) {
-  const int64_t half = table.cos.cols(), cols = x.cols();
-  float* values = x.data<float>();
-  const int32_t* position = positions.data<int32_t>();
-  for (int64_t i = 0; i < x.rows(); ++i) {
-    TESSERA_CHECK(0 <= position[i] && position[i] < table.cos.rows());
+/// The same, of neighbouring pairs.
+void turn_pairs(float* x, const float* cos, const float* sin, int64_t half, float sign) {
+  for (int64_t i = 0; i < half; ++i) {
+    const float a = x[2 * i], b = x[2 * i + 1], s = sin[i] * sign;
+    x[2 * i] = a * cos[i] - b * s;
+    x[2 * i + 1] = b * cos[i] + a * s;
   }
-  const float *cos = table.cos.data<float>(), *sin = table.sin.data<float>();
+}
+
+void turn_heads(Context& ctx, Tensor x, const RopeTurn& turn, float sign) {
+  const int64_t half = turn.cos.cols(), cols = x.cols();
+  float* values = x.data<float>();
+  const int32_t* table_rows = turn.rows.data<int32_t>();
+  for (int64_t i = 0; i < x.rows(); ++i) {
+    TESSERA_CHECK(0 <= table_rows[i] && table_rows[i] < turn.cos.rows());
+  }
+  const float *cos = turn.cos.data<float>(), *sin = turn.sin.data<float>();
   parallel_ranges(ctx.threads(), x.rows(), cols, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t row = position[i] * half;
-      for (int64_t h = 0; h < cols; h += 2 * half) {
-        HWY_DYNAMIC_DISPATCH(rope_head)(values + i * cols + h, cos + row, sin + row, half, sign);
+      const int64_t row = table_rows[i] * half;
+      for (int64_t h = 0; h < cols; h += turn.head_dim) {
+        float* head = values + i * cols + h;
+        if (turn.interleaved) {
+          turn_pairs(head, cos + row, sin + row, half, sign);
+        } else {
+          HWY_DYNAMIC_DISPATCH(rope_head)(head, cos + row, sin + row, half, sign);
+        }
       }
     }
   });
@@ -56,12 +65,10 @@ void turn(Context& ctx, Tensor x, Tensor positions, const RopeTable& table, floa
 
 }  // namespace
 
-void rope(Context& ctx, Tensor x, Tensor positions, Tensor cos, Tensor sin) {
-  turn(ctx, x, positions, {cos, sin}, 1.0f);
-}
+void rope(Context& ctx, Tensor x, const RopeTurn& turn) { turn_heads(ctx, x, turn, 1.0f); }
 
-void rope_backward(Context& ctx, Tensor dx, Tensor positions, Tensor cos, Tensor sin) {
-  turn(ctx, dx, positions, {cos, sin}, -1.0f);
+void rope_backward(Context& ctx, Tensor dx, const RopeTurn& turn) {
+  turn_heads(ctx, dx, turn, -1.0f);
 }
 
 }  // namespace tessera::cpu

@@ -117,6 +117,15 @@ HWY_INLINE Vec16 exp16(const Vec16& a) {
   return r;
 }
 
+/// cap * tanh(x / cap), by Highway's tanh (at most 4 units in the last place off); NaN where x is
+/// not finite, which the bound would hide.
+HWY_INLINE Vec16 cap16(const Vec16& x, float cap) {
+  const Vec16 y = div16(x, set16(cap));
+  Vec16 tanh;
+  TESSERA_EACH_PART tanh.part[p] = hn::Tanh(D(), y.part[p]);
+  return fma16(tanh, set16(cap), mul16(y, zero16()));
+}
+
 /// Lane sum by halving: lanes i and i+8, then i and i+4, i+2, i+1.
 HWY_INLINE float sum16(const Vec16& a) {
   HWY_ALIGN float lane[16];

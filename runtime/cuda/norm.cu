@@ -28,6 +28,15 @@ __device__ inline float norm_sum(float x, float* parts) {
   return warp_sum(x);
 }
 
+/// N weights and what the norm adds to each.
+template <int N, class W>
+__device__ inline Floats<N> norm_weights(const W* w, float plus) {
+  Floats<N> weights = load_run<N>(w);
+#pragma unroll
+  for (int k = 0; k < N; ++k) weights.v[k] += plus;
+  return weights;
+}
+
 template <class T, class W>
 struct NormForward {
   T* y;
@@ -35,6 +44,7 @@ struct NormForward {
   const T* x;
   const W* w;
   float eps;
+  float plus;
 };
 
 // x is read and y written once from memory (4 bytes an element in bfloat16) for about ten
@@ -58,7 +68,7 @@ static __global__ void __launch_bounds__(kThreads)
   const float mean = norm_sum<kBlockRow>(squares, parts) / float(shape.columns);
   const float rstd = 1.0f / sqrtf(mean + p.eps);
   norm_runs<kBlockRow, T>(shape, [&]<int N>(int c, Run<N>) {
-    const Floats<N> v = load_run<N>(x + c), w = load_run<N>(p.w + c);
+    const Floats<N> v = load_run<N>(x + c), w = norm_weights<N>(p.w + c, p.plus);
     Floats<N> out;
 #pragma unroll
     for (int k = 0; k < N; ++k) out.v[k] = v.v[k] * rstd * w.v[k];
@@ -74,6 +84,7 @@ struct NormBackward {
   const T* x;
   const W* w;
   const float* rstd;
+  float plus;
 };
 
 // x, dy and dx are read and dx written once from memory (8 bytes an element in bfloat16), x and dy
@@ -89,13 +100,15 @@ static __global__ void __launch_bounds__(kThreads)
   const float rstd = p.rstd[row];
   float products = 0.0f;
   norm_runs<kBlockRow, T>(shape, [&]<int N>(int c, Run<N>) {
-    const Floats<N> v = load_run<N>(x + c), g = load_run<N>(dy + c), w = load_run<N>(p.w + c);
+    const Floats<N> v = load_run<N>(x + c), g = load_run<N>(dy + c);
+    const Floats<N> w = norm_weights<N>(p.w + c, p.plus);
 #pragma unroll
     for (int k = 0; k < N; ++k) products = fmaf(g.v[k] * w.v[k], v.v[k] * rstd, products);
   });
   const float minus_mean = -norm_sum<kBlockRow>(products, parts) / float(shape.columns);
   norm_runs<kBlockRow, T>(shape, [&]<int N>(int c, Run<N>) {
-    const Floats<N> v = load_run<N>(x + c), g = load_run<N>(dy + c), w = load_run<N>(p.w + c);
+    const Floats<N> v = load_run<N>(x + c), g = load_run<N>(dy + c);
+    const Floats<N> w = norm_weights<N>(p.w + c, p.plus);
     Floats<N> out = load_run<N>(dx + c);
 #pragma unroll
     for (int k = 0; k < N; ++k) {
@@ -129,24 +142,32 @@ LaunchShape norm_launch(int64_t rows, bool block_row) {
 
 }  // namespace
 
-void rmsnorm(Context& ctx, Tensor y, Tensor rstd, Tensor x, Tensor w, float eps) {
-  with_norm_types(x, w, [&](auto activation, auto weight, auto block_row) {
+void rmsnorm(Context& ctx, Tensor y, Tensor rstd, Tensor x, const RmsNorm& norm) {
+  with_norm_types(x, norm.weight, [&](auto activation, auto weight, auto block_row) {
     using T = typename decltype(activation)::type;
     using W = typename decltype(weight)::type;
-    const NormForward<T, W> p{static_cast<T*>(y.raw()), rstd.data<float>(),
-                              static_cast<const T*>(x.raw()), static_cast<const W*>(w.raw()), eps};
+    const NormForward<T, W> p{static_cast<T*>(y.raw()),
+                              rstd.data<float>(),
+                              static_cast<const T*>(x.raw()),
+                              static_cast<const W*>(norm.weight.raw()),
+                              norm.eps,
+                              norm.plus};
     launch(ctx, "rmsnorm", norm_forward<T, W, block_row()>, norm_launch(x.rows(), block_row()), p,
            x.rows(), RowShape::of<T>(x.cols(), {p.y, p.x, p.w}));
   });
 }
 
-void rmsnorm_backward(Context& ctx, Tensor dx, Tensor dy, Tensor x, Tensor w, Tensor rstd) {
-  with_norm_types(x, w, [&](auto activation, auto weight, auto block_row) {
+void rmsnorm_backward(Context& ctx, Tensor dx, Tensor dy, Tensor x, const RmsNorm& norm,
+                      Tensor rstd) {
+  with_norm_types(x, norm.weight, [&](auto activation, auto weight, auto block_row) {
     using T = typename decltype(activation)::type;
     using W = typename decltype(weight)::type;
-    const NormBackward<T, W> p{static_cast<T*>(dx.raw()), static_cast<const T*>(dy.raw()),
-                               static_cast<const T*>(x.raw()), static_cast<const W*>(w.raw()),
-                               rstd.data<float>()};
+    const NormBackward<T, W> p{static_cast<T*>(dx.raw()),
+                               static_cast<const T*>(dy.raw()),
+                               static_cast<const T*>(x.raw()),
+                               static_cast<const W*>(norm.weight.raw()),
+                               rstd.data<float>(),
+                               norm.plus};
     launch(ctx, "rmsnorm_backward", norm_backward<T, W, block_row()>,
            norm_launch(x.rows(), block_row()), p, x.rows(),
            RowShape::of<T>(x.cols(), {p.dx, p.dy, p.x, p.w}));

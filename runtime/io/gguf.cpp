@@ -6,6 +6,7 @@
 #include "runtime/core/error.h"
 #include "runtime/io/checked.h"
 #include "runtime/io/gguf_cursor.h"
+#include "runtime/io/gguf_split.h"
 #include "runtime/io/pickle.h"
 #include "runtime/io/printable.h"
 
@@ -191,7 +192,14 @@ class GgufFile::Parser {
   uint32_t alignment_ = 32;
 };
 
-GgufFile::GgufFile(ReadFile file) : file_(std::move(file)) { Parser(*this, file_).parse(); }
+GgufFile::GgufFile(OnePart, ReadFile file) {
+  files_.push_back(std::move(file));
+  Parser(*this, files_.front()).parse();
+}
+
+GgufFile::GgufFile(ReadFile file) : GgufFile(OnePart{}, std::move(file)) {
+  if (has(kSplitCount) && integer(kSplitCount) > 1) *this = joined(*this);
+}
 
 bool GgufFile::has(std::string_view key) const { return values_.contains(key); }
 
@@ -212,12 +220,12 @@ const GgufFile::Value& GgufFile::value(std::string_view key, bool is_array,
 std::string GgufFile::string(std::string_view key) const {
   const Value& found = value(key, false, "a string");
   if (found.type != GgufValueType::kString) fail("{}: metadata '{}' is not a string", path(), key);
-  return GgufCursor(file_, found.offset).text(GgufCursor::kMaxString, key);
+  return GgufCursor(files_.front(), found.offset).text(GgufCursor::kMaxString, key);
 }
 
 int64_t GgufFile::integer(std::string_view key) const {
   const Value& found = value(key, false, "an integer");
-  GgufCursor cursor(file_, found.offset);
+  GgufCursor cursor(files_.front(), found.offset);
   const GgufNumber number = take_number(cursor, found.type, key);
   if (!number.is_integer) fail("{}: metadata '{}' is not an integer", path(), key);
   return number.integer;
@@ -225,7 +233,7 @@ int64_t GgufFile::integer(std::string_view key) const {
 
 double GgufFile::real(std::string_view key) const {
   const Value& found = value(key, false, "a number");
-  GgufCursor cursor(file_, found.offset);
+  GgufCursor cursor(files_.front(), found.offset);
   const GgufNumber number = take_number(cursor, found.type, key);
   if (!number.is_real) fail("{}: metadata '{}' is not a number", path(), key);
   return number.real;
@@ -234,7 +242,7 @@ double GgufFile::real(std::string_view key) const {
 bool GgufFile::boolean(std::string_view key) const {
   const Value& found = value(key, false, "a boolean");
   if (found.type != GgufValueType::kBool) fail("{}: metadata '{}' is not a boolean", path(), key);
-  const auto byte = GgufCursor(file_, found.offset).number<uint8_t>(key);
+  const auto byte = GgufCursor(files_.front(), found.offset).number<uint8_t>(key);
   if (byte > 1) fail("{}: metadata '{}' is the boolean {}, not 0 or 1", path(), key, byte);
   return byte == 1;
 }
@@ -244,7 +252,7 @@ std::vector<std::string> GgufFile::strings(std::string_view key) const {
   if (found.type != GgufValueType::kString) {
     fail("{}: metadata '{}' is not an array of strings", path(), key);
   }
-  GgufCursor cursor(file_, found.offset);
+  GgufCursor cursor(files_.front(), found.offset);
   std::vector<std::string> texts(found.count);
   for (std::string& text : texts) text = cursor.text(GgufCursor::kMaxString, key);
   return texts;
@@ -252,7 +260,7 @@ std::vector<std::string> GgufFile::strings(std::string_view key) const {
 
 std::vector<int64_t> GgufFile::integers(std::string_view key) const {
   const Value& found = value(key, true, "an array of integers");
-  GgufCursor cursor(file_, found.offset);
+  GgufCursor cursor(files_.front(), found.offset);
   std::vector<int64_t> numbers(found.count);
   for (int64_t& out : numbers) {
     const GgufNumber number = take_number(cursor, found.type, key);
@@ -262,6 +270,17 @@ std::vector<int64_t> GgufFile::integers(std::string_view key) const {
     out = number.integer;
   }
   return numbers;
+}
+
+std::vector<bool> GgufFile::booleans(std::string_view key) const {
+  const Value& found = value(key, true, "an array of booleans");
+  if (found.type != GgufValueType::kBool) {
+    fail("{}: metadata '{}' is not an array of booleans", path(), key);
+  }
+  GgufCursor cursor(files_.front(), found.offset);
+  std::vector<bool> values(found.count);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = cursor.number<uint8_t>(key) != 0;
+  return values;
 }
 
 uint64_t GgufFile::count(std::string_view key) const { return value(key, true, "an array").count; }
@@ -278,7 +297,7 @@ void GgufFile::read(const GgufTensor& tensor, std::span<std::byte> out) const {
 
 void GgufFile::read(const GgufTensor& tensor, uint64_t begin, std::span<std::byte> out) const {
   TESSERA_CHECK(begin <= tensor.bytes && out.size() <= tensor.bytes - begin);
-  file_.read(tensor.offset + begin, out);
+  files_[tensor.part].read(tensor.offset + begin, out);
 }
 
 }  // namespace tessera::io

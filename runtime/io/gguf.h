@@ -1,6 +1,7 @@
-// GGUF model files, versions 2 and 3, little-endian: metadata and tensors, read on demand.
-// Any file gives an Error or tensors that lie inside it. Opening remembers where things are, not
-// what they are, so memory does not grow with metadata. Reads are safe from several threads.
+// GGUF model files, versions 2 and 3, little-endian: metadata and tensors, read on demand. A model
+// that llama.cpp split into parts is read as one. Any file gives an Error or tensors that lie
+// inside it. Opening remembers where things are, not what they are, so memory does not grow with
+// metadata. Reads are safe from several threads.
 #pragma once
 
 #include <cstddef>
@@ -22,8 +23,9 @@ struct GgufTensor {
   std::string name;
   GgufType type = GgufType::kF32;
   std::vector<int64_t> shape;  // row-major: the file's dimensions reversed; none is zero
-  uint64_t offset = 0;         // of the first byte, from the start of the file
+  uint64_t offset = 0;         // of the first byte, from the start of its file
   uint64_t bytes = 0;
+  size_t part = 0;  // the file, of those of take_files(); 0 unless the model is split
 };
 
 /// Types of metadata values; the numbers that stand in the file.
@@ -45,12 +47,16 @@ enum class GgufValueType : uint32_t {
 
 class GgufFile {
  public:
+  /// Any part of a split model opens all of them; Error naming the part that is missing or does not
+  /// belong to the others.
   explicit GgufFile(const std::string& path) : GgufFile(ReadFile(path)) {}
   explicit GgufFile(ReadFile file);
 
-  const std::string& path() const { return file_.path(); }
-  /// Gives up the open file, for a caller that has noted the offsets it needs.
-  ReadFile take_file() && { return std::move(file_); }
+  /// The file of the metadata: the first part of a split model.
+  const std::string& path() const { return files_.front().path(); }
+  const std::string& path_of(const GgufTensor& tensor) const { return files_[tensor.part].path(); }
+  /// Gives up the open files, one for each part, for a caller that has noted the offsets it needs.
+  std::vector<ReadFile> take_files() && { return std::move(files_); }
   bool has(std::string_view key) const;
   /// All metadata keys, sorted.
   std::vector<std::string> keys() const;
@@ -62,10 +68,11 @@ class GgufFile {
   bool boolean(std::string_view key) const;
   std::vector<std::string> strings(std::string_view key) const;
   std::vector<int64_t> integers(std::string_view key) const;
+  std::vector<bool> booleans(std::string_view key) const;
   /// Elements of an array, without reading them.
   uint64_t count(std::string_view key) const;
 
-  /// In the order of their bytes in the file.
+  /// In the order of their bytes, part after part.
   const std::vector<GgufTensor>& tensors() const { return tensors_; }
   /// Null when there is no such tensor.
   const GgufTensor* find(std::string_view name) const;
@@ -82,9 +89,14 @@ class GgufFile {
     uint64_t offset;  // of the value's first byte, after an array's count
   };
   class Parser;
+  struct OnePart {};
+  /// One file, whatever it says of others.
+  GgufFile(OnePart, ReadFile file);
+  /// All parts of the split model of which `any` is one.
+  static GgufFile joined(const GgufFile& any);
   const Value& value(std::string_view key, bool is_array, std::string_view wanted) const;
 
-  ReadFile file_;
+  std::vector<ReadFile> files_;
   std::map<std::string, Value, std::less<>> values_;
   std::vector<GgufTensor> tensors_;
   std::unordered_map<std::string_view, size_t> index_;  // views into tensors_

@@ -5,24 +5,25 @@
 
 namespace tessera {
 
-void swiglu(Context& ctx, Tensor y, Tensor gate, Tensor up) {
-  TESSERA_CHECK(all_activations(ctx, {y, gate, up}) && same_shape(y, gate) && same_shape(y, up));
+void glu(Context& ctx, Tensor y, const GluInput& in) {
+  TESSERA_CHECK(all_activations(ctx, {y, in.gate, in.up}));
+  TESSERA_CHECK(same_shape(y, in.gate) && same_shape(y, in.up));
   if (ctx.measuring()) return;
   if constexpr (kHasCuda) {
-    if (ctx.device().is_cuda()) return cuda::swiglu(ctx, y, gate, up);
+    if (ctx.device().is_cuda()) return cuda::glu(ctx, y, in);
   }
-  cpu::swiglu(ctx, y, gate, up);
+  cpu::glu(ctx, y, in);
 }
 
-void swiglu_backward(Context& ctx, Tensor dgate, Tensor dup, Tensor dy, Tensor gate, Tensor up) {
-  TESSERA_CHECK(all_activations(ctx, {dgate, dup, dy, gate, up}));
-  TESSERA_CHECK(same_shape(dgate, gate) && same_shape(dup, gate));
-  TESSERA_CHECK(same_shape(dy, gate) && same_shape(up, gate));
+void glu_backward(Context& ctx, Tensor dgate, Tensor dup, Tensor dy, const GluInput& in) {
+  TESSERA_CHECK(all_activations(ctx, {dgate, dup, dy, in.gate, in.up}));
+  TESSERA_CHECK(same_shape(dgate, in.gate) && same_shape(dup, in.gate));
+  TESSERA_CHECK(same_shape(dy, in.gate) && same_shape(in.up, in.gate));
   if (ctx.measuring()) return;
   if constexpr (kHasCuda) {
-    if (ctx.device().is_cuda()) return cuda::swiglu_backward(ctx, dgate, dup, dy, gate, up);
+    if (ctx.device().is_cuda()) return cuda::glu_backward(ctx, dgate, dup, dy, in);
   }
-  cpu::swiglu_backward(ctx, dgate, dup, dy, gate, up);
+  cpu::glu_backward(ctx, dgate, dup, dy, in);
 }
 
 }  // namespace tessera

@@ -1,4 +1,4 @@
-// The token embedding. The table is frozen, so there is no backward.
+// The token embedding, and the gradient of its table.
 #pragma once
 
 #include <span>
@@ -13,11 +13,18 @@ namespace tessera {
 /// tokenizer than the model's.
 void embedding(Context& ctx, Tensor y, Tensor table, std::span<const int32_t> ids);
 
+/// dtable[ids[i],:] += dy[i,:] for i = 0, 1, ... in this order: dtable[V,C] in float32, dy[N,C] of
+/// the context's activation dtype. Ids are those of the forward, or -1 for a token that is passed
+/// over. They may go away after the call.
+void embedding_backward(Context& ctx, Tensor dtable, Tensor dy, std::span<const int32_t> ids);
+
 namespace cpu {
 void embedding(Context& ctx, Tensor y, Tensor table, std::span<const int32_t> ids);
-}
+void embedding_backward(Context& ctx, Tensor dtable, Tensor dy, std::span<const int32_t> ids);
+}  // namespace cpu
 namespace cuda {
 void embedding(Context& ctx, Tensor y, Tensor table, std::span<const int32_t> ids);
-}
+void embedding_backward(Context& ctx, Tensor dtable, Tensor dy, std::span<const int32_t> ids);
+}  // namespace cuda
 
 }  // namespace tessera

@@ -355,7 +355,8 @@ int run(const Asked& asked, parallel::Communicator& world) {
   testing::ScratchFolder folder;
   const Config config =
       load_config(folder.write("bench.yml", "base_model: random\n"), asked.overrides);
-  const Device device = choose_device(config.device, world);
+  Console console(world.rank() == 0);
+  const Device device = choose_device(config.device, world, console);
   Context ctx(device, thread_count(config.threads, world), 7);
   ctx.set_compute_dtype(compute_dtype(config, device));
   return asked.kernels ? measure_alone(asked, config, ctx) : measure(asked, config, world, ctx);

@@ -267,10 +267,12 @@ void KernelBench::norms() {
   const Tensor rstd = make.zeros(DType::kF32, {t_});
   const std::string size = fmt::format("[{}, {}]", t_, c);
   const auto columns = double(x.bytes());
-  measure({.name = "rmsnorm forward", .size = size, .bytes = 2 * columns},
-          [&] { rmsnorm(ctx_, y, rstd, x, w, 1e-5f); });
-  measure({.name = "rmsnorm backward", .size = size, .bytes = 4 * columns},
-          [&] { rmsnorm_backward(ctx_, dx, y, x, w, rstd); });
+  measure({.name = "rmsnorm forward", .size = size, .bytes = 2 * columns}, [&] {
+    rmsnorm(ctx_, y, rstd, x, {w, 1e-5f});
+  });
+  measure({.name = "rmsnorm backward", .size = size, .bytes = 4 * columns}, [&] {
+    rmsnorm_backward(ctx_, dx, y, x, {w, 1e-5f}, rstd);
+  });
   measure({.name = "add", .size = size, .bytes = 3 * columns}, [&] { add(ctx_, y, x); });
 }
 
@@ -280,25 +282,27 @@ void KernelBench::activations() {
   const Tensor gate = make.activation({t_, s.ffn}), up = make.activation({t_, s.ffn});
   const Tensor dgate = make.activation({t_, s.ffn}), dup = make.activation({t_, s.ffn});
   const Tensor y = make.activation({t_, s.ffn});
+  const GluInput in{gate, up, Activation::kSilu};
   const std::string size = fmt::format("[{}, {}]", t_, s.ffn);
   const auto columns = double(y.bytes());
   measure({.name = "swiglu forward", .size = size, .bytes = 3 * columns},
-          [&] { swiglu(ctx_, y, gate, up); });
+          [&] { glu(ctx_, y, in); });
   measure({.name = "swiglu backward", .size = size, .bytes = 5 * columns},
-          [&] { swiglu_backward(ctx_, dgate, dup, y, gate, up); });
+          [&] { glu_backward(ctx_, dgate, dup, y, in); });
 
   const int64_t half = s.head_dim / 2;
   std::vector<float> cos(size_t(t_ * half)), sin = cos;
-  rope_table(Tensor::of(std::span(cos), {t_, half}), Tensor::of(std::span(sin), {t_, half}), 1e4,
-             {});
+  rope_table(Tensor::of(std::span(cos), {t_, half}), Tensor::of(std::span(sin), {t_, half}),
+             {.dims = s.head_dim}, {t_});
   std::vector<int32_t> places(static_cast<size_t>(t_));
   std::iota(places.begin(), places.end(), 0);
-  const Tensor x = make.activation({t_, s.heads * s.head_dim}), positions = make.of(places, {t_});
-  const Tensor cosines = make.of(cos, {t_, half}), sines = make.of(sin, {t_, half});
+  const Tensor x = make.activation({t_, s.heads * s.head_dim});
+  const RopeTurn turn{make.of(places, {t_}), make.of(cos, {t_, half}), make.of(sin, {t_, half}),
+                      s.head_dim, false};
   measure({.name = "rope",
            .size = fmt::format("[{}, {}]", t_, x.cols()),
            .bytes = 2.0 * double(x.bytes())},
-          [&] { rope(ctx_, x, positions, cosines, sines); });
+          [&] { rope(ctx_, x, turn); });
 }
 
 /// A chunk of tokens, as the head cuts them: 64 MiB of logits.

@@ -1,4 +1,4 @@
-// SwiGLU on the GPU against the CPU.
+// Gated linear units on the GPU against the CPU.
 #include "runtime/ops/activation.h"
 
 #include <limits>
@@ -16,41 +16,59 @@ constexpr Noise kForward{1e-6};
 // A slope is s * (1 + z * (1 - s)), whose two terms cancel near z = -1.28; gradients are products
 // of two values that stay below 5 here. Measured 4.4e-7.
 constexpr Noise kBackward{2e-6, 1e-5};
+// GELU's argument has the CPU's bits. Far below zero its results have fewer digits than float32 has
+// elsewhere. Its slope multiplies a rounded 1 - s by up to 30.
+constexpr Noise kGeluForward{1e-6, 1e-30};
+constexpr Noise kGeluBackward{8e-6, 1e-5};
 
-TEST(CudaSwiglu, AgreesWithTheCpu) {
+struct Glu {
+  Activation activation;
+  Noise forward, backward;
+};
+constexpr Glu kGlus[] = {{Activation::kSilu, kForward, kBackward},
+                         {Activation::kGeluTanh, kGeluForward, kGeluBackward}};
+
+TEST(CudaGlu, AgreesWithTheCpu) {
   over_flat_arrays([](DType dtype, int64_t n, int64_t offset) {
     DeviceContext gpu(dtype);
     CpuContext cpu;
     Floats gate = normal_values(dtype, n, 1, 3.0f), up = normal_values(dtype, n, 2);
     Floats y(size_t(n), -1.0f);
-    const Flat gpu_gate(dtype, gate, offset), gpu_up(dtype, up, offset), gpu_y(dtype, y, offset);
-    swiglu(gpu, gpu_y, gpu_gate, gpu_up);
-    swiglu(cpu, of(y), of(gate), of(up));
-    expect_close(dtype, gpu_y.values(gpu), y, kForward);
-    swiglu(gpu, gpu_gate, gpu_gate, gpu_up);
-    expect_same(dtype, gpu_gate.values(gpu), gpu_y.values(gpu));
+    for (const Glu& glu_of : kGlus) {
+      const Activation act = glu_of.activation;
+      const Flat gpu_gate(dtype, gate, offset), gpu_up(dtype, up, offset), gpu_y(dtype, y, offset);
+      glu(gpu, gpu_y, {gpu_gate, gpu_up, act});
+      glu(cpu, of(y), {of(gate), of(up), act});
+      expect_close(dtype, gpu_y.values(gpu), y, glu_of.forward);
+      glu(gpu, gpu_gate, {gpu_gate, gpu_up, act});
+      expect_same(dtype, gpu_gate.values(gpu), gpu_y.values(gpu));
+    }
   });
 }
 
-TEST(CudaSwiglu, BackwardAgreesWithTheCpuInPlaceToo) {
+TEST(CudaGlu, BackwardAgreesWithTheCpuInPlaceToo) {
   over_flat_arrays([](DType dtype, int64_t n, int64_t offset) {
     DeviceContext gpu(dtype);
     CpuContext cpu;
     Floats gate = normal_values(dtype, n, 1, 3.0f), up = normal_values(dtype, n, 2);
     Floats dy = normal_values(dtype, n, 3), dgate(static_cast<size_t>(n)), dup = dgate;
-    const Flat gpu_gate(dtype, gate, offset), gpu_up(dtype, up, offset), gpu_dy(dtype, dy, offset);
-    const Flat gpu_dgate(dtype, dgate, offset), gpu_dup(dtype, dup, offset);
-    swiglu_backward(gpu, gpu_dgate, gpu_dup, gpu_dy, gpu_gate, gpu_up);
-    swiglu_backward(cpu, of(dgate), of(dup), of(dy), of(gate), of(up));
-    expect_close(dtype, gpu_dgate.values(gpu), dgate, kBackward);
-    expect_close(dtype, gpu_dup.values(gpu), dup, kForward);
-    swiglu_backward(gpu, gpu_gate, gpu_up, gpu_dy, gpu_gate, gpu_up);
-    expect_same(dtype, gpu_gate.values(gpu), gpu_dgate.values(gpu));
-    expect_same(dtype, gpu_up.values(gpu), gpu_dup.values(gpu));
+    const Flat gpu_dy(dtype, dy, offset);
+    for (const Glu& glu_of : kGlus) {
+      const Flat gpu_gate(dtype, gate, offset), gpu_up(dtype, up, offset);
+      const Flat gpu_dgate(dtype, dgate, offset), gpu_dup(dtype, dup, offset);
+      const GluInput in{gpu_gate, gpu_up, glu_of.activation};
+      glu_backward(gpu, gpu_dgate, gpu_dup, gpu_dy, in);
+      glu_backward(cpu, of(dgate), of(dup), of(dy), {of(gate), of(up), glu_of.activation});
+      expect_close(dtype, gpu_dgate.values(gpu), dgate, glu_of.backward);
+      expect_close(dtype, gpu_dup.values(gpu), dup, glu_of.forward);
+      glu_backward(gpu, gpu_gate, gpu_up, gpu_dy, in);
+      expect_same(dtype, gpu_gate.values(gpu), gpu_dgate.values(gpu));
+      expect_same(dtype, gpu_up.values(gpu), gpu_dup.values(gpu));
+    }
   });
 }
 
-TEST(CudaSwiglu, ExtremesAreTheCpus) {
+TEST(CudaGlu, ExtremesAreTheCpus) {
   const float inf = std::numeric_limits<float>::infinity();
   DeviceContext gpu;
   CpuContext cpu;
@@ -58,20 +76,23 @@ TEST(CudaSwiglu, ExtremesAreTheCpus) {
   Floats y(9), dgate(9), dup(9), dy(9, 1.0f);
   const Flat z(DType::kF32, gate, 0), u(DType::kF32, up, 0), g(DType::kF32, dy, 0);
   const Flat out(DType::kF32, y, 0), to_gate(DType::kF32, y, 0), to_up(DType::kF32, y, 0);
-  swiglu(gpu, out, z, u);
-  swiglu(cpu, of(y), of(gate), of(up));
-  swiglu_backward(gpu, to_gate, to_up, g, z, u);
-  swiglu_backward(cpu, of(dgate), of(dup), of(dy), of(gate), of(up));
-  for (size_t i = 0; i < gate.size(); ++i) {
-    const auto same_kind = [&](float a, float b) {
-      EXPECT_EQ(std::isnan(a), std::isnan(b)) << gate[i];
-      EXPECT_EQ(std::isinf(a), std::isinf(b)) << gate[i];
-      if (!std::isfinite(a)) return;
-      EXPECT_NEAR(a, b, 1e-30 + 1e-5 * std::abs(double(b))) << gate[i];
-    };
-    same_kind(out.values(gpu)[i], y[i]);
-    same_kind(to_gate.values(gpu)[i], dgate[i]);
-    same_kind(to_up.values(gpu)[i], dup[i]);
+  const auto same_kind = [&](const Floats& a, const Floats& b) {
+    for (size_t i = 0; i < gate.size(); ++i) {
+      EXPECT_EQ(std::isnan(a[i]), std::isnan(b[i])) << gate[i];
+      EXPECT_EQ(std::isinf(a[i]), std::isinf(b[i])) << gate[i];
+      if (!std::isfinite(a[i])) continue;
+      EXPECT_NEAR(a[i], b[i], 1e-30 + 1e-5 * std::abs(double(b[i]))) << gate[i];
+    }
+  };
+  for (const Glu& glu_of : kGlus) {
+    const Activation act = glu_of.activation;
+    glu(gpu, out, {z, u, act});
+    glu(cpu, of(y), {of(gate), of(up), act});
+    glu_backward(gpu, to_gate, to_up, g, {z, u, act});
+    glu_backward(cpu, of(dgate), of(dup), of(dy), {of(gate), of(up), act});
+    same_kind(out.values(gpu), y);
+    same_kind(to_gate.values(gpu), dgate);
+    same_kind(to_up.values(gpu), dup);
   }
 }
 

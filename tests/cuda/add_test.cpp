@@ -35,6 +35,35 @@ TEST(CudaAdd, AddsFloat32GradientsBesideAnyActivations) {
   expect_same(DType::kF32, y.values(gpu), {2.0f, 1.0f + 0x1p-20f});
 }
 
+TEST(CudaAdd, AddsABiasToEveryRowAsTheCpuDoes) {
+  for (DType dtype : kFloatTypes) {
+    for (DType type_of_bias : kFloatTypes) {
+      for (int64_t cols : {1, 7, 8, 96, 2056, 4099}) {
+        SCOPED_TRACE(std::string(name_of(dtype)) + ", bias " + std::string(name_of(type_of_bias)) +
+                     " x " + std::to_string(cols));
+        DeviceContext gpu(dtype);
+        CpuContext cpu;
+        Floats y = normal_values(dtype, 3 * cols, 1);
+        Floats bias = normal_values(type_of_bias, cols, 2);
+        const OnDevice gpu_y(dtype, {3, cols}, y), gpu_bias(type_of_bias, {cols}, bias);
+        add_bias(gpu, gpu_y, gpu_bias);
+        add_bias(cpu, of(y, 3), of(bias));
+        expect_same(dtype, gpu_y.values(gpu), y);
+      }
+    }
+  }
+}
+
+TEST(CudaAdd, AddsABiasToRowsThatStartBesideARun) {
+  DeviceContext gpu;
+  CpuContext cpu;
+  Floats y = normal_values(DType::kF32, 64, 1), bias = normal_values(DType::kF32, 32, 2);
+  const Flat gpu_y(DType::kF32, y, 1), gpu_bias(DType::kF32, bias, 0);
+  add_bias(gpu, Tensor(gpu_y).view({2, 32}), gpu_bias);
+  add_bias(cpu, of(y, 2), of(bias));
+  expect_same(DType::kF32, gpu_y.values(gpu), y);
+}
+
 TEST(CudaAdd, RefusesOtherTypes) {
   DeviceContext gpu(DType::kBF16);
   const Flat half(DType::kF16, {1}, 0), single(DType::kF32, {1}, 0), brain(DType::kBF16, {1}, 0);

@@ -1,5 +1,5 @@
-// The embedding on the GPU: the table's rows, in any pair of types; ids reach the device through
-// scratch that the plan counts.
+// The embedding and its gradient on the GPU: the table's rows, in any pair of types; ids reach the
+// device through scratch that the plan counts.
 #include "runtime/ops/embedding.h"
 
 #include "tests/cuda/against_cpu.h"
@@ -45,6 +45,34 @@ TEST(CudaEmbedding, RefusesIdsOutsideTheVocabulary) {
   const OnDevice table(DType::kF32, {3, 1}), y(DType::kF32, {1, 1});
   EXPECT_THROW(embedding(gpu, y, table, Ids{3}), Error);
   EXPECT_THROW(embedding(gpu, y, table, Ids{-1}), Error);
+}
+
+TEST(CudaEmbedding, GradientHasTheBitsOfTheCpu) {
+  for (DType activation : kFloatTypes) {
+    for (int64_t cols : {1, 7, 8, 64, 129, 2056}) {
+      SCOPED_TRACE(std::string(name_of(activation)) + " x " + std::to_string(cols));
+      DeviceContext gpu(activation);
+      CpuContext cpu;
+      Floats table = normal_values(DType::kF32, 11 * cols, 1);
+      Floats dy = normal_values(activation, 6 * cols, 2);
+      const Ids ids = {3, 10, 3, 0, 10, -1};
+      const OnDevice gpu_table(DType::kF32, {11, cols}, table), gpu_dy(activation, {6, cols}, dy);
+      embedding_backward(gpu, gpu_table, gpu_dy, ids);
+      embedding_backward(cpu, of(table, 11), of(dy, 6), ids);
+      expect_same(DType::kF32, gpu_table.values(gpu), table);
+    }
+  }
+}
+
+TEST(CudaEmbedding, GradientPlansTheScratchThatItTakes) {
+  DeviceContext gpu;
+  Context planned(test_device(), 1, 7);
+  const Ids ids(100, 2);
+  const OnDevice table(DType::kF32, {3, 1}, {1, 2, 3}), dy(DType::kF32, {100, 1});
+  embedding_backward(gpu, table, dy, ids);
+  embedding_backward(planned, table, dy, ids);
+  EXPECT_EQ(planned.scratch().high_water(), gpu.scratch().high_water());
+  EXPECT_EQ(planned.scratch().high_water(), 1024u);
 }
 
 TEST(CudaEmbedding, PlansTheScratchThatItTakes) {

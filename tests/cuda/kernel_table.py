@@ -103,7 +103,8 @@ def readable(mangled):
                 end += 1
             arguments = split_arguments(line[name.end() + 1:end - 1])
         types = [SHORT[a] for a in arguments if a in SHORT]
-        names.append((name[1], types, [a for a in arguments if a not in SHORT]))
+        others = [a.split("::")[-1] for a in arguments if a not in SHORT]
+        names.append((name[1], types, others))
     return names
 
 
@@ -226,11 +227,14 @@ Each row covers all element types of a kernel and shows the worst of them. `type
 combinations. The name shows the other template arguments:
 
 - the padded width of a head;
+- what `activation_glu` makes of the gate;
 - what `attention_backward` computes: 0 queries, 1 keys and values, 2 keys, 3 values;
 - `true` or `false`: for `norm_*`, whether a whole block of threads works on a row; for
   `adamw_32bit`, `grad_norm_chunks` and `blockwise4_encode`, whether elements move in packs; for
-  `rows_move`, whether rows are scattered; for `dropout_apply`, whether the output is added to; for
-  `attention_backward_plain`, whether the gradient is that of keys and values.
+  `rows_move`, whether rows are scattered; for `columns_move`, whether parts are joined; for
+  `rope_turn`, whether the elements of a pair are neighbours; for `dropout_apply`, whether the
+  output is added to; for `attention_backward_plain`, whether the gradient is that of keys and
+  values.
 
 `threads` is the largest number of threads of a block. `shared` is the shared memory of a block in
 bytes, for the widest head in the case of `*_plain`. A GPU's column gives the blocks that an SM

@@ -48,11 +48,11 @@ TEST(CudaRmsnorm, AgreesWithTheCpu) {
     Floats w = normal_values(c.weight, c.cols, 2), y(x.size()), rstd(size_t(c.rows));
     const OnDevice gpu_x(c.activation, {c.rows, c.cols}, x), gpu_w(c.weight, {c.cols}, w);
     const OnDevice gpu_y(c.activation, {c.rows, c.cols}), gpu_rstd(DType::kF32, {c.rows});
-    rmsnorm(gpu, gpu_y, gpu_rstd, gpu_x, gpu_w, 1e-5f);
-    rmsnorm(cpu, of(y, c.rows), of(rstd), of(x, c.rows), of(w), 1e-5f);
+    rmsnorm(gpu, gpu_y, gpu_rstd, gpu_x, {gpu_w, 1e-5f});
+    rmsnorm(cpu, of(y, c.rows), of(rstd), of(x, c.rows), {of(w), 1e-5f});
     expect_close(DType::kF32, gpu_rstd.values(gpu), rstd, kForward);
     expect_close(c.activation, gpu_y.values(gpu), y, kForward);
-    rmsnorm(gpu, gpu_x, gpu_rstd, gpu_x, gpu_w, 1e-5f);
+    rmsnorm(gpu, gpu_x, gpu_rstd, gpu_x, {gpu_w, 1e-5f});
     expect_same(c.activation, gpu_x.values(gpu), gpu_y.values(gpu));
   });
 }
@@ -70,10 +70,34 @@ TEST(CudaRmsnorm, BackwardAddsWhatTheCpuAdds) {
     const OnDevice gpu_dy(c.activation, {c.rows, c.cols}, dy);
     const OnDevice gpu_dx(c.activation, {c.rows, c.cols}, dx);
     const OnDevice gpu_rstd(DType::kF32, {c.rows}, rstd);
-    rmsnorm_backward(gpu, gpu_dx, gpu_dy, gpu_x, gpu_w, gpu_rstd);
-    rmsnorm_backward(cpu, of(dx, c.rows), of(dy, c.rows), of(x, c.rows), of(w), of(rstd));
+    rmsnorm_backward(gpu, gpu_dx, gpu_dy, gpu_x, {gpu_w}, gpu_rstd);
+    rmsnorm_backward(cpu, of(dx, c.rows), of(dy, c.rows), of(x, c.rows), {of(w)}, of(rstd));
     expect_close(c.activation, gpu_dx.values(gpu), dx, kBackward);
   });
+}
+
+TEST(CudaRmsnorm, AddsToEveryWeight) {
+  for (const Case& c : {Case{DType::kF32, DType::kF32, 3, 129},
+                        {DType::kBF16, DType::kF16, 2, 64},
+                        {DType::kF16, DType::kBF16, 2, 1032}}) {
+    DeviceContext gpu(c.activation);
+    CpuContext cpu;
+    const int64_t n = c.rows * c.cols;
+    Floats x = normal_values(c.activation, n, 1, 2.0f), dy = normal_values(c.activation, n, 3);
+    Floats w = normal_values(c.weight, c.cols, 2), dx(x.size(), 0.0f), y(x.size());
+    Floats rstd(static_cast<size_t>(c.rows));
+    const OnDevice gpu_x(c.activation, {c.rows, c.cols}, x), gpu_w(c.weight, {c.cols}, w);
+    const OnDevice gpu_dy(c.activation, {c.rows, c.cols}, dy);
+    const OnDevice gpu_dx(c.activation, {c.rows, c.cols}, dx);
+    const OnDevice gpu_y(c.activation, {c.rows, c.cols}), gpu_rstd(DType::kF32, {c.rows});
+    const RmsNorm of_gpu{gpu_w, 1e-6f, 1.0f}, of_cpu{of(w), 1e-6f, 1.0f};
+    rmsnorm(gpu, gpu_y, gpu_rstd, gpu_x, of_gpu);
+    rmsnorm(cpu, of(y, c.rows), of(rstd), of(x, c.rows), of_cpu);
+    expect_close(c.activation, gpu_y.values(gpu), y, kForward);
+    rmsnorm_backward(gpu, gpu_dx, gpu_dy, gpu_x, of_gpu, gpu_rstd);
+    rmsnorm_backward(cpu, of(dx, c.rows), of(dy, c.rows), of(x, c.rows), of_cpu, of(rstd));
+    expect_close(c.activation, gpu_dx.values(gpu), dx, kBackward);
+  }
 }
 
 TEST(CudaRmsnorm, WorksOnRowsThatStartBesideARun) {
@@ -83,8 +107,8 @@ TEST(CudaRmsnorm, WorksOnRowsThatStartBesideARun) {
   Floats y(64), rstd(2);
   const Flat gpu_x(DType::kF32, x, 1), gpu_w(DType::kF32, w, 0), gpu_y(DType::kF32, y, 1);
   const OnDevice gpu_rstd(DType::kF32, {2});
-  rmsnorm(gpu, Tensor(gpu_y).view({2, 32}), gpu_rstd, Tensor(gpu_x).view({2, 32}), gpu_w, 1e-6f);
-  rmsnorm(cpu, of(y, 2), of(rstd), of(x, 2), of(w), 1e-6f);
+  rmsnorm(gpu, Tensor(gpu_y).view({2, 32}), gpu_rstd, Tensor(gpu_x).view({2, 32}), {gpu_w, 1e-6f});
+  rmsnorm(cpu, of(y, 2), of(rstd), of(x, 2), {of(w), 1e-6f});
   expect_close(DType::kF32, gpu_y.values(gpu), y, kForward);
 }
 
@@ -95,8 +119,8 @@ TEST(CudaRmsnorm, ZerosAndNanAreTheCpus) {
   x[11] = NAN;
   const OnDevice gpu_x(DType::kF32, {2, 8}, x), gpu_w(DType::kF32, {8}, w);
   const OnDevice gpu_y(DType::kF32, {2, 8}), gpu_rstd(DType::kF32, {2});
-  rmsnorm(gpu, gpu_y, gpu_rstd, gpu_x, gpu_w, 1e-6f);
-  rmsnorm(cpu, of(y, 2), of(rstd), of(x, 2), of(w), 1e-6f);
+  rmsnorm(gpu, gpu_y, gpu_rstd, gpu_x, {gpu_w, 1e-6f});
+  rmsnorm(cpu, of(y, 2), of(rstd), of(x, 2), {of(w), 1e-6f});
   for (size_t i = 0; i < 8; ++i) EXPECT_EQ(gpu_y.values(gpu)[i], 0.0f);
   for (size_t i = 8; i < 16; ++i) EXPECT_TRUE(std::isnan(gpu_y.values(gpu)[i]));
 }
@@ -104,9 +128,9 @@ TEST(CudaRmsnorm, ZerosAndNanAreTheCpus) {
 TEST(CudaRmsnorm, RefusesOtherTypes) {
   DeviceContext gpu(DType::kBF16);
   const OnDevice x(DType::kF32, {2, 8}), w(DType::kF32, {8}), rstd(DType::kF32, {2});
-  EXPECT_THROW(rmsnorm(gpu, x, rstd, x, w, 1e-6f), std::logic_error);
+  EXPECT_THROW(rmsnorm(gpu, x, rstd, x, {w, 1e-6f}), std::logic_error);
   const OnDevice b(DType::kBF16, {2, 8});
-  EXPECT_THROW(rmsnorm(gpu, b, b, b, w, 1e-6f), std::logic_error);
+  EXPECT_THROW(rmsnorm(gpu, b, b, b, {w, 1e-6f}), std::logic_error);
 }
 
 }  // namespace

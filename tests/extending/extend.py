@@ -17,44 +17,32 @@ import tempfile
 
 # Of each thing: the lines that are put behind a line of a file that is there. Its own files lie in
 # toys/.
-FAMILY = """std::vector<LayerSpec> greek_layers(const LayerSizes& sizes) {
+FAMILY = """ModelSpec read_greek(const ConfigKeys& keys) {
   static constexpr NormName kNorms[] = {{NormSite::kBeforeAttention, "alpha", "attn_norm"},
                                         {NormSite::kBeforeMlp, "beta", "ffn_norm"}};
-  std::vector<LayerSpec> layers = llama_layers(sizes);
-  for (LayerSpec& layer : layers) layer.norms = kNorms;
-  return layers;
-}
-
-ModelSpec read_greek(const ConfigKeys& keys) {
   ModelSpec spec;
   spec.hidden = keys.integer("width", 1, SpecLimits::kWidth);
   spec.vocab = keys.integer("vocab_size", 1, SpecLimits::kVocab);
   spec.max_position = keys.integer("max_position_embeddings", 1, SpecLimits::kPosition);
-  LayerSizes sizes;
-  sizes.ffn = keys.integer("depth_of_mlp", 1, SpecLimits::kFfn);
-  sizes.layers = keys.integer("storeys", 1, SpecLimits::kLayers);
-  sizes.heads = sizes.kv_heads = keys.integer("columns", 1, SpecLimits::kWidth);
-  sizes.head_dim = spec.hidden / sizes.heads;
-  spec.layers = greek_layers(sizes);
+  LayerSpec layer;
+  layer.mlp.width = keys.integer("depth_of_mlp", 1, SpecLimits::kFfn);
+  layer.attention.heads = keys.integer("columns", 1, SpecLimits::kWidth);
+  layer.attention.kv_heads = layer.attention.heads;
+  layer.attention.head_dim = spec.hidden / layer.attention.heads;
+  layer.norms = kNorms;
+  spec.layers.assign(size_t(keys.integer("storeys", 1, SpecLimits::kLayers)), layer);
+  spec.ropes = {read_rope(keys, spec)};
   return spec;
-}
-
-json write_greek(const ModelSpec& spec) {
-  return {{"width", spec.hidden},
-          {"vocab_size", spec.vocab},
-          {"max_position_embeddings", spec.max_position},
-          {"depth_of_mlp", spec.layers.front().mlp.width},
-          {"storeys", spec.layer_count()},
-          {"columns", spec.layers.front().attention.heads}};
 }
 
 """
 RECIPES = {
     "family": {
         "lora/model/families.cpp": [
-            ("// The families, a reader and a writer each.\n", FAMILY),
+            ("// The families, a reader each. The defaults are those of the classes in "
+             "transformers.\n\n", FAMILY),
             ("constexpr Family kFamilies[] = {\n",
-             '    {"GreekForCausalLM", "greek", "greek", read_greek, write_greek, greek_layers},\n'),
+             '    {"GreekForCausalLM", "greek", "greek", "", read_greek},\n'),
         ],
     },
     "format": {

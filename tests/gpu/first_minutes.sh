@@ -99,8 +99,9 @@ trained() {
 }
 
 # A few tests of each kernel file: the checks take many times as long.
-small='CudaAdd.*:CudaScale.*:CudaRows.*:CudaEmbedding.*:CudaSwiglu.*:CudaRmsnorm.*:Types/CudaRope.*'
-small+=':CudaDropout.*:CudaUploads.*:DeviceGradNorm.*:CudaCrossEntropy.*'
+small='CudaAdd.*:CudaScale.*:CudaRows.*:CudaEmbedding.*:CudaGlu.*:CudaRmsnorm.*:Types/CudaRope.*'
+small+=':CudaColumns.*:CudaSoftcap.*:CudaDropout.*:CudaUploads.*:DeviceGradNorm.*'
+small+=':CudaCrossEntropy.*'
 small+=':DeviceAdamW.UpdatesOf8*:DeviceBlockwise4.DecodesAnyPart:DeviceBlockwise4.AgreesOn*'
 small+=':All/CudaAttentionOfType.HugeLogits*:All/CudaAttentionOfType.Decode*'
 

@@ -103,7 +103,7 @@ kernels() {
 # profiled: what the hardware's counters say of the operators that take most of a step.
 profiled() {
   local ncu name="ncu" code=0 what metrics
-  local kernels='attention_forward|attention_backward|blockwise4_decode|norm_|activation_swiglu'
+  local kernels='attention_forward|attention_backward|blockwise4_decode|norm_|activation_glu'
   ncu=$(tool ncu) || { skip 7 $name "ncu is not installed" && return 0; }
   fits 7 $name 25 || return 0
   what=gpu__time_duration.sum,sm__throughput.avg.pct_of_peak_sustained_elapsed

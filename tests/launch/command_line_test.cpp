@@ -71,12 +71,13 @@ TEST_F(CommandLine, HelpGoesToStdout) {
     const Outcome o = run_program(args);
     EXPECT_EQ(o.code, 0);
     EXPECT_EQ(o.err, "");
-    for (const char* command :
-         {"train", "plan", "eval", "generate", "merge", "tokenize", "doctor"}) {
+    for (const char* command : {"train", "plan", "eval", "generate", "merge", "quantize", "inspect",
+                                "tokenize", "doctor"}) {
       EXPECT_NE(o.out.find(std::string("\n  ") + command + " "), std::string::npos) << command;
     }
   }
-  for (const char* command : {"train", "plan", "eval", "generate", "merge", "tokenize", "doctor"}) {
+  for (const char* command : {"train", "plan", "eval", "generate", "merge", "quantize", "inspect",
+                              "tokenize", "doctor"}) {
     const Outcome o = run_program({command, "--help"});
     EXPECT_EQ(o.code, 0) << command;
     EXPECT_NE(o.out.find("Usage: tessera " + std::string(command)), std::string::npos) << o.out;
@@ -265,6 +266,35 @@ TEST_F(CommandLine, DropoutThatIsNotAppliedIsNamed) {
   }
 }
 
+TEST_F(CommandLine, AnEndOfTextThatTheModelLacksIsNamed) {
+  json model = json::parse(bytes_of_file(base_ + "/config.json"));
+  model["eos_token_id"] = {2, 256, 900};
+  folder_.write("base/config.json", model.dump());
+  folder_.write("base/generation_config.json", R"({"eos_token_id": [255, 900]})");
+  const auto line = [&](int id, const std::string& sources) {
+    return fmt::format(
+        "warning: no answer will end with token {}, as {} would have it: the model "
+        "has 256 tokens\n",
+        id, sources);
+  };
+  const std::string config = base_ + "/config.json";
+  const std::vector<std::pair<Args, std::string>> cases = {
+      {{"train", config_, "max_steps=1"}, line(256, config) + line(900, config)},
+      {generate({"--prompt", "A"}),
+       line(256, config) + line(258, "the tokenizer of " + base_) +
+           line(900, config + " and " + base_ + "/generation_config.json")}};
+  for (const auto& [args, lines] : cases) {
+    const Outcome o = run_program(args);
+    EXPECT_EQ(o.code, 0) << o.err;
+    EXPECT_NE(o.err.find(lines), std::string::npos) << o.err;
+    size_t warnings = 0;
+    for (size_t at = 0; (at = o.err.find("no answer will end", at)) != std::string::npos; ++at) {
+      ++warnings;
+    }
+    EXPECT_EQ(warnings, size_t(std::ranges::count(lines, '\n'))) << o.err;
+  }
+}
+
 TEST_F(CommandLine, AnotherDropoutThanTheAdaptersIsNamed) {
   const std::string adapter = folder_.file("dropped");
   fs::copy(kTiny + "/adapter_out", adapter);
@@ -404,6 +434,7 @@ TEST_F(CommandLine, LimitsOfTheProcessCount) {
 
 /// One conversation is plain text, lines are JSON; the answers are the same.
 TEST_F(CommandLine, GenerateAnswersFilesOfConversations) {
+  folder_.write("base/tokenizer_config.json", R"({"eos_token": "~"})");  // the model has it
   const std::string a = R"([{"role": "user", "content": "A"}])";
   const std::string b = R"({"messages": [{"role": "user", "content": "Bee"}]})";
   const auto answers_to = [&](const std::string& name, const std::string& content) {

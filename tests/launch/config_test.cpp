@@ -8,6 +8,7 @@
 #include <set>
 
 #include "launch/config/flags.h"
+#include "launch/config/options.h"
 #include "launch/config/settings.h"
 #include "runtime/core/device.h"
 #include "runtime/core/error.h"
@@ -67,8 +68,8 @@ TEST(Config, DefaultsAreThoseOfTheDesign) {
   expected.source = "run.yml";
   EXPECT_EQ(config, expected);
   EXPECT_EQ(config.adapter, AdapterKind::kQlora);
-  EXPECT_TRUE(config.bnb_4bit_use_double_quant && config.lora_target_modules.empty());
-  EXPECT_EQ(config.bnb_4bit_blocksize, 64);
+  EXPECT_EQ(quantization(config), (quant::Storage{&quant::kNf4Format, 64, true}));
+  EXPECT_TRUE(config.lora_target_modules.empty());
   EXPECT_EQ(config.lora_r, 16);
   EXPECT_EQ(config.lora_alpha, 32);
   EXPECT_EQ(config.learning_rate, 2e-4);
@@ -149,7 +150,8 @@ TEST(Config, EveryAliasMeansItsKey) {
     for (const Flag& flag : group.flags) {
       for (const std::string_view alias : flag.aliases) {
         const std::string value = flag.write(Config{});
-        const std::string own = value == "null" ? "7" : value;
+        const bool is_map = alias.ends_with("_pattern");
+        const std::string own = value != "null" ? value : is_map ? "{q_proj: 7}" : "7";
         const std::string written = alias == "quantization_bit" ? "4" : own;
         Faults faults;
         const Settings settings =
@@ -425,7 +427,9 @@ Config with_every_key_set() {
       "base_model: 'odd: name #1'\nchat_template: \"t\\n.jinja\"\nadapter: qlora\nload_in_4bit: "
       "true\nbnb_4bit_quant_type: fp4\nbnb_4bit_use_double_quant: false\nbnb_4bit_blocksize: 128\n"
       "bnb_4bit_compute_dtype: float16\nlora_r: 3\nlora_alpha: 0.1\nlora_dropout: 0.05\n"
-      "lora_target_modules: [q_proj, mlp.up_proj]\nuse_rslora: true\nlora_model_dir: 'true'\n"
+      "lora_target_modules: [q_proj, mlp.up_proj]\nlora_rank_pattern: {'a: #1': 5, \"[.,}]*\": 7}\n"
+      "lora_alpha_pattern: {up_proj: 0.1}\nlora_modules_to_save: [lm_head]\n"
+      "lora_ensure_weight_tying: true\nuse_rslora: true\nlora_model_dir: 'true'\n"
       "datasets: [{path: './~', type: tokenized}, {path: /a/b}]\nspecial_tokens_in_content: "
       "tokens\nval_set_size: 0.1\ntrain_on_inputs: "
       "true\nsequence_len: 77\nexcess_length_strategy: truncate\nsample_packing: false\nshuffle: "

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "parallel/self_communicator.h"
+#include "launch/commands/doctor.h"
 #include "parallel/thread_communicator.h"
 #include "tests/expect_error.h"
 
@@ -19,17 +19,38 @@ cuda::GpuInfo gpu(int index, const std::string& name, int capability) {
 /// An old card, a good one, one that the driver cannot ask, another good one.
 Gpus mixed() {
   cuda::GpuInfo broken{2, "a GPU", 0, 0, "unknown error"};
-  return sort_gpus({gpu(0, "GTX 1080", 61), gpu(1, "RTX 4090", 89), broken, gpu(3, "A100", 80)},
+  return sort_gpus({gpu(0, "GTX 1080", 61), gpu(1, "RTX 4090", 89), broken, gpu(3, "A100", 80)}, "",
                    "");
+}
+
+/// Two good cards and an old one, and no cuBLASLt.
+const std::string kNoLibrary =
+    "libcublasLt.so.13: cannot open shared object file (TESSERA_CUDA_LIBRARY_PATH may name its "
+    "folder)";
+const std::string kWithoutLibrary =
+    "H100 (cuda:0, 24.0 GiB, sm_90), H100 (cuda:2, 24.0 GiB, sm_90): " + kNoLibrary;
+Gpus without_library() {
+  return sort_gpus({gpu(0, "H100", 90), gpu(1, "GTX 1080", 61), gpu(2, "H100", 90)}, "",
+                   kNoLibrary);
 }
 
 /// The devices that `ranks` ranks of one node get.
 std::vector<Device> dealt(int ranks, const Gpus& gpus, std::optional<Device::Kind> configured) {
   std::vector<Device> devices(size_t(ranks), Device::cpu());
   parallel::run_ranks(ranks, [&](parallel::Communicator& world) {
-    devices[size_t(world.rank())] = choose_device(configured, gpus, world);
+    Console console(world.rank() == 0);
+    devices[size_t(world.rank())] = choose_device(configured, gpus, world, console);
   });
   return devices;
+}
+
+/// What is said where `ranks` ranks leave the device open.
+std::string said_of_auto(int ranks, const Gpus& gpus) {
+  ::testing::internal::CaptureStderr();
+  const std::vector<Device> devices = dealt(ranks, gpus, {});
+  const std::string said = ::testing::internal::GetCapturedStderr();
+  EXPECT_EQ(devices.front().is_cuda(), said.empty()) << said;
+  return said;
 }
 
 TEST(Device, GpusThatCannotBeUsedAreNamedAndLeftOut) {
@@ -55,13 +76,42 @@ TEST(Device, AnErrorSaysWhyThereAreNotEnough) {
   testing::expect_error([] { dealt(3, mixed(), kCuda); },
                         "3 ranks are on this node, which has 2; it cannot use GTX 1080 (cuda:0, ",
                         "a GPU (cuda:2): unknown error");
-  parallel::SelfCommunicator alone;
-  const Gpus old = sort_gpus({gpu(0, "GTX 1080", 61)}, "");
-  testing::expect_error([&] { choose_device(kCuda, old, alone); },
-                        "device: cuda cannot be used: GTX 1080", "8.0 or later is needed");
-  EXPECT_EQ(choose_device({}, old, alone), Device::cpu());
-  testing::expect_error([&] { choose_device(kCuda, sort_gpus({}, "no driver"), alone); },
+  const Gpus old = sort_gpus({gpu(0, "GTX 1080", 61)}, "", "");
+  testing::expect_error([&] { dealt(1, old, kCuda); }, "device: cuda cannot be used: GTX 1080",
+                        "8.0 or later is needed");
+  EXPECT_EQ(dealt(1, old, {}), std::vector<Device>(1));
+  testing::expect_error([&] { dealt(1, sort_gpus({}, "no driver", ""), kCuda); },
                         "device: cuda cannot be used: no driver");
+}
+
+TEST(Device, ALibraryThatIsMissingIsSaidOnceForAllGpus) {
+  const Gpus gpus = without_library();
+  EXPECT_TRUE(gpus.usable.empty());
+  ASSERT_EQ(gpus.left_out.size(), 2u);
+  EXPECT_EQ(gpus.left_out[0], kWithoutLibrary);
+  EXPECT_NE(gpus.left_out[1].find("compute capability 6.1"), std::string::npos);
+  const std::string report = diagnose(gpus);
+  const size_t at = report.find("gpu        none: " + kWithoutLibrary + "; GTX 1080 (cuda:1, ");
+  ASSERT_NE(at, std::string::npos) << report;
+  for (const std::string& once : {std::string("H100 (cuda:0"), kNoLibrary}) {
+    EXPECT_EQ(report.find(once), report.rfind(once)) << report;
+  }
+}
+
+TEST(Device, AutoSaysWhyItIsTheCpu) {
+  EXPECT_EQ(said_of_auto(2, without_library()),
+            "warning: computing on the CPU, since cuda cannot be used: " +
+                without_library().why_none + "\n");
+  EXPECT_EQ(said_of_auto(3, sort_gpus({gpu(0, "A100", 80)}, "", "")),
+            "warning: computing on the CPU, since cuda needs a GPU for each rank: 3 ranks are on "
+            "this node, which has 1\n");
+  EXPECT_EQ(said_of_auto(2, mixed()), "");
+  // There is nothing to say: no GPU, or the CPU asked for.
+  const Gpus none = sort_gpus({}, "no driver", "");
+  ::testing::internal::CaptureStderr();
+  EXPECT_EQ(dealt(1, none, {}), std::vector<Device>(1));
+  EXPECT_EQ(dealt(1, without_library(), Device::Kind::kCpu), std::vector<Device>(1));
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
 }
 
 }  // namespace

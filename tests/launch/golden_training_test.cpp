@@ -212,7 +212,7 @@ void write_hugging_face_copy(const lora::Checkpoint& model, const fs::path& fold
                        {"vocab_size", c.vocab},
                        {"max_position_embeddings", c.max_position},
                        {"rms_norm_eps", c.rms_eps},
-                       {"rope_theta", c.rope_theta},
+                       {"rope_theta", c.ropes.front().theta},
                        {"tie_word_embeddings", c.tied_head},
                        {"torch_dtype", "float32"}};
   std::ofstream(folder / "config.json") << config.dump();

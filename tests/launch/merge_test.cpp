@@ -7,8 +7,8 @@
 #include <filesystem>
 #include <set>
 
-#include "launch/commands/merged_folder.h"
 #include "launch/commands/merged_weights.h"
+#include "launch/commands/model_folder.h"
 #include "launch/machine/device.h"
 #include "launch/run/adapter_run.h"
 #include "lora/adapter/peft.h"
@@ -253,7 +253,7 @@ TEST_F(Merging, TakesOnlyTheBaseFromTheRun) {
   EXPECT_EQ(base.threads, std::nullopt);
   EXPECT_EQ(base.output_dir, "");
   // Nor the type that it computed with, unless this machine has it too.
-  const bool has = choose_device(std::nullopt).is_cuda() || cpu::has_gemm_bf16();
+  const bool has = !find_gpus().usable.empty() || cpu::has_gemm_bf16();
   EXPECT_EQ(base.bnb_4bit_compute_dtype, has ? std::optional(DType::kBF16) : std::nullopt);
   EXPECT_EQ(base_config(o.adapter, {"bnb_4bit_compute_dtype=bfloat16"}).bnb_4bit_compute_dtype,
             DType::kBF16);
@@ -310,15 +310,23 @@ TEST_F(Merging, ReadsTheConfigOnce) {
     fs::copy_file(kTiny + "/" + file, folder_.file(std::string("base/") + file));
   }
   const lora::Checkpoint base = lora::Checkpoint::open(folder_.file("base"));
-  MergedFolder merged(folder_.file("merged"), base, DType::kF32, uint64_t{1} << 40);
+  ModelFolder copied(
+      folder_.file("merged"), base, [](const lora::TensorInfo& info) { return info.bytes(); },
+      uint64_t{1} << 40);
   std::vector<std::byte> bytes;
-  merged.write_tensors([&](const std::string& name) {
+  const auto entries = [](std::span<const lora::TensorInfo> tensors) {
+    std::vector<io::SafetensorsEntry> list;
+    for (const auto& info : tensors) list.push_back({info.name, "F32", info.shape, 0, 0});
+    return list;
+  };
+  const auto bytes_of = [&](const std::string& name) {
     bytes.resize(base.info(name).bytes());
     base.read(name, bytes);
     return std::span<const std::byte>(bytes);
-  });
+  };
+  copied.write_tensors({entries, bytes_of});
   folder_.write("base/config.json", "{}");
-  merged.commit();
+  copied.commit(json::parse(base.config()));
   EXPECT_EQ(io::read_json_file(folder_.file("merged/config.json"), 1 << 20),
             io::read_json_file(kTiny + "/config.json", 1 << 20));
 }

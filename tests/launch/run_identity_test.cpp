@@ -81,6 +81,32 @@ TEST(RunIdentity, ChangesWithEachSettingThatARunComputesFrom) {
   EXPECT_EQ(keys, all) << "each key has a row above";
 }
 
+/// Checkpoints that are older than these settings are those of runs without them.
+TEST(RunIdentity, HoldsWhatIsTrainedBesideTheUsualWhereItIsAskedFor) {
+  const std::vector<Change> changes = {
+      {"lora_rank_pattern",
+       [](Config& config, RunMadeFrom&) {
+         config.lora_rank_pattern = {{"q_proj", 4}};
+       }},
+      {"lora_alpha_pattern",
+       [](Config& config, RunMadeFrom&) {
+         config.lora_alpha_pattern = {{"q_proj", 4}};
+       }},
+      {"lora_modules_to_save",
+       [](Config& config, RunMadeFrom&) { config.lora_modules_to_save = {"lm_head"}; }},
+      {"lora_ensure_weight_tying",
+       [](Config& config, RunMadeFrom&) { config.lora_ensure_weight_tying = true; }}};
+  const json usual = run_identity({}, kFrom);
+  for (const Change& change : changes) {
+    EXPECT_EQ(changed_by(change.make), Keys{change.key});
+    EXPECT_FALSE(usual.contains(change.key));
+  }
+  Config one, other;
+  one.lora_rank_pattern = {{"q_proj", 4}, {".*", 2}};
+  other.lora_rank_pattern = {{".*", 2}, {"q_proj", 4}};
+  EXPECT_NE(run_identity(one, kFrom), run_identity(other, kFrom));
+}
+
 TEST(RunIdentity, StaysWithRanksMemoryAndOutput) {
   const Keys changed = changed_by([](Config& config, RunMadeFrom&) {
     config.gradient_checkpointing = parallel::Policy::kRecompute;

@@ -188,10 +188,90 @@ TEST(AdapterSet, PaddingIsZero) {
   EXPECT_GT(padding, 0u);
 }
 
-TEST(AdapterOptions, ScaleIsPefts) {
-  EXPECT_EQ((AdapterOptions{.r = 16, .alpha = 32.0}.scale()), 2.0f);
-  EXPECT_EQ((AdapterOptions{.r = 3, .alpha = 1.0}.scale()), float(1.0 / 3.0));
-  EXPECT_EQ((AdapterOptions{.r = 16, .alpha = 32.0, .rslora = true}.scale()), 8.0f);
+TEST(AdapterSet, ScaleIsPefts) {
+  EXPECT_EQ(adapter_scale({16, 32.0}, false), 2.0f);
+  EXPECT_EQ(adapter_scale({3, 1.0}, false), float(1.0 / 3.0));
+  EXPECT_EQ(adapter_scale({16, 32.0}, true), 8.0f);
+}
+
+TEST(AdapterSet, ModulesMayHaveTheirOwnRankAndAlpha) {
+  const AdapterSet adapters(small_spec(),
+                            {.r = 4,
+                             .alpha = 8.0,
+                             .targets = on({"q_proj", "up_proj"}),
+                             .ranks = {{{"layers.1.self_attn.q_proj", 2}, {"q_proj", 16}}},
+                             .alphas = {{{".*mlp.*", 6.0}, {".*", 32.0}}}});
+  const auto shape = [&](int64_t layer, Site site) {
+    const Adapter& adapter = *adapters.find(layer, site);
+    EXPECT_EQ(adapter.a.rows(), adapter.b.cols());
+    return std::pair(adapter.a.rows(), adapter.scale);
+  };
+  EXPECT_EQ(shape(0, Site::kQ), std::pair(int64_t{16}, 2.0f));
+  EXPECT_EQ(shape(1, Site::kQ), std::pair(int64_t{2}, 16.0f));
+  EXPECT_EQ(shape(0, Site::kUp), std::pair(int64_t{4}, 1.5f));
+  EXPECT_EQ(shape(1, Site::kUp), std::pair(int64_t{4}, 1.5f));
+  EXPECT_EQ(adapters.segments()[0].rows, 16);
+  EXPECT_EQ(adapters.segments()[4].rows, 2);
+  // What is written selects the same, by names.
+  const AdapterSet plain(small_spec(), adapters.plain_options());
+  EXPECT_EQ(plain.parts().sizes, adapters.parts().sizes);
+  const std::vector<std::pair<std::string, int64_t>> ranks = {
+      {"model.layers.1.self_attn.q_proj", 2}, {"model.layers.0.self_attn.q_proj", 16}};
+  EXPECT_EQ(plain.options().ranks.by_key, ranks);
+  const std::vector<std::pair<std::string, double>> alphas = {{"up_proj", 6.0}, {"q_proj", 32.0}};
+  EXPECT_EQ(plain.options().alphas.by_key, alphas);
+}
+
+TEST(AdapterSet, WholeMatricesLieBehindTheAdapters) {
+  ModelSpec spec = testing::llama_spec({.vocab = 40});
+  const AdapterOptions lora_alone = {.r = 8};
+  const AdapterSet without(spec, lora_alone);
+  AdapterOptions options = lora_alone;
+  options.targets.whole = {"lm_head", "embed_tokens"};
+  for (const bool tied : {false, true}) {
+    spec.tied_head = tied;
+    AdapterSet adapters(spec, options);
+    ASSERT_EQ(adapters.segments().size(), without.segments().size() + 2);
+    EXPECT_EQ(adapters.linears().size(), without.linears().size());
+    const Segment& embedding = adapters.segments()[without.segments().size()];
+    EXPECT_EQ(embedding.name, "model.embed_tokens.weight");
+    EXPECT_EQ(embedding.offset, without.size());
+    EXPECT_EQ(embedding.rows, spec.vocab);
+    EXPECT_EQ(embedding.cols, spec.hidden);
+    EXPECT_EQ(adapters.segments().back().name, "lm_head.weight");
+    const WholeMatrix *rows = adapters.whole(Role::kEmbedding), *head = adapters.whole(Role::kHead);
+    ASSERT_TRUE(rows && head);
+    EXPECT_NE(rows, head);
+    EXPECT_FALSE(adapters.ties_head());
+    std::vector<float> grads(adapters.size());
+    adapters.set_gradient_buffer(grads);
+    EXPECT_EQ(rows->dw.data<float>(), grads.data() + embedding.offset);
+    EXPECT_EQ(head->dw.data<float>(), grads.data() + adapters.segments().back().offset);
+    EXPECT_EQ(AdapterSet::shapes(spec, options, {}).size(), adapters.size());
+  }
+  EXPECT_EQ(without.whole(Role::kHead), nullptr);
+}
+
+TEST(AdapterSet, AHeadMayStayTheEmbeddingThatIsTrained) {
+  ModelSpec spec = testing::llama_spec({.vocab = 40});
+  spec.tied_head = true;
+  for (const std::vector<std::string>& names :
+       {std::vector<std::string>{"lm_head"}, {"embed_tokens"}, {"embed_tokens", "lm_head"}}) {
+    const AdapterSet adapters(spec, {.targets = {.whole = names, .ensure_tying = true}});
+    EXPECT_TRUE(adapters.ties_head());
+    EXPECT_EQ(adapters.segments().back().name, "model.embed_tokens.weight");
+    ASSERT_NE(adapters.whole(Role::kHead), nullptr);
+    EXPECT_EQ(adapters.whole(Role::kHead), adapters.whole(Role::kEmbedding));
+  }
+  // Alone, it is untied, as in PEFT.
+  const AdapterSet head(spec, {.targets = {.whole = {"lm_head"}}});
+  EXPECT_EQ(head.whole(Role::kEmbedding), nullptr);
+  EXPECT_EQ(head.segments().back().name, "lm_head.weight");
+  // Where the head has its own weights, there is nothing to tie.
+  spec.tied_head = false;
+  const AdapterSet own(spec, {.targets = {.whole = {"embed_tokens"}, .ensure_tying = true}});
+  EXPECT_EQ(own.whole(Role::kHead), nullptr);
+  EXPECT_FALSE(own.ties_head());
 }
 
 TEST(AdapterOptions, ImpossibleOnesAreRefused) {
@@ -208,6 +288,10 @@ TEST(AdapterOptions, ImpossibleOnesAreRefused) {
   refused({.r = int64_t(1) << 40}, "lora_r");
   refused({.alpha = 0.0}, "lora_alpha");
   refused({.alpha = std::numeric_limits<double>::quiet_NaN()}, "lora_alpha");
+  refused({.ranks = {{{"q_proj", 0}}}}, "rank_pattern");
+  refused({.alphas = {{{"q_proj", -1.0}}}}, "alpha_pattern");
+  refused({.targets = {.whole = {"embed_token"}}}, "'embed_tokens'?");
+  refused({.targets = {.whole = {"norm"}}}, "nothing that can be trained in full");
   refused({.dropout = 1.0}, "lora_dropout");
   refused({.dropout = -0.5}, "lora_dropout");
   refused({.targets = on({"q_porj"})}, "lora_target_modules");

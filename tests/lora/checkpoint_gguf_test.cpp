@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "lora/model/checkpoint.h"
+#include "runtime/io/gguf_blocks.h"
 #include "runtime/io/safetensors.h"
 #include "tests/expect_error.h"
 #include "tests/gguf_builder.h"
@@ -29,7 +30,7 @@ std::vector<float> values(const Checkpoint& checkpoint, const std::string& name)
   return out;
 }
 
-constexpr uint32_t kF32 = 0, kQ4_K = 12;
+constexpr uint32_t kF32 = 0, kIQ2_XXS = 16;
 
 GgufBuilder gguf_metadata() {
   GgufBuilder builder;
@@ -92,7 +93,7 @@ TEST_F(GgufModel, AgreesWithTransformersToTheBit) {
   EXPECT_EQ(checkpoint.info("model.layers.0.self_attn.k_proj.weight").dtype, DType::kF16);
   EXPECT_EQ(checkpoint.info("model.layers.0.self_attn.o_proj.weight").dtype, DType::kBF16);
   EXPECT_EQ(checkpoint.info("model.layers.0.self_attn.q_proj.weight").dtype, DType::kF32);
-  EXPECT_EQ(checkpoint.spec().rope_theta, 5000.0);
+  EXPECT_EQ(checkpoint.spec().ropes.front().theta, 5000.0);
   EXPECT_EQ(checkpoint.spec().rms_eps, 1e-6f);
   EXPECT_EQ(checkpoint.spec().layers.front().attention.head_dim, 8);
   EXPECT_EQ(checkpoint.spec().bos_id, 1);
@@ -138,11 +139,11 @@ TEST_F(GgufModel, RecognisesLlama3sRule) {
   GgufBuilder good = builder;
   good.tensor("rope_freqs.weight", {32}, kF32, factors);
   const ModelSpec read = open_model(good).spec();
-  EXPECT_EQ(read.rope_scaling.kind, RopeScaling::Kind::kLlama3);
-  EXPECT_EQ(read.rope_scaling.factor, 32.0);
-  EXPECT_EQ(read.rope_scaling.low_freq_factor, 1.0);
-  EXPECT_EQ(read.rope_scaling.high_freq_factor, 4.0);
-  EXPECT_EQ(read.rope_scaling.original_max_position, 8192);
+  EXPECT_EQ(read.ropes.front().scaling.kind, RopeScaling::Kind::kLlama3);
+  EXPECT_EQ(read.ropes.front().scaling.factor, 32.0);
+  EXPECT_EQ(read.ropes.front().scaling.low_freq_factor, 1.0);
+  EXPECT_EQ(read.ropes.front().scaling.high_freq_factor, 4.0);
+  EXPECT_EQ(read.ropes.front().scaling.original_max_position, 8192);
   for (const size_t changed : {0, 15, 16, 17, 31}) {
     std::string others = factors;
     others.replace(changed * sizeof(float), sizeof(float), raw(2.0f));
@@ -163,21 +164,22 @@ TEST_F(GgufModel, ReadsRopeScaling) {
   GgufBuilder builder = gguf_metadata();
   builder.text("llama.rope.scaling.type", "linear").f32("llama.rope.scaling.factor", 4.0f);
   ModelSpec read = open_model(add_tensors(builder)).spec();
-  EXPECT_EQ(read.rope_scaling.kind, RopeScaling::Kind::kLinear);
-  EXPECT_EQ(read.rope_scaling.factor, 4.0);
+  EXPECT_EQ(read.ropes.front().scaling.kind, RopeScaling::Kind::kLinear);
+  EXPECT_EQ(read.ropes.front().scaling.factor, 4.0);
   builder = gguf_metadata().f32("llama.rope.scale_linear", 2.0f);
   read = open_model(add_tensors(builder)).spec();
-  EXPECT_EQ(read.rope_scaling.factor, 2.0);
+  EXPECT_EQ(read.ropes.front().scaling.factor, 2.0);
   builder = gguf_metadata().f32("llama.rope.scaling.factor", 4.0f);  // without a type
   builder.f32("llama.rope.scale_linear", 2.0f);
   read = open_model(add_tensors(builder)).spec();
-  EXPECT_EQ(read.rope_scaling.kind, RopeScaling::Kind::kLinear);
-  EXPECT_EQ(read.rope_scaling.factor, 4.0);
+  EXPECT_EQ(read.ropes.front().scaling.kind, RopeScaling::Kind::kLinear);
+  EXPECT_EQ(read.ropes.front().scaling.factor, 4.0);
   builder = gguf_metadata().text("llama.rope.scaling.type", "none");
   builder.f32("llama.rope.scaling.factor", 4.0f);
-  EXPECT_EQ(open_model(add_tensors(builder)).spec().rope_scaling.kind, RopeScaling::Kind::kNone);
-  builder = gguf_metadata().text("llama.rope.scaling.type", "yarn");
-  refuse_model(add_tensors(builder), "'yarn'");
+  EXPECT_EQ(open_model(add_tensors(builder)).spec().ropes.front().scaling.kind,
+            RopeScaling::Kind::kNone);
+  builder = gguf_metadata().text("llama.rope.scaling.type", "other");
+  refuse_model(add_tensors(builder), "'other'", "none, linear, yarn, longrope");
   builder = gguf_metadata().text("llama.rope.scaling.type", "linear");
   builder.f32("llama.rope.scaling.factor", -1.0f);
   refuse_model(add_tensors(builder), "not above zero");
@@ -185,15 +187,15 @@ TEST_F(GgufModel, ReadsRopeScaling) {
 
 TEST_F(GgufModel, RefusesOtherModels) {
   GgufBuilder builder;
-  builder.text("general.architecture", "qwen2");
-  refuse_model(builder, "architecture 'qwen2'", "supported: llama");
+  builder.text("general.architecture", "rwkv7");
+  refuse_model(builder, "architecture 'rwkv7'", "supported: llama, mistral3, qwen2");
   refuse_model(GgufBuilder(), "'general.architecture' is missing");
   builder = gguf_metadata().u32("split.count", 3);
   refuse_model(add_tensors(builder), "llama-gguf-split --merge");
   builder = gguf_metadata().u32("llama.expert_count", 8);
   refuse_model(add_tensors(builder), "llama.expert_count is 8");
   builder = gguf_metadata().u32("llama.rope.dimension_count", 2);
-  refuse_model(add_tensors(builder), "2 of 4 dimensions");
+  refuse_model(add_tensors(builder), "partial_rotary_factor other than 1");
 }
 
 TEST_F(GgufModel, RefusesBadMetadata) {
@@ -209,12 +211,12 @@ TEST_F(GgufModel, RefusesBadMetadata) {
     model.pairs.replace(at, sizeof value, raw(value));
     return add_tensors(model);
   };
-  refuse_model(changed("llama.embedding_length", 0), "hidden size is 0");
-  refuse_model(changed("llama.embedding_length", ~0u), "hidden size is 4294967295");
-  refuse_model(changed("llama.block_count", ~0u), "number of layers");
+  refuse_model(changed("llama.embedding_length", 0), "hidden_size is 0");
+  refuse_model(changed("llama.embedding_length", ~0u), "hidden_size is 4294967295");
+  refuse_model(changed("llama.block_count", ~0u), "num_hidden_layers is 4294967295");
   refuse_model(changed("llama.block_count", 2), "'blk.1.attn_norm.weight' is missing");
   refuse_model(changed("llama.attention.head_count", 0), "0 attention heads");
-  refuse_model(changed("llama.attention.head_count", ~0u), "number of heads");
+  refuse_model(changed("llama.attention.head_count", ~0u), "num_attention_heads is 4294967295");
   refuse_model(changed("llama.attention.head_count_kv", 3), "kv heads");
   refuse_model(changed("llama.feed_forward_length", 13),
                "'model.layers.0.mlp.gate_proj.weight' has shape [12, 8]", "[13, 8]");
@@ -226,13 +228,13 @@ TEST_F(GgufModel, RefusesBadMetadata) {
 
 TEST_F(GgufModel, RefusesForeignTensorsAndTypes) {
   GgufBuilder builder = gguf_metadata();
-  add_tensors(builder).tensor("blk.0.attn_q.bias", {8}, kF32, std::string(32, '\0'));
-  refuse_model(builder, "'blk.0.attn_q.bias' does not belong");
+  add_tensors(builder).tensor("blk.0.attn_q.scale", {8}, kF32, std::string(32, '\0'));
+  refuse_model(builder, "'blk.0.attn_q.scale' does not belong");
   builder = gguf_metadata();
-  builder.tensor("token_embd.weight", {256, 1}, kQ4_K, std::string(144, 'x'));
+  builder.tensor("token_embd.weight", {256, 1}, kIQ2_XXS, std::string(66, 'x'));
   const size_t at = builder.pairs.find("llama.embedding_length") + 22 + sizeof(uint32_t);
   builder.pairs.replace(at, 4, raw(256u));
-  refuse_model(builder, "'token_embd.weight' is Q4_K", "Q8_0");
+  refuse_model(builder, "'token_embd.weight' is IQ2_XXS", io::decodable_names());
 }
 
 TEST(RealGguf, SmolLm2IsTheSameFromGgufAndFolder) {
@@ -251,7 +253,7 @@ TEST(RealGguf, SmolLm2IsTheSameFromGgufAndFolder) {
     EXPECT_EQ(std::memcmp(a.data(), b.data(), a.size() * sizeof(float)), 0) << info.name;
   }
   EXPECT_EQ(gguf.spec().rms_eps, hf.spec().rms_eps);
-  EXPECT_EQ(gguf.spec().rope_theta, hf.spec().rope_theta);
+  EXPECT_EQ(gguf.spec().ropes.front().theta, hf.spec().ropes.front().theta);
   EXPECT_EQ(gguf.spec().eos_ids, hf.spec().eos_ids);
 }
 

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "lora/model/families.h"
 #include "runtime/io/safetensors.h"
 #include "tests/expect_error.h"
 #include "tests/scratch_folder.h"
@@ -209,8 +210,16 @@ TEST_F(Folder, ComparesATiedHeadThatIsStoredTwice) {
   json tied = config();
   tied["tie_word_embeddings"] = true;
   write_config(tied);
-  write_single();  // with different values
-  refuse("differ", "tie_word_embeddings");
+  write_single();  // with different values, which transformers does not tie
+  {
+    const Checkpoint checkpoint = open();
+    EXPECT_FALSE(checkpoint.spec().tied_head);
+    EXPECT_EQ(checkpoint.tensors().size(), 12u);
+    EXPECT_NE(values(checkpoint, "lm_head.weight"),
+              values(checkpoint, "model.embed_tokens.weight"));
+    ASSERT_EQ(checkpoint.notes().size(), 1u);
+    EXPECT_NE(checkpoint.notes()[0].find("tie_word_embeddings is true"), std::string::npos);
+  }
   io::SafetensorsWriter writer(folder_.file("model.safetensors"), layout());
   for (const SafetensorsEntry& entry : writer.entries()) {
     SafetensorsEntry source = entry;
@@ -331,19 +340,7 @@ TEST_F(Folder, RefusesBrokenIndexes) {
                 R"({"weight_map": {"a": "x.safetensors", "a": "y.safetensors"}})");
   refuse("'a' appears twice");
 
-  json wrong = index;  // listed for the other shard
-  wrong["weight_map"]["model.norm.weight"] = "model-00001-of-00002.safetensors";
-  write_index(wrong);
-  refuse("model-00001-of-00002.safetensors: tensor 'model.norm.weight' is missing");
-  wrong = index;
-  wrong["weight_map"]["invented"] = "model-00001-of-00002.safetensors";
-  write_index(wrong);
-  refuse("'invented' is missing");
-  wrong = index;
-  wrong["weight_map"].erase("model.norm.weight");
-  write_index(wrong);
-  refuse("'model.norm.weight' is not listed");
-  wrong = {{"weight_map", json::object()}};
+  json wrong = {{"weight_map", json::object()}};
   for (int i = 0; i < 600; ++i) {
     wrong["weight_map"][std::to_string(i)] = fmt::format("{}.safetensors", i);
   }
@@ -358,6 +355,23 @@ TEST_F(Folder, RefusesBrokenIndexes) {
   refuse("the shard", "model-00002-of-00002.safetensors is missing");
 }
 
+/// As in transformers it only says which files there are.
+TEST_F(Folder, TakesTensorsFromAnotherShardThanTheIndexSays) {
+  write_config();
+  const json index = write_shards();
+  json other = index;
+  other["weight_map"]["model.norm.weight"] = "model-00001-of-00002.safetensors";
+  other["weight_map"]["invented"] = "model-00001-of-00002.safetensors";
+  other["weight_map"].erase("lm_head.weight");
+  write_index(other);
+  const Checkpoint checkpoint = open();
+  write_index(index);
+  const Checkpoint expected = open();
+  for (const TensorInfo& info : expected.tensors()) {
+    EXPECT_EQ(values(checkpoint, info.name), values(expected, info.name)) << info.name;
+  }
+}
+
 TEST_F(Folder, RefusesATensorThatIsInTwoShards) {
   write_config();
   json index = write_shards();
@@ -366,6 +380,91 @@ TEST_F(Folder, RefusesATensorThatIsInTwoShards) {
   first.push_back({.name = "model.norm.weight", .dtype = "F32", .shape = {kHidden}});
   write_file(folder_.file("model-00001-of-00002.safetensors"), first);
   refuse("model-00001-of-00002.safetensors: tensor 'model.norm.weight' is not listed for this");
+}
+
+/// The names of the layout under another prefix and with another name of the head.
+std::vector<SafetensorsEntry> renamed(const std::string& prefix, const std::string& head) {
+  std::vector<SafetensorsEntry> entries = layout();
+  for (SafetensorsEntry& entry : entries) {
+    const bool is_head = entry.name == "lm_head.weight";
+    entry.name = is_head ? head : prefix + entry.name.substr(std::string("model.").size());
+  }
+  return entries;
+}
+
+TEST_F(Folder, FindsATextModelUnderEveryPublishedPrefix) {
+  for (const std::string own : {"model.", "model.language_model."}) {
+    ModelSpec spec = parse_config(config().dump(), "config.json");
+    spec.prefix = own;
+    for (const std::string prefix :
+         {"model.", "model.language_model.", "language_model.model.", "language_model.", ""}) {
+      for (const std::string head : {"lm_head.weight", "language_model.lm_head.weight"}) {
+        const auto entries = renamed(prefix, head);
+        write_single(entries);
+        const Checkpoint checkpoint = Checkpoint::open(folder_.path(), spec);
+        ASSERT_EQ(checkpoint.tensors().size(), entries.size());
+        for (size_t i = 0; i < entries.size(); ++i) {
+          const TensorInfo& info = checkpoint.tensors()[i];
+          EXPECT_EQ(checkpoint.stored_name(info.name), entries[i].name);
+          SafetensorsEntry stored = entries[i];
+          stored.bytes = info.bytes();
+          std::vector<std::byte> bytes(info.bytes());
+          checkpoint.read(info.name, bytes);
+          EXPECT_EQ(bytes, bytes_for(stored)) << info.name;
+        }
+        EXPECT_EQ(checkpoint.tensors().front().name, own + "embed_tokens.weight");
+        EXPECT_TRUE(checkpoint.others().empty() && checkpoint.notes().empty());
+      }
+    }
+  }
+}
+
+TEST_F(Folder, LeavesWhatIsNotTextAlone) {
+  ModelSpec spec = parse_config(config().dump(), "config.json");
+  auto entries = renamed("language_model.model.", "language_model.lm_head.weight");
+  for (const char* name : {"vision_tower.a.weight", "vision_tower.b.weight",
+                           "multi_modal_projector.linear_1.weight"}) {
+    entries.push_back({.name = name, .dtype = "BF16", .shape = {3, 2}});
+  }
+  write_single(entries);
+  // Of a model of text alone they would be another model's.
+  expect_error([&] { Checkpoint::open(folder_.path(), spec); }, "does not belong");
+  spec.prefix = "model.language_model.";
+  const Checkpoint checkpoint = Checkpoint::open(folder_.path(), spec);
+  ASSERT_EQ(checkpoint.others().size(), 3u);
+  EXPECT_EQ(checkpoint.notes(),
+            (std::vector<std::string>{"left alone: multi_modal_projector (1 tensor), "
+                                      "vision_tower (2)"}));
+  for (const OtherTensor& other : checkpoint.others()) {
+    EXPECT_EQ(other.dtype, "BF16");
+    EXPECT_EQ(other.shape, (std::vector<int64_t>{3, 2}));
+    SafetensorsEntry stored{.name = other.name, .dtype = "BF16", .shape = {3, 2}, .bytes = 12};
+    std::vector<std::byte> bytes(5);
+    checkpoint.read_other(other, 7, bytes);
+    const auto expected = bytes_for(stored);
+    EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), expected.begin() + 7)) << other.name;
+  }
+  // A text tensor that the model does not have is a fault here, too.
+  entries.push_back(
+      {.name = "language_model.model.layers.0.mlp.up_proj.bias", .dtype = "F32", .shape = {kFfn}});
+  write_single(entries);
+  expect_error([&] { Checkpoint::open(folder_.path(), spec); }, "up_proj.bias", "does not belong");
+}
+
+TEST_F(Folder, LeavesOutLayersBehindTheLast) {
+  write_config();
+  auto entries = layout();
+  for (const char* name : {"model.layers.1.eh_proj.weight", "model.layers.12.enorm.weight",
+                           "mtp.fc.weight", "model.mtp.norm.weight"}) {
+    entries.push_back({.name = name, .dtype = "F32", .shape = {2}});
+  }
+  write_single(entries);
+  const Checkpoint checkpoint = open();
+  EXPECT_EQ(checkpoint.tensors().size(), 12u);
+  EXPECT_TRUE(checkpoint.others().empty());
+  ASSERT_EQ(checkpoint.notes().size(), 1u);
+  EXPECT_NE(checkpoint.notes()[0].find("4 tensors of layers beyond the model's 1"),
+            std::string::npos);
 }
 
 TEST(RealModels, OpenFromTheirFolders) {

@@ -20,7 +20,7 @@ namespace {
 struct TinyModel {
   explicit TinyModel(int threads = 2, parallel::Policy policy = parallel::Policy::kKeep,
                      double dropout = 0.0, const quant::Format* format = &quant::kNf4Format,
-                     std::vector<std::string> targets = {})
+                     TargetModules targets = {})
       : ctx(Device::cpu(), threads, 7),
         checkpoint(Checkpoint::open(std::string(TESSERA_GOLDEN_DIR) + "/tiny_llama")) {
     BaseFormat base_format = checkpoint_format(checkpoint);
@@ -32,9 +32,10 @@ struct TinyModel {
     AdapterOptions options;
     options.r = 4;
     options.dropout = dropout;
-    options.targets.modules.names = std::move(targets);
+    options.targets = std::move(targets);
     adapters = std::make_unique<AdapterSet>(checkpoint.spec(), options);
     adapters->init(3);
+    adapters->copy_whole(checkpoint);
     uint32_t state = 1;
     for (const Segment& segment : adapters->segments()) {
       if (segment.name.find("lora_B") == std::string::npos) continue;
@@ -134,9 +135,36 @@ TEST(Decoder, GradientOfSomeLayersAgreesWithFiniteDifferences) {
       {first + "self_attn.o_proj", "gate_proj"}};
   for (const auto& targets : some) {
     for (auto policy : {parallel::Policy::kKeep, parallel::Policy::kRecompute}) {
-      TinyModel model(2, policy, 0.3, &quant::kNf4Format, targets);
+      TinyModel model(2, policy, 0.3, &quant::kNf4Format, {.modules = {.names = targets}});
       expect_gradient(model, batch_of({9, 17, 1, 5}));
     }
+  }
+}
+
+/// Also where no adapter sits on the first layer, whose gradient the embedding's needs.
+TEST(Decoder, GradientOfWholeMatricesAgreesWithFiniteDifferences) {
+  const TargetModules last = {.modules = {.names = {"model.layers.1.mlp.up_proj"}},
+                              .whole = {"lm_head", "embed_tokens"}};
+  for (auto policy : {parallel::Policy::kKeep, parallel::Policy::kRecompute}) {
+    TinyModel model(2, policy, 0.0, &quant::kNf4Format, last);
+    ASSERT_EQ(model.adapters->segments().size(), 4u);
+    expect_gradient(model, batch_of({9, 17, 1, 5}));
+  }
+}
+
+/// They begin as the base's: to train them changes nothing before the first step.
+TEST(Decoder, WholeMatricesOfTheBaseGiveItsLossToTheBit) {
+  const Batch batch = batch_of({9, 17, 1, 5});
+  TinyModel frozen;
+  const double expected = frozen.run(batch, 0.1f);
+  for (const std::vector<std::string>& whole :
+       {std::vector<std::string>{"lm_head"}, {"embed_tokens"}, {"embed_tokens", "lm_head"}}) {
+    TinyModel model(2, parallel::Policy::kKeep, 0.0, &quant::kNf4Format, {.whole = whole});
+    EXPECT_EQ(model.run(batch, 0.1f), expected);
+    // The adapters' gradients, too, and they alone stand at the begin of the buffer.
+    EXPECT_TRUE(
+        std::ranges::equal(frozen.grads, std::span(model.grads).first(frozen.grads.size())));
+    EXPECT_GT(model.grads.size(), frozen.grads.size());
   }
 }
 
@@ -271,7 +299,7 @@ TEST(Decoder, StepsOverACacheEqualOnePass) {
   TinyModel model;
   const Batch whole = batch_of({12});
   GenerationStep step(*model.decoder);
-  KvCache cache = step.make_cache(2, 16);
+  KvCache cache = step.make_cache({2, 16, 16});
   step.plan(12, cache);
   model.decoder->allocate();
   const Feed all{0, whole.ids};

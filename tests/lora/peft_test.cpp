@@ -128,7 +128,7 @@ TEST_F(Peft, ReadsWhatPeftWrote) {
   EXPECT_EQ(adapters.options().alpha, 32.0);
   EXPECT_EQ(adapters.options().dropout, 0.0);
   EXPECT_FALSE(adapters.options().rslora);
-  EXPECT_EQ(adapters.linears().size(), 2 * kSiteCount);
+  EXPECT_EQ(adapters.linears().size(), 2 * size_t{7});
   EXPECT_EQ(read_peft_config(kGolden).base_model, "tiny_llama");
   EXPECT_TRUE(read_peft_config(kGolden).unknown.empty());
   EXPECT_TRUE(read_peft_config(kGolden).unneeded.empty());
@@ -303,7 +303,7 @@ TEST_F(Peft, NarrowedTargetsAskForTheirTensorsOnly) {
     const json root = json::parse(text_of(config()));
     first_layer_only();
     write_config(root);
-    EXPECT_EQ(load_peft(folder(), tiny_llama()).linears().size(), kSiteCount);
+    EXPECT_EQ(load_peft(folder(), tiny_llama()).linears().size(), 7u);
   }
 }
 
@@ -312,8 +312,8 @@ TEST_F(Peft, TellsOfKeysThatItDoesNotUse) {
   EXPECT_EQ(read_peft_config(folder()).unknown, std::vector<std::string>{"a_later_invention"});
   set_key("a_later_invention", nullptr);
   EXPECT_TRUE(read_peft_config(folder()).unknown.empty());
-  for (const char* key : {"corda_config", "eva_config", "loftq_config", "lora_ga_config",
-                          "velora_config", "ensure_weight_tying"}) {
+  for (const char* key :
+       {"corda_config", "eva_config", "loftq_config", "lora_ga_config", "velora_config"}) {
     set_key(key, true);
     EXPECT_EQ(read_peft_config(folder()).unneeded, std::vector<std::string>{key});
     set_key(key, false);
@@ -346,9 +346,17 @@ TEST_F(Peft, RefusesOtherMethodsByName) {
       {"use_qalora", true},
       {"lora_bias", true},
       {"fan_in_fan_out", true},
-      {"modules_to_save", {"lm_head"}},
-      {"rank_pattern", {{"q_proj", 4}}},
-      {"alpha_pattern", {{"q_proj", 4}}},
+      {"modules_to_save", "lm_head"},
+      {"modules_to_save", {"norm"}},
+      {"modules_to_save", {"lm_head", 3}},
+      {"ensure_weight_tying", "yes"},
+      {"rank_pattern", {{"q_proj", 0}}},
+      {"rank_pattern", {{"q_proj", 4.5}}},
+      {"rank_pattern", {{"(q_proj", 4}}},
+      {"rank_pattern", {"q_proj"}},
+      {"alpha_pattern", {{"q_proj", 0}}},
+      {"alpha_pattern", {{"q_proj", "4"}}},
+      {"alpha_pattern", 4},
       {"layers_to_transform", -1},
       {"layers_to_transform", true},
       {"layers_to_transform", {0, "1"}},

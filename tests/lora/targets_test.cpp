@@ -6,6 +6,8 @@
 #include <algorithm>
 
 #include "lora/adapter/peft.h"
+#include "lora/model/checkpoint.h"
+#include "runtime/io/file.h"
 #include "runtime/io/json.h"
 #include "tests/expect_error.h"
 #include "tests/scratch_folder.h"
@@ -64,12 +66,90 @@ TEST(Targets, AreThoseThatPeftAdapts) {
   EXPECT_EQ(refused, 20u);
 }
 
+/// The config of a golden's case, with its keys in their order.
+PeftConfig config_of(const nlohmann::ordered_json& keys, const ScratchFolder& folder) {
+  nlohmann::ordered_json config = keys;
+  config["peft_type"] = "LORA";
+  folder.write("adapter_config.json", config.dump());
+  return read_peft_config(folder.path());
+}
+
+TEST(Targets, RanksAndScalesAreThoseOfPeft) {
+  const auto golden = nlohmann::ordered_json::parse(
+      io::read_file(std::string(TESSERA_GOLDEN_DIR) + "/targets/patterns.json", 1 << 20));
+  const int64_t layers = golden.at("layers");
+  const ScratchFolder folder;
+  for (const auto& item : golden.at("cases")) {
+    SCOPED_TRACE(item.at("config").dump());
+    const AdapterOptions options = config_of(item.at("config"), folder).options;
+    const TrainedParts parts = trained_parts(options, model_of(layers));
+    const auto& expected = item.at("adapters");
+    ASSERT_EQ(parts.linears.size(), expected.size());
+    for (size_t i = 0; i < expected.size(); ++i) {
+      EXPECT_EQ(parts.linears[i].module, expected[i][0].get<std::string>());
+      EXPECT_EQ(parts.sizes[i].r, expected[i][1].get<int64_t>()) << parts.linears[i].module;
+      EXPECT_EQ(adapter_scale(parts.sizes[i], options.rslora), expected[i][2].get<float>());
+    }
+  }
+}
+
+TEST(Targets, AllLinearIsThatOfPeftInEveryFamily) {
+  const std::string goldens = TESSERA_GOLDEN_DIR;
+  const json golden = io::read_json_file(goldens + "/targets/patterns.json", 1 << 20);
+  for (const auto& [family, modules] : golden.at("all_linear").items()) {
+    const ModelSpec spec = Checkpoint::open(goldens + "/families/" + family).spec();
+    std::vector<std::string> ours = paths_of(select_linears({}, spec));
+    auto theirs = modules.get<std::vector<std::string>>();
+    std::ranges::sort(ours);
+    std::ranges::sort(theirs);
+    EXPECT_EQ(ours, theirs) << family;
+  }
+}
+
+TEST(Targets, EveryKeyOfASettingMustGiveSomethingItsValue) {
+  const std::vector<TensorRow> linears = select({.names = {"q_proj", "up_proj"}}, 2);
+  const auto first = [&](std::vector<std::string> keys, std::string_view said_in) {
+    return first_matches(keys, linears, said_in);
+  };
+  EXPECT_EQ(first({"up_proj", "nothing"}, ""), (std::vector{-1, 0, -1, 0}));
+  EXPECT_EQ(first({"layers.1.mlp.up_proj", ".*"}, "lora_rank_pattern"), (std::vector{1, 1, 1, 0}));
+  expect_error(
+      [&] {
+        first({"q_proj", "v_proj"}, "lora_rank_pattern");
+      },
+      "lora_rank_pattern: 'v_proj' gives no module its value", "(q_proj, up_proj)");
+  expect_error([&] { first({".*", "q_proj"}, "lora_rank_pattern"); }, "'q_proj' gives no module");
+  expect_error([&] { first({"(q"}, "lora_rank_pattern"); }, "the regular expression '(q'");
+  expect_error([&] { first({"q_proj)|(up"}, "lora_rank_pattern"); }, "the regular expression");
+}
+
+TEST(Targets, WhatIsTrainedInFullIsNoTarget) {
+  const auto selected = [](TargetModules targets) {
+    return paths_of(select_linears(targets, model_of(1)));
+  };
+  const std::vector<std::string> q = {"model.layers.0.self_attn.q_proj"};
+  EXPECT_EQ(selected({.modules = {.names = {"q_proj", "lm_head"}}, .whole = {"lm_head"}}), q);
+  EXPECT_EQ(selected({.modules = {.pattern = ".*q_proj|.*embed.*|lm_head"},
+                      .whole = {"lm_head", "model.embed_tokens"}}),
+            q);
+}
+
+TEST(Targets, NamesArePathsInAModelWithMoreThanText) {
+  ModelSpec spec = model_of(1);
+  spec.prefix = "model.language_model.";
+  const std::vector<TensorRow> linears =
+      select_linears({.modules = {.names = {"q_proj", "mlp.up_proj"}}}, spec);
+  EXPECT_EQ(names_of(linears, 1),
+            (std::vector<std::string>{"model.language_model.layers.0.self_attn.q_proj",
+                                      "model.language_model.layers.0.mlp.up_proj"}));
+}
+
 TEST(Targets, NamesAreShortWhereAllLayersHaveTheModule) {
   std::vector<TensorRow> linears = select({.names = {"q_proj", "v_proj", "down_proj"}}, 2);
   std::erase_if(linears, [](const TensorRow& row) { return row.id() == LinearId{1, Site::kV}; });
   EXPECT_EQ(names_of(linears, 2),
             (std::vector<std::string>{"q_proj", "down_proj", "model.layers.0.self_attn.v_proj"}));
-  EXPECT_EQ(names_of(select({}), 12).size(), kSiteCount);
+  EXPECT_EQ(names_of(select({}), 12).size(), 7u);
 }
 
 /// PEFT leaves these out in silence, or adapts what this version cannot.

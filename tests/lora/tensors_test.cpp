@@ -125,11 +125,6 @@ TEST(TensorTable, AdaptersSitOnEveryLinearAndComeBackFromPeft) {
   EXPECT_TRUE(std::ranges::equal(loaded.params(), adapters.params()));
 }
 
-TEST(TensorTable, WhatNoBlockComputesIsRefused) {
-  EXPECT_NO_THROW(check_computable(testing::llama_spec({})));
-  testing::expect_error([] { check_computable(made_up_spec()); }, "MadeUpForCausalLM", "biases");
-}
-
 /// Every tensor of write_tensors() lies in the loaded base, byte by byte.
 void expect_loaded(const Checkpoint& checkpoint, const quant::Format& linears) {
   const ModelSpec& spec = checkpoint.spec();

@@ -82,5 +82,36 @@ TEST_F(Embedding, SameBitsOnAnyThreadCountAndTarget) {
   });
 }
 
+TEST_F(Embedding, GradientAddsRowsInTheOrderOfTokens) {
+  std::vector<float> table = {0.5f, 0, 1e8f, 0, 0, 7}, dy = {1, 2, 1, 0, 3, 4, -1e8f, 0};
+  const std::vector<int32_t> ids = {2, 1, 2, 1};
+  embedding_backward(ctx_, Tensor::of(std::span(table), {3, 2}), Tensor::of(std::span(dy), {4, 2}),
+                     ids);
+  // 1e8 + 1 rounds to 1e8 in float32, so the other order would leave 1.
+  EXPECT_EQ(table, (std::vector<float>{0.5f, 0, 0, 0, 4, 13}));
+  const std::vector<float> before = table;
+  embedding_backward(ctx_, Tensor::of(std::span(table), {3, 2}), Tensor::of(std::span(dy), {4, 2}),
+                     std::vector<int32_t>{-1, 1, -1, -1});
+  EXPECT_EQ(table[2], before[2] + 1);
+  EXPECT_EQ(table[4], before[4]);  // the others are passed over
+  const std::vector<int32_t> outside = {0, 1, 2, 3};
+  EXPECT_THROW(embedding_backward(ctx_, Tensor::of(std::span(table), {3, 2}),
+                                  Tensor::of(std::span(dy), {4, 2}), outside),
+               std::logic_error);
+}
+
+TEST_F(Embedding, GradientHasTheSameBitsOnAnyThreadCountAndTarget) {
+  testing::expect_same_bits([](Context& ctx) {
+    constexpr int64_t kCols = 531, kTokens = 900;
+    std::vector<float> dy(size_t(kCols * kTokens)), table(size_t(kCols * 7), 0.25f);
+    for (size_t i = 0; i < dy.size(); ++i) dy[i] = 0.37f * float(i % 1013) - 100.0f;
+    std::vector<int32_t> ids;
+    for (int64_t i = 0; i < kTokens; ++i) ids.push_back(int32_t(i * i % 7));
+    embedding_backward(ctx, Tensor::of(std::span(table), {7, kCols}),
+                       Tensor::of(std::span(dy), {kTokens, kCols}), ids);
+    return table;
+  });
+}
+
 }  // namespace
 }  // namespace tessera

@@ -28,14 +28,15 @@ TEST_F(DeviceOfMany, TheFirstIsTooOld) {
   EXPECT_EQ(gpus_.usable.size(), size_t(before_.devices - 2));
   EXPECT_NE(gpus_.left_out[0].find("(cuda:0, "), std::string::npos) << gpus_.left_out[0];
   EXPECT_NE(gpus_.left_out[0].find("compute capability 7.5"), std::string::npos);
-  const std::string report = diagnose();
+  const std::string report = diagnose(gpus_);
   EXPECT_NE(report.find("not used: " + gpus_.left_out[1]), std::string::npos) << report;
   EXPECT_NE(report.find(describe_gpu(gpus_.usable[0])), std::string::npos) << report;
 }
 
 TEST_F(DeviceOfMany, RanksWorkOnTheOthers) {
   parallel::run_ranks(2, [](parallel::Communicator& world) {
-    const Device device = choose_device(Device::Kind::kCuda, world);
+    Console console(world.rank() == 0);
+    const Device device = choose_device(Device::Kind::kCuda, world, console);
     EXPECT_EQ(device, Device::cuda(world.rank() == 0 ? 1 : 3));
     EXPECT_NE(describe_device(device).find(world.rank() == 0 ? "sm_90" : "sm_86"),
               std::string::npos);

@@ -40,7 +40,7 @@ TEST(GenerateOnGpu, TheDeviceDecidesHowManySequencesAdvanceTogether) {
                     console);
   lora::Decoder decoder(ctx, model.base(), model.scheduler(), nullptr);
   // 4 layers, keys and values of 64 columns, 2 bytes, 4096 positions.
-  EXPECT_EQ(int64_t(lora::GenerationStep(decoder).cache_bytes(1, 4096)), 4 * kMiB);
+  EXPECT_EQ(int64_t(lora::GenerationStep(decoder).cache_bytes({1, 4096, 4096})), 4 * kMiB);
 
   // 64 sequences of all positions would be 256 MiB. Every answer ends with its first token.
   GeneratorOptions options;

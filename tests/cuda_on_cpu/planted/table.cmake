@@ -99,7 +99,7 @@ planted_bug(too_little_shared_memory IN runtime/cuda/attention.cu
 planted_bug(flat_array_without_its_end IN runtime/cuda/runs.h BUILDS runtime/cuda/activation.cu
   FIND [[if (element < shape.elements) f(]]
   REPLACE [[f(]]
-  FINDS CudaSwiglu.AgreesWithTheCpu ORDER ascending eager)
+  FINDS CudaGlu.AgreesWithTheCpu ORDER ascending eager)
 planted_bug(more_threads_than_parameters IN optim/cuda/adamw.cu
   FIND [[
     if (thread >= count) return;]]
@@ -124,6 +124,10 @@ planted_bug(packs_of_rows_that_do_not_fit IN runtime/cuda/kernel.h BUILDS runtim
   FIND [[return columns % Pack<T>::kSize == 0 && ]]
   REPLACE [[return ]]
   FINDS CudaRows.GathersTheBitsOfTheCpu ORDER ascending eager)
+planted_bug(rows_of_the_next_id IN runtime/cuda/embedding.cu
+  FIND [[i < count && ids[i] == id; ++i) {]]
+  REPLACE [[i < count; ++i) {]]
+  FINDS CudaEmbedding.GradientHasTheBitsOfTheCpu ORDER ascending eager)
 planted_bug(packs_at_odd_addresses IN runtime/cuda/kernel.h BUILDS runtime/cuda/norm.cu
   FIND [[reinterpret_cast<uintptr_t>(p) % 16 == 0; };]]
   REPLACE [[p != nullptr; };]]
@@ -132,6 +136,14 @@ planted_bug(codes_from_the_middle_of_a_word IN quant/cuda/blockwise4.cu
   FIND [[packed = first % kSize == 0 && ]]
   REPLACE [[packed = ]]
   FINDS DeviceBlockwise4.DecodesAnyPart ORDER ascending eager)
+planted_bug(packs_of_a_whole_that_do_not_fit IN runtime/cuda/columns.cu
+  FIND [[shape.in_packs && whole.cols() % Pack<T>::kSize == 0;]]
+  REPLACE [[shape.in_packs;]]
+  FINDS CudaColumns.SplitsIntoTheBitsOfTheCpu ORDER ascending eager)
+planted_bug(packs_of_heads_that_do_not_fit IN runtime/cuda/rope.cu
+  FIND [[half % kPairs == 0 &&]]
+  REPLACE [[]]
+  FINDS Types/CudaRope.GivesTheBitsOfTheCpu/* ORDER ascending eager)
 
 # Masks of attention.
 planted_bug(future_keys_are_seen IN runtime/cuda/attention.cu
@@ -171,12 +183,24 @@ planted_bug(last_block_wins IN quant/cuda/frozen_matrix.cu
   FIND [[atomicMin(first, Index(i));]]
   REPLACE [[*first = Index(i);]]
   FINDS DeviceBlockwise4.RefusesWhatTheCpuRefuses ORDER ascending eager)
+planted_bug(neighbours_turned_as_halves IN runtime/cuda/rope.cu
+  FIND [[x + (kNeighbours ? 1 : p.half)]]
+  REPLACE [[x + p.half]]
+  FINDS Types/CudaRope.GivesTheBitsOfTheCpu/* ORDER ascending eager)
 
 # Arguments that are ignored.
 planted_bug(weights_of_tokens_ignored IN runtime/cuda/cross_entropy.cu
   FIND [[p.weights ? p.scale * p.weights[blockIdx.x] : p.scale]]
   REPLACE [[p.scale]]
   FINDS CudaCrossEntropy.WeightsScaleTheGradientsOfTheirRows ORDER ascending eager)
+planted_bug(infinity_hidden_by_the_bound IN runtime/cuda/softcap.cu
+  FIND [[fmaf(tanhf(share), cap, share * 0.0f)]]
+  REPLACE [[tanhf(share) * cap]]
+  FINDS CudaSoftcap.ExtremesAreTheCpus ORDER ascending eager)
+planted_bug(nothing_added_to_weights IN runtime/cuda/norm.cu
+  FIND [[weights.v[k] += plus;]]
+  REPLACE [[weights.v[k] += 0.0f;]]
+  FINDS CudaRmsnorm.AddsToEveryWeight ORDER ascending eager)
 
 # Streams and ranks.
 planted_bug(layer_overwritten_in_use IN parallel/layer_scheduler.cpp
