@@ -4,6 +4,7 @@
 // it is modelled.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -69,7 +70,9 @@ struct RankMemory {
   /// The most memory at any time, disk excepted.
   size_t peak() const;
   /// What has to stay within the budget: the device's part, or all that the CPU has one memory for.
-  size_t budgeted(bool gpu) const { return gpu ? device() : peak(); }
+  size_t budgeted(bool gpu) const {
+    return gpu ? std::max(device(), base + outer + libraries + loading) : peak();
+  }
 };
 
 /// The rows of a table of it.

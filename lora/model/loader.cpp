@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "runtime/io/hash.h"
+#include "runtime/ops/transfer.h"
 
 namespace tessera::lora {
 namespace {
@@ -73,6 +74,7 @@ class Maker {
         checkpoint_.read_blob(item.name, blob);
         return blob;
       }
+      if (ctx_.device().is_cuda() && !spec.format->dtype) return quantize_on_gpu(item);
       const size_t n = size_t(spec.numel());
       grow(values_, n * sizeof(float));
       const std::span<float> w(values_.as<float>(), n);
@@ -91,15 +93,38 @@ class Maker {
   }
 
  private:
-  static void grow(Buffer& buffer, size_t bytes) {
+  template <class Make>
+  static void grow(Buffer& buffer, size_t bytes, Make make) {
     if (buffer.size() >= bytes) return;
     buffer = Buffer();  // first, so that the two never exist together
-    buffer = Buffer::host(bytes);
+    buffer = make(bytes);
+  }
+  static void grow(Buffer& buffer, size_t bytes) { grow(buffer, bytes, Buffer::host); }
+
+  /// The values cross to the GPU in the checkpoint's dtype, and the blob comes back, both through
+  /// pinned memory.
+  std::span<const std::byte> quantize_on_gpu(const Item& item) {
+    const quant::FrozenSpec& spec = item.tensor->matrix;
+    const TensorInfo& info = checkpoint_.info(item.name);
+    const size_t blob_bytes = item.place.bytes;
+    const auto pinned = [&](size_t bytes) { return Buffer::staging_for(ctx_.device(), bytes); };
+    const auto on_gpu = [&](size_t bytes) { return Buffer::on(ctx_.device(), bytes); };
+    grow(staged_, std::max(info.bytes(), blob_bytes), pinned);
+    grow(gpu_values_, info.bytes(), on_gpu);
+    grow(gpu_blob_, blob_bytes, on_gpu);
+    checkpoint_.read(item.name, {staged_.data(), info.bytes()});
+    copy_bytes(ctx_, gpu_values_.data(), staged_.data(), info.bytes());
+    const Tensor w(gpu_values_.data(), info.dtype, {spec.rows, spec.cols}, ctx_.device());
+    quant::FrozenMatrix::quantize(ctx_, spec, w, gpu_blob_.data(), item.name);
+    copy_bytes(ctx_, staged_.data(), gpu_blob_.data(), blob_bytes);
+    ctx_.compute_stream().synchronize();
+    return {staged_.data(), blob_bytes};
   }
 
   Context& ctx_;
   const Checkpoint& checkpoint_;
   Buffer values_, blob_;
+  Buffer staged_, gpu_values_, gpu_blob_;
 };
 
 /// Deals the items to the ranks, the largest first, one a rank and round, so that a round's items

@@ -1,6 +1,6 @@
 // Fills BaseWeights from a checkpoint, one tensor at a time: each is read and quantized by one
-// rank, which sends every rank the bytes of its shard. Peak host memory of a rank is its shard, one
-// tensor in float32 and its blob; the 16-bit model never exists.
+// rank, which sends every rank the bytes of its shard. A GPU quantizes what it will hold. Peak
+// memory of a rank is its shard, one tensor and its blob; the 16-bit model never exists.
 #pragma once
 
 #include "lora/model/base_weights.h"

@@ -2,30 +2,21 @@
 // transformers, PEFT and bitsandbytes (tests/golden/families).
 #include <gtest/gtest.h>
 
-#include <fstream>
 #include <map>
 
 #include "launch/commands/merged_weights.h"
-#include "launch/config/config.h"
-#include "launch/run/generator.h"
-#include "launch/run/train.h"
 #include "lora/adapter/peft.h"
 #include "lora/model/checkpoint.h"
-#include "parallel/self_communicator.h"
+#include "parallel/thread_communicator.h"
 #include "tests/family_golden.h"
-#include "tests/launch/loaded_model.h"
+#include "tests/launch/family_runs.h"
+#include "tests/sample.h"
 #include "tests/scratch_folder.h"
 
 namespace tessera::launch {
 namespace {
 
-using nlohmann::json;
-using tessera::testing::Distances;
-using tessera::testing::expect_near_float64;
 using tessera::testing::FamilyGolden;
-using tessera::testing::kExact;
-using tessera::testing::kPeer;
-using tessera::testing::relative_difference;
 using tessera::testing::ScratchFolder;
 
 class FamilyRuns : public ::testing::TestWithParam<const char*> {
@@ -34,53 +25,35 @@ class FamilyRuns : public ::testing::TestWithParam<const char*> {
   ScratchFolder scratch_;
 };
 
-/// The lines of metrics.jsonl after three steps.
-std::vector<json> train_three_steps(const FamilyGolden& golden, const std::string& out) {
-  const std::vector<std::string> overrides = {
-      "base_model=" + golden.folder, "lora_model_dir=" + golden.adapter, "output_dir=" + out,
-      fmt::format("gradient_accumulation_steps={}", golden.samples.size()),
-      fmt::format("datasets=[{{path: {}/data.jsonl, type: tokenized}}]", golden.folder)};
-  parallel::SelfCommunicator self;
-  const std::string settings = std::string(TESSERA_GOLDEN_DIR) + "/families/three_steps.yml";
-  EXPECT_EQ(train(load_config(settings, overrides), self), kFinished);
-  std::vector<json> steps;
-  std::ifstream metrics(out + "/metrics.jsonl");
-  for (std::string line; std::getline(metrics, line);) {
-    const json step = json::parse(line);
-    if (step.contains("grad_norm")) steps.push_back(step);
-  }
-  return steps;
-}
-
 TEST_P(FamilyRuns, TrainingOverNf4) {
-  const std::vector<json> ours = train_three_steps(golden_, scratch_.file("run"));
-  const json &exact = golden_.numbers.at("nf4").at(kExact), &peer = golden_.numbers["nf4"][kPeer];
-  ASSERT_EQ(ours.size(), exact.size());
-  const auto distances = [&](const char* key) {
-    Distances largest;
-    for (size_t s = 0; s < exact.size(); ++s) {
-      largest.add(relative_difference(ours[s].at(key), exact[s].at(key)),
-                  relative_difference(peer[s].at(key), exact[s].at(key)));
-    }
-    return largest;
-  };
-  expect_near_float64(golden_, "loss over NF4", distances("loss"), 1e-5);
-  expect_near_float64(golden_, "gradient norm over NF4", distances("grad_norm"), 1e-4);
+  testing::expect_three_steps(golden_, scratch_.file("run"), {}, "over NF4");
 }
 
 TEST_P(FamilyRuns, GreedyContinuationIsThatOfPeft) {
-  using Ids = std::vector<int32_t>;
-  const json& greedy = golden_.numbers.at("greedy");
-  const auto expected = greedy.at("tokens").get<Ids>();
-  testing::TestModel model(golden_.folder, std::nullopt, golden_.adapter);
-  GeneratorOptions options;
-  options.max_new_tokens = int64_t(expected.size());
-  options.sampler.temperature = 0.0;
-  Ids tokens;
-  EXPECT_TRUE(
-      generate_answers(model.decoder(), std::vector<Ids>{greedy.at("prompt").get<Ids>()}, options,
-                       {[&](size_t, int32_t id) { tokens.push_back(id); }, [](size_t, Finish) {}}));
-  EXPECT_EQ(tokens, expected);
+  testing::expect_greedy_continuation(golden_, Device::cpu());
+}
+
+TEST_P(FamilyRuns, RanksAndMemoryOptionsKeepTheBits) {
+  const auto adapter_of = [&](int ranks, const std::vector<std::string>& options) {
+    std::vector<std::string> overrides = {
+        "base_model=" + golden_.folder,
+        "lora_model_dir=" + golden_.adapter,
+        "output_dir=" + scratch_.file("run"),
+        "overwrite_output_dir=true",
+        fmt::format("global_batch_size={}", golden_.samples.size()),
+        fmt::format("datasets=[{{path: {}/data.jsonl, type: tokenized}}]", golden_.folder)};
+    overrides.insert(overrides.end(), options.begin(), options.end());
+    const Config config =
+        load_config(std::string(TESSERA_GOLDEN_DIR) + "/families/three_steps.yml", overrides);
+    parallel::run_ranks(ranks, ranks, [&](parallel::Communicator& world) {
+      EXPECT_EQ(train(config, world), kFinished);
+    });
+    return tessera::testing::bytes_of_file(scratch_.file("run/adapter_model.safetensors"));
+  };
+  const std::string plain = adapter_of(1, {"gradient_checkpointing=false"});
+  EXPECT_EQ(adapter_of(1, {"gradient_checkpointing=true", "optimizer=paged_adamw_32bit"}), plain);
+  EXPECT_EQ(adapter_of(2, {"sharding=full", "gradient_checkpointing=offload"}), plain);
+  EXPECT_EQ(adapter_of(4, {"sharding=full"}), plain);
 }
 
 /// A name from the number of the layer on: files and models put other words before it.

@@ -16,10 +16,14 @@ class TestModel {
  public:
   explicit TestModel(const std::string& path,
                      const std::optional<quant::Storage>& quantization = std::nullopt,
-                     const std::optional<std::string>& adapter = std::nullopt)
-      : ctx_(Device::cpu(), 2, 1),
+                     const std::optional<std::string>& adapter = std::nullopt,
+                     Device device = Device::cpu())
+      : ctx_(device, 2, 1),
         model_(ctx_, lora::Checkpoint::open(path), quantization, {alone_, {}}, console_) {
-    if (adapter) adapters_ = lora::load_peft(*adapter, model_.spec());
+    if (adapter) {
+      adapters_ = lora::load_peft(lora::open_peft(*adapter), model_.spec(), device);
+      adapters_->to_device(ctx_);
+    }
     decoder_ = std::make_unique<lora::Decoder>(ctx_, model_.base(), model_.scheduler(),
                                                adapters_ ? &*adapters_ : nullptr);
   }

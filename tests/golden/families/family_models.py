@@ -116,6 +116,17 @@ FAMILIES["mistral"] = Family(
     )
 )  # fmt: skip
 
+FAMILIES["ministral"] = Family(
+    causal(
+        "MinistralForCausalLM", "ministral", 64, 72, 3, 5, 1,
+        attention_dropout=0.0, bos_token_id=1, dtype="bfloat16", eos_token_id=2, head_dim=20,
+        hidden_act="silu",
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        max_position_embeddings=128, rms_norm_eps=4e-3,
+        rope_parameters={"rope_theta": 20000.0, "rope_type": "default"}, sliding_window=6,
+    )
+)  # fmt: skip
+
 MINISTRAL3_ROPE = {
     "beta_fast": 0.6, "beta_slow": 0.05, "factor": 4.0, "llama_4_scaling_beta": 0.3,
     "mscale": 1.4, "mscale_all_dim": 0.7, "original_max_position_embeddings": 12,
@@ -152,6 +163,17 @@ FAMILIES["qwen3"] = Family(
                       "beta_fast": 1.0, "beta_slow": 0.1, "truncate": False},
         sliding_window=None, torch_dtype="bfloat16", use_sliding_window=False,
     )
+)  # fmt: skip
+
+# hidden_act as google/gemma-2b has it: GELU through tanh all the same.
+FAMILIES["gemma"] = Family(
+    causal(
+        "GemmaForCausalLM", "gemma", 72, 80, 3, 3, 1,
+        attention_bias=False, attention_dropout=0.0, bos_token_id=2, eos_token_id=1, head_dim=20,
+        hidden_act="gelu", max_position_embeddings=128, pad_token_id=0, rms_norm_eps=3e-3,
+        rope_theta=3000.0, torch_dtype="bfloat16",
+    ),
+    embedding=0.12,
 )  # fmt: skip
 
 FAMILIES["gemma2"] = Family(
@@ -238,6 +260,37 @@ FAMILIES["mistral3"] = Family(
         ("model.language_model.", "language_model.model."),
         ("model.vision_tower.", "vision_tower."),
         ("model.multi_modal_projector.", "multi_modal_projector."),
+    ),
+)  # fmt: skip
+
+# As llava-hf/llava-1.5-7b-hf: a Llama beside a CLIP tower, with a head of its own.
+FAMILIES["llava"] = Family(
+    {
+        "architectures": ["LlavaForConditionalGeneration"],
+        "ignore_index": -100,
+        "image_token_index": 150,
+        "model_type": "llava",
+        "pad_token_id": 151,
+        "projector_hidden_act": "gelu",
+        "text_config": with_sizes(
+            {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}, 48, 64, 3, 3, 1,
+            max_position_embeddings=128, rms_norm_eps=2e-3, torch_dtype="bfloat16",
+        ),
+        "tie_word_embeddings": False,
+        "torch_dtype": "bfloat16",
+        "vision_config": {
+            "hidden_size": 16, "image_size": 28, "intermediate_size": 24,
+            "model_type": "clip_vision_model", "num_attention_heads": 2, "num_hidden_layers": 2,
+            "patch_size": 14, "projection_dim": 8,
+        },
+        "vision_feature_layer": -2,
+        "vision_feature_select_strategy": "default",
+    },
+    published=(
+        ("model.language_model.", "language_model.model."),
+        ("model.vision_tower.", "vision_tower.vision_model."),
+        ("model.multi_modal_projector.", "multi_modal_projector."),
+        ("lm_head.", "language_model.lm_head."),
     ),
 )  # fmt: skip
 
