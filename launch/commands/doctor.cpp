@@ -93,7 +93,7 @@ std::string diagnose(const Gpus& gpus) {
     row("cuda", said(cuda::describe_runtime));
     // Where its lack keeps GPUs from being used, their row has said so.
     const std::string products = said(cuda::describe_cublas);
-    if (text.find(products) == std::string::npos) row("", products);
+    if (gpus.why_none.find(products) == std::string::npos) row("", products);
     row("", said(parallel::describe_nccl));
   }
   row("libraries", library_versions());

@@ -179,8 +179,12 @@ void generate(const GenerateOptions& options) {
   const bool said = std::ranges::any_of(options.base_settings, [](const std::string& setting) {
     return setting.starts_with("load_in_4bit=");
   });
-  if (said || base.adapter == AdapterKind::kQlora) {
-    base = with_stored_format(base, lora::checkpoint_format(checkpoint));
+  const lora::BaseFormat stored = lora::checkpoint_format(checkpoint);
+  if (said || base.adapter == AdapterKind::kQlora) base = with_stored_format(base, stored);
+  if (options.adapter) {
+    const AdapterRun run = AdapterRun::of(*options.adapter, {});
+    const std::string warning = other_base_warning(run, options.base_model, stored);
+    if (!warning.empty()) console.line(warning);
   }
 
   const StopSignals signals;
@@ -206,7 +210,7 @@ void generate(const GenerateOptions& options) {
                           printer.finish(prompt);
                           if (finish == Finish::kContext) {
                             console.line(fmt::format("answer {} ends at the model's {} positions",
-                                                     prompt + 1, model.spec().max_position));
+                                                     prompt + 1, position_limit(model.spec())));
                           }
                         }});
   if (all) return;

@@ -129,7 +129,7 @@ std::string tokens_text(const Inspection& found) {
 std::string verdict_text(const Inspection& found) {
   if (!found.refusal.empty()) return "no: " + printable(found.refusal, kReasonLength);
   if (found.kind == Kind::kAdapter) {
-    return "yes, further: its base as base_model, this folder as lora_model_dir";
+    return "yes, to continue: base_model = its base, lora_model_dir = this folder";
   }
   return fmt::format("yes, {} ({} of base weights)",
                      found.stored_so ? fmt::format("in {} as it is stored", found.storage)
@@ -174,6 +174,17 @@ std::string modules_text(const ordered_json& value) {
   return fmt::format("{}", fmt::join(names, ", "));
 }
 
+/// "3 of embed_tokens", of a list of ids or a map from modules to lists.
+std::string tokens_text(const ordered_json& value) {
+  if (value.is_array()) return fmt::format("{} of embed_tokens", value.size());
+  if (!value.is_object()) return text_of(value);
+  std::vector<std::string> parts;
+  for (const auto& [module, ids] : value.items()) {
+    parts.push_back(fmt::format("{} of {}", ids.size(), printable(module)));
+  }
+  return fmt::format("{}", fmt::join(parts, ", "));
+}
+
 void add_adapter_rows(const Inspection& found, std::vector<ReportRow>& rows) {
   const ordered_json& adapter = found.adapter;
   rows.push_back({"adapter", fmt::format("{}, a PEFT folder", text_of(adapter["peft_type"]))});
@@ -191,6 +202,9 @@ void add_adapter_rows(const Inspection& found, std::vector<ReportRow>& rows) {
   }
   if (is_set(adapter["modules_to_save"])) {
     rows.push_back({"saved", modules_text(adapter["modules_to_save"]) + " (modules_to_save)"});
+  }
+  if (const ordered_json& tokens = adapter["trainable_token_indices"]; is_set(tokens)) {
+    rows.push_back({"tokens", tokens_text(tokens) + " (trainable_token_indices)"});
   }
   if (adapter["step"].is_number()) {
     rows.push_back({"run", fmt::format("step {}{}", adapter["step"].dump(),

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "launch/config/options.h"
+#include "launch/text/tokenizer_parts.h"
 #include "lora/adapter/peft.h"
 #include "lora/model/checkpoint.h"
 #include "lora/model/families.h"
@@ -13,7 +14,6 @@
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
 #include "runtime/io/folder.h"
-#include "runtime/io/gguf_split.h"
 #include "runtime/io/json.h"
 #include "runtime/io/pickle.h"
 #include "runtime/io/safetensors.h"
@@ -33,21 +33,6 @@ constexpr std::string_view kWeights = "model.safetensors";
 constexpr std::string_view kIndex = "model.safetensors.index.json";
 constexpr std::string_view kSafetensors = ".safetensors";
 constexpr std::string_view kGguf = ".gguf";
-constexpr std::string_view kTokenizerFiles[] = {
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "vocab.txt",
-    "spiece.model",
-    "tekken.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "tokenizer.model.v3",
-};
 
 bool has(const Names& names, std::string_view name) {
   return std::ranges::find(names, name) != names.end();
@@ -279,14 +264,8 @@ Inspection inspect_folder(const std::string& folder) {
   const bool config = has(names, "config.json");
   if (has(names, lora::kPeftConfigFile) && !(config && weights)) return inspect_adapter(folder);
   if (config) return inspect_model_folder(folder, names);
-  Names ggufs = ending_with(names, kGguf);
-  for (std::string& name : ggufs) name = path_in(folder, name);
-  if (ggufs.size() > 1 && !io::are_parts_of_one(ggufs)) {
-    fail("{}: holds {} .gguf files and no config.json; name one of them, e.g. {}", folder,
-         ggufs.size(), ggufs.front());
-  }
-  if (!ggufs.empty()) {
-    Inspection found = inspect_gguf(ggufs.front());
+  if (!ending_with(names, kGguf).empty()) {
+    Inspection found = inspect_gguf(lora::find_gguf(folder));
     found.path = folder;
     return found;
   }

@@ -1,5 +1,4 @@
 // The adapter part of `tessera inspect`: also of adapters that `train` does not take.
-#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <filesystem>
@@ -10,7 +9,6 @@
 #include "runtime/core/error.h"
 #include "runtime/io/folder.h"
 #include "runtime/io/json.h"
-#include "runtime/io/pickle.h"
 
 namespace tessera::launch {
 namespace {
@@ -38,6 +36,7 @@ constexpr std::pair<const char*, const char*> kKeys[] = {
     {"excluded", "exclude_modules"},
     {"only_layers", "layers_to_transform"},
     {"modules_to_save", "modules_to_save"},
+    {"trainable_token_indices", "trainable_token_indices"},
 };
 
 /// alpha / r, or alpha / sqrt(r); null where they are not given.
@@ -104,12 +103,7 @@ void add_run(const std::string& folder, ordered_json& adapter) {
 
 /// The weights; Error as load_peft(), as far as it needs no model.
 void add_weights(const std::string& folder, Inspection& found) {
-  const std::vector<std::string> names = io::names_in(folder);
-  if (std::ranges::find(names, lora::kPeftWeightsFile) == names.end()) {
-    const fs::path pickle = fs::path(folder) / "adapter_model.bin";
-    if (io::exists(pickle)) io::refuse_pickle(pickle.string());
-    fail("{}: no {} in it", folder, lora::kPeftWeightsFile);
-  }
+  lora::peft_weights(folder);
   const std::string fault = add_weight_file(found, folder, std::string(lora::kPeftWeightsFile));
   if (!fault.empty()) fail("{}", fault);
 }

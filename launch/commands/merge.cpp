@@ -12,7 +12,6 @@
 #include "launch/run/adapter_run.h"
 #include "launch/run/loaded_model.h"
 #include "lora/adapter/peft.h"
-#include "lora/model/fp8_linear.h"
 #include "lora/model/loader.h"
 #include "runtime/core/error.h"
 #include "runtime/io/json.h"
@@ -60,20 +59,6 @@ void check_quantized_base(const MergeOptions& options, const AdapterRun& run,
   with_stored_format(config, stored);
 }
 
-/// A merged model has one dtype; what is copied beside it keeps its own, which must not be that of
-/// a quantized form that the config no longer names.
-void check_others(const lora::Checkpoint& checkpoint) {
-  for (const lora::OtherTensor& other : checkpoint.others()) {
-    if (other.dtype != lora::kFp8 && other.name.find(".quant_state.") == std::string::npos) {
-      continue;
-    }
-    fail(
-        "{}: tensor '{}' is quantized and no part of the text model; merge into the original "
-        "checkpoint",
-        checkpoint.path(), io::printable(other.name));
-  }
-}
-
 /// A tied head becomes a matrix of its own where the embedding or the head is trained alone.
 bool unties_head(const lora::Checkpoint& base, const lora::AdapterSet& adapters) {
   return base.spec().tied_head && !adapters.parts().whole.empty() && !adapters.ties_head();
@@ -114,10 +99,11 @@ MergeReport merge(const MergeOptions& options, Console& console) {
   if (const lora::BaseFormat stored = lora::checkpoint_format(checkpoint);
       !stored.linear.format->dtype) {
     check_quantized_base(options, run, stored);
+    const std::string warning = other_base_warning(run, options.base_model, stored);
+    if (!warning.empty()) console.line(warning);
     report.into = MergeInto::kDequantized;
     base.reset();
   }
-  check_others(checkpoint);
   for (const std::string& note : checkpoint.notes()) console.line(note);
   report.dtype = options.dtype.value_or(checkpoint.spec().dtype);
 
@@ -132,7 +118,8 @@ MergeReport merge(const MergeOptions& options, Console& console) {
     const uint64_t copies = unties && info.name == embedding ? 2 : 1;
     return copies * uint64_t(info.numel()) * element;
   };
-  ModelFolder folder(options.output, checkpoint, bytes_of, options.shard_bytes);
+  ModelFolder folder(options.output, checkpoint,
+                     {.bytes_of = bytes_of, .shard_bytes = options.shard_bytes});
   std::map<std::string, std::string> names;  // of the model's tensors, by those in the folder
   int64_t done = 0;
   const auto entries = [&](std::span<const lora::TensorInfo> tensors) {

@@ -29,11 +29,15 @@ std::span<const std::byte> MergedWeights::make(const std::string& name) {
   checkpoint_.read_f32(name, w);
   const auto linear = linears_.find(name);
   const std::span<const float> trained = whole(name);
-  if (linear == linears_.end() && trained.empty()) return rounded(w, name);
+  const bool has_rows =
+      adapters_.token_rows() && name == lora::embedding_weight(checkpoint_.spec());
+  if (linear == linears_.end() && trained.empty() && !has_rows) return rounded(w, name);
   const std::span<float> before(original_.as<float>(), w.size());
   std::copy(w.begin(), w.end(), before.begin());
   if (!trained.empty()) {
     std::copy(trained.begin(), trained.end(), w.begin());
+  } else if (has_rows) {
+    replace_rows(w, *adapters_.token_rows());
   } else {
     if (base_) requantize(w, info);
     if (const lora::Adapter* adapter = adapters_.find(linear->second.layer, linear->second.site)) {
@@ -52,6 +56,14 @@ std::span<const float> MergedWeights::whole(const std::string& name) const {
     if (row.name() == name) return adapters_.whole(row.role)->w.span<const float>();
   }
   return {};
+}
+
+void MergedWeights::replace_rows(std::span<float> w, const lora::TokenRows& rows) {
+  const auto cols = size_t(rows.w.cols());
+  const std::span<const float> trained = rows.w.span<const float>();
+  for (size_t i = 0; i < rows.ids.size(); ++i) {
+    std::ranges::copy(trained.subspan(i * cols, cols), w.begin() + rows.ids[i] * ptrdiff_t(cols));
+  }
 }
 
 /// w becomes what the run computed with.

@@ -34,6 +34,7 @@ class MergedWeights {
  private:
   /// The values of a matrix that is trained in full; empty for any other.
   std::span<const float> whole(const std::string& name) const;
+  static void replace_rows(std::span<float> w, const lora::TokenRows& rows);
   void requantize(std::span<float> w, const lora::TensorInfo& info);
   void add(const lora::Adapter& adapter, std::span<float> w, const lora::TensorInfo& info);
   std::span<const std::byte> rounded(std::span<float> w, const std::string& name);

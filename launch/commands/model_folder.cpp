@@ -9,9 +9,12 @@
 
 #include "launch/console/progress.h"
 #include "launch/text/tokenizer.h"
+#include "launch/text/tokenizer_parts.h"
+#include "lora/model/fp8_linear.h"
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
 #include "runtime/io/folder.h"
+#include "runtime/io/printable.h"
 
 namespace tessera::launch {
 namespace {
@@ -23,10 +26,23 @@ constexpr size_t kMaxSmallFile = size_t{1} << 20;
 constexpr size_t kChunk = size_t{1} << 22;
 /// What stands beside a model, is no part of its tokenizer, and holds for it as before.
 constexpr const char* kSmallFiles[] = {"generation_config.json", "preprocessor_config.json",
-                                       "processor_config.json", "chat_template.json"};
+                                       "processor_config.json"};
 
-/// A new folder beside `path`, which must not exist.
-std::string make_temporary(const fs::path& path) {
+/// What is copied keeps its form, which must not be a quantized one.
+void check_others(const lora::Checkpoint& checkpoint) {
+  for (const lora::OtherTensor& other : checkpoint.others()) {
+    if (other.dtype != lora::kFp8 && other.name.find(".quant_state.") == std::string::npos) {
+      continue;
+    }
+    fail("{}: tensor '{}' is quantized and no part of the text model; use the original checkpoint",
+         checkpoint.path(), io::printable(other.name));
+  }
+}
+
+}  // namespace
+
+ModelFolder::TemporaryFolder::TemporaryFolder(const std::string& of) {
+  const fs::path path = of;
   std::error_code error;
   if (fs::exists(fs::symlink_status(path, error))) {  // a link that leads nowhere counts, too
     fail_usage("{} exists already; choose another output, or remove it", path.string());
@@ -37,45 +53,55 @@ std::string make_temporary(const fs::path& path) {
     fail("cannot create {}: {}", path.string(),
          error ? error.message() : std::string(std::strerror(errno)));
   }
-  return name;
+  path_ = name;
 }
 
-}  // namespace
+ModelFolder::TemporaryFolder::~TemporaryFolder() {
+  std::error_code ignored;
+  if (!path_.empty()) fs::remove_all(path_, ignored);
+}
 
-ModelFolder::ModelFolder(const std::string& path, const lora::Checkpoint& base, BytesOf bytes_of,
-                         uint64_t shard_bytes)
+void ModelFolder::TemporaryFolder::rename_to(const std::string& path) {
+  ::chmod(path_.c_str(), 0755);  // mkdtemp's is private
+  if (::rename(path_.c_str(), path.c_str()) != 0) {
+    fail("cannot rename {} to {}: {}", path_, path, std::strerror(errno));
+  }
+  path_.clear();
+}
+
+ModelFolder::ModelFolder(const std::string& path, const lora::Checkpoint& base, Sizes sizes)
     // "out/" and "out" are one folder.
-    : path_(io::absolute(path).string()), temporary_(make_temporary(path_)), base_(base) {
-  split(bytes_of, shard_bytes);
-  uint64_t needed = 0;
-  for (const auto& info : base.tensors()) needed += bytes_of(info);
-  for (const auto& other : base.others()) needed += other.bytes;
+    : path_(io::absolute(path).string()), temporary_(path_), base_(base) {
+  check_others(base);
+  split(sizes);
+  check_room(sizes.spools);
+}
+
+void ModelFolder::check_room(bool spools) {
+  uint64_t largest = 0;
+  for (const Shard& shard : shards_) {
+    needed_bytes_ += shard.bytes;
+    largest = std::max(largest, shard.bytes);
+  }
+  if (spools) needed_bytes_ += largest;
   std::error_code error;
-  const fs::space_info space = fs::space(temporary_, error);
-  if (!error && space.available < needed) {
-    fs::remove_all(temporary_, error);
-    fail("{} needs {}, but its disk has {} free", path_, format_bytes(int64_t(needed)),
+  const fs::space_info space = fs::space(temporary(), error);
+  if (!error && space.available < needed_bytes_) {
+    fail("{} needs {}, but its disk has {} free", path_, format_bytes(int64_t(needed_bytes_)),
          format_bytes(int64_t(space.available)));
   }
 }
 
-ModelFolder::~ModelFolder() {
-  std::error_code ignored;
-  if (!temporary_.empty()) fs::remove_all(temporary_, ignored);
-}
-
-void ModelFolder::split(BytesOf bytes_of, uint64_t shard_bytes) {
+void ModelFolder::split(const Sizes& sizes) {
   shards_.emplace_back();
-  uint64_t bytes = 0;
   const auto shard_for = [&](uint64_t more) -> Shard& {
-    if (bytes > 0 && bytes + more > shard_bytes) {
+    if (shards_.back().bytes > 0 && shards_.back().bytes + more > sizes.shard_bytes) {
       shards_.emplace_back();
-      bytes = 0;
     }
-    bytes += more;
+    shards_.back().bytes += more;
     return shards_.back();
   };
-  for (const auto& info : base_.tensors()) shard_for(bytes_of(info)).tensors.push_back(info);
+  for (const auto& info : base_.tensors()) shard_for(sizes.bytes_of(info)).tensors.push_back(info);
   for (const auto& other : base_.others()) shard_for(other.bytes).others.push_back(other);
   for (size_t i = 0; i < shards_.size(); ++i) {
     shards_[i].file = shards_.size() == 1
@@ -133,13 +159,25 @@ void ModelFolder::copy_small_files() const {
 }
 
 void ModelFolder::write_tokenizer(std::vector<std::string>& notes) const {
-  try {
-    for (const auto& [name, content] : Tokenizer::load(base_.path()).files()) {
-      io::write_file(file(name), content);
+  bool copied = false;
+  if (io::is_folder(base_.path())) {
+    for (const std::string_view name : kTokenizerFiles) {
+      const fs::path from = fs::path(base_.path()) / name;
+      if (!io::exists(from)) continue;
+      io::write_file(file(std::string(name)), io::read_file(from.string(), kLargestTokenizerFile));
+      copied = true;
     }
+  }
+  try {
+    const Tokenizer tokenizer = Tokenizer::load(base_.path());
+    if (copied) return;
+    for (const auto& [name, content] : tokenizer.files()) io::write_file(file(name), content);
   } catch (const Error& error) {
     // The weights are no worse for it, and a model may come without.
-    notes.push_back(fmt::format("note: no tokenizer was copied: {}", error.what()));
+    notes.push_back(fmt::format(
+        "note: {}: {}",
+        copied ? "the tokenizer was copied, but Tessera cannot read it" : "no tokenizer was copied",
+        error.what()));
   }
 }
 
@@ -149,12 +187,8 @@ std::vector<std::string> ModelFolder::commit(const json& config) {
   io::write_file(file("config.json"), config.dump(2) + "\n");
   copy_small_files();
   write_tokenizer(notes);
-  lora::Checkpoint::open(temporary_);
-  ::chmod(temporary_.c_str(), 0755);  // mkdtemp's is private
-  if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
-    fail("cannot rename {} to {}: {}", temporary_, path_, std::strerror(errno));
-  }
-  temporary_.clear();
+  lora::Checkpoint::open(temporary());
+  temporary_.rename_to(path_);
   io::sync_folder(fs::path(path_).parent_path().string());
   return notes;
 }

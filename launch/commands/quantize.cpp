@@ -225,10 +225,10 @@ QuantizeReport quantize(const QuantizeOptions& options, Console& console) {
   const StopSignals signals;
   Context ctx(Device::cpu(), thread_count(options.threads), 0);
   QuantizedTensors tensors(ctx, checkpoint, options.storage);
+  const auto bytes_of = [&](const lora::TensorInfo& info) { return tensors.bytes_of(info); };
   ModelFolder folder(
       options.output, checkpoint,
-      [&](const lora::TensorInfo& info) { return tensors.bytes_of(info); },
-      uint64_t(options.shard_bytes));
+      {.bytes_of = bytes_of, .shard_bytes = uint64_t(options.shard_bytes), .spools = true});
   tensors.keep_in(folder.temporary());
   int64_t done = 0;
   const auto next = [&] {

@@ -25,7 +25,8 @@ struct QuantizeReport {
 
 /// The linears of the layers in options.storage; all other tensors are copied. One tensor is in
 /// memory at a time. Error, before anything is written, when the output exists or the model is
-/// quantized already, and naming the tensor for a value that is not finite.
+/// quantized already, whole or beside its text, and naming the tensor for a value that is not
+/// finite.
 QuantizeReport quantize(const QuantizeOptions& options, Console& console);
 
 }  // namespace tessera::launch

@@ -68,6 +68,7 @@ struct Config {
   std::vector<std::pair<std::string, double>> lora_alpha_pattern;  // likewise
   std::vector<std::string> lora_modules_to_save;                   // names
   bool lora_ensure_weight_tying = false;
+  std::vector<int64_t> lora_trainable_token_indices;  // in order: that of the rows in the adapter
   bool use_rslora = false;
   std::optional<std::string> lora_model_dir;
 

@@ -122,8 +122,8 @@ std::vector<ForeignKey> missing() {
   const std::string_view cure = "remove it; that method is not offered";
   return {
       {{"use_dora", "peft_use_dora", "loraplus_lr_ratio", "lora_on_cpu", "lora_fan_in_fan_out",
-        "peft_init_lora_weights", "loftq_config", "pissa_init", "peft_trainable_token_indices",
-        "trainable_token_indices", "lora_target_parameters", "peft_layer_replication"},
+        "peft_init_lora_weights", "loftq_config", "pissa_init", "lora_target_parameters",
+        "peft_layer_replication"},
        {},
        cure},
       {{"neftune_noise_alpha", "early_stopping_patience", "load_best_model_at_end",

@@ -33,8 +33,13 @@ std::vector<Choice<const quant::Format*>> quantized_formats() {
   return choices;
 }
 
+/// Whether a 16-bit run is given a format; auto is none.
+template <auto kMember>
+bool quantizes_sixteen_bit(const Config& c) {
+  return c.adapter == AdapterKind::kLora && c.*kMember;
+}
+
 std::vector<Flag> quantization_flags() {
-  const auto sixteen_bit = [](const Config& c) { return c.adapter == AdapterKind::kLora; };
   const std::string_view cure = "adapter: lora is the 16-bit run and quantizes nothing";
   return {
       flag("adapter", &Config::adapter,
@@ -52,12 +57,12 @@ std::vector<Flag> quantization_flags() {
            "next two keys, is the format of a base_model that is quantized already; any other base "
            "becomes nf4, double-quantized, in blocks of 64.")
           .alias({"quantization_type"})
-          .ruled_out_by("adapter", sixteen_bit, cure),
+          .ruled_out_by("adapter", quantizes_sixteen_bit<&Config::bnb_4bit_quant_type>, cure),
       flag("bnb_4bit_use_double_quant", &Config::bnb_4bit_use_double_quant,
            OptionalType<BoolType>{{}, "auto"},
            "Quantize the scales too: 4.13 bits a weight instead of 4.5.")
           .alias({"use_bnb_nested_quant", "double_quantization"})
-          .ruled_out_by("adapter", sixteen_bit, cure),
+          .ruled_out_by("adapter", quantizes_sixteen_bit<&Config::bnb_4bit_use_double_quant>, cure),
       flag("bnb_4bit_blocksize", &Config::bnb_4bit_blocksize,
            OptionalType<ChoiceType<int64_t>>{{{{32, "32"},
                                                {64, "64"},
@@ -69,7 +74,7 @@ std::vector<Flag> quantization_flags() {
                                                {4096, "4096"}}},
                                              "auto"},
            "Weights that share one scale.")
-          .ruled_out_by("adapter", sixteen_bit, cure),
+          .ruled_out_by("adapter", quantizes_sixteen_bit<&Config::bnb_4bit_blocksize>, cure),
       flag(
           "bnb_4bit_compute_dtype", &Config::bnb_4bit_compute_dtype,
           OptionalType<ChoiceType<DType>>{
@@ -125,14 +130,20 @@ std::vector<Flag> lora_flags() {
           .alias({"additional_target", "modules_to_save"}),
       flag("lora_ensure_weight_tying", &Config::lora_ensure_weight_tying, BoolType{},
            "Train the embedding and the head that is tied to it as one matrix. It needs "
-           "lora_modules_to_save.")
+           "lora_modules_to_save. (Rows of lora_trainable_token_indices are always those of both.)")
           .alias({"peft_ensure_weight_tying", "ensure_weight_tying"})
           .ruled_out_by(
               "lora_modules_to_save",
               [](const Config& c) {
-                return c.lora_ensure_weight_tying && c.lora_modules_to_save.empty();
+                return c.lora_ensure_weight_tying && c.lora_modules_to_save.empty() &&
+                       c.lora_trainable_token_indices.empty();
               },
               "name embed_tokens or lm_head there"),
+      flag("lora_trainable_token_indices", &Config::lora_trainable_token_indices, TokenIdsType{},
+           "Tokens whose rows of the embedding to train beside the adapters, in float32, such as "
+           "those of a chat template that the base has not learned. Where the head is tied to the "
+           "embedding, they are its rows, too. PEFT's map {embed_tokens: [...]} is understood.")
+          .alias({"peft_trainable_token_indices", "trainable_token_indices"}),
       flag("use_rslora", &Config::use_rslora, BoolType{},
            "Scale by lora_alpha / sqrt(lora_r) instead.")
           .alias({"peft_use_rslora"}),

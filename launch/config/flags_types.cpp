@@ -174,6 +174,34 @@ std::string ModuleNamesType::write(const std::vector<std::string>& value) const 
   return value.empty() ? "null" : "[" + out + "]";
 }
 
+std::optional<std::vector<int64_t>> TokenIdsType::read(const Setting& setting) const {
+  const YamlNode* list = &setting.value;
+  if (list->kind == YamlNode::Kind::kMap) {
+    for (const YamlEntry& entry : list->entries) {
+      if (entry.repeated) return std::nullopt;
+      if (entry.key == "embed_tokens" || entry.key.ends_with(".embed_tokens")) continue;
+      return setting.fault("only rows of embed_tokens can be trained, not of {}", shown(entry.key));
+    }
+    if (list->entries.size() != 1) return setting.expected(describe());
+    list = &list->entries.front().value;
+  }
+  if (list->kind != YamlNode::Kind::kList || list->items.empty()) {
+    return Setting{setting.key, *list, setting.faults}.expected(describe());
+  }
+  std::vector<int64_t> ids;
+  bool ok = true;
+  for (const YamlNode& item : list->items) {
+    const std::optional<int64_t> id = IntType{}.read({setting.key, item, setting.faults});
+    ok = ok && id;
+    if (id) ids.push_back(*id);
+  }
+  return ok ? std::optional(ids) : std::nullopt;
+}
+
+std::string TokenIdsType::write(const std::vector<int64_t>& value) const {
+  return value.empty() ? "null" : fmt::format("[{}]", fmt::join(value, ", "));
+}
+
 std::optional<std::optional<ResumeFrom>> ResumeType::read(const Setting& setting) const {
   using Value = std::optional<ResumeFrom>;
   const std::string* text = setting.scalar(describe());

@@ -123,6 +123,13 @@ struct ModuleNamesType {
   std::string describe() const { return "a list of names"; }
 };
 
+/// Ids of tokens: a list, or a map from embed_tokens to one.
+struct TokenIdsType {
+  std::optional<std::vector<int64_t>> read(const Setting& setting) const;
+  std::string write(const std::vector<int64_t>& value) const;
+  std::string describe() const { return "a list of token ids"; }
+};
+
 /// A map from modules, by name or by regular expression, to values, whose order counts.
 template <class Inner>
 struct ModuleValuesType {

@@ -16,6 +16,8 @@ lora::AdapterOptions adapter_options(const Config& config) {
   options.targets.whole = config.lora_modules_to_save;
   options.targets.whole_said_in = config.source + ": lora_modules_to_save";
   options.targets.ensure_tying = config.lora_ensure_weight_tying;
+  options.tokens = {config.lora_trainable_token_indices,
+                    config.source + ": lora_trainable_token_indices"};
   options.ranks = {config.lora_rank_pattern, config.source + ": lora_rank_pattern"};
   options.alphas = {config.lora_alpha_pattern, config.source + ": lora_alpha_pattern"};
   return options;

@@ -92,10 +92,12 @@ Device choose_device(const std::optional<Device::Kind>& configured, const Gpus& 
   const auto place = std::count(nodes.begin(), before, world.node());
   const auto ranks = std::ranges::count(nodes, world.node());
   const std::vector<std::string> lacks = gather_texts(world, lack_of(gpus, ranks));
+  const bool has_gpus = !gpus.usable.empty() || !gpus.left_out.empty();
+  const std::vector<int> have_gpus = parallel::gather_values(world, int(has_gpus));
   const auto lack = std::ranges::find_if(lacks, [](const auto& text) { return !text.empty(); });
   if (lack == lacks.end()) return Device::cuda(gpus.usable[size_t(place)].index);
   if (configured == Device::Kind::kCuda) fail_usage("device: cuda {}", *lack);
-  if (!gpus.usable.empty() || !gpus.left_out.empty()) {
+  if (std::ranges::count(have_gpus, 1) > 0) {
     console.line(fmt::format("warning: computing on the CPU, since cuda {}", *lack));
   }
   return Device::cpu();

@@ -91,6 +91,14 @@ AdapterRun AdapterRun::of(const std::string& adapter, const std::vector<std::str
   return run;
 }
 
+std::string other_base_warning(const AdapterRun& run, const std::string& base_model,
+                               const lora::BaseFormat& stored) {
+  const bool sixteen_bit = run.base && run.base->adapter == AdapterKind::kLora;
+  if (!sixteen_bit || stored.linear.format->dtype) return "";
+  return fmt::format("warning: the adapter was trained on a 16-bit base; {} is stored as {}",
+                     base_model, quant::describe(stored.linear));
+}
+
 Config base_config(const std::optional<std::string>& adapter,
                    const std::vector<std::string>& settings) {
   const auto given = std::find_if(settings.begin(), settings.end(),

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "launch/config/config.h"
+#include "lora/model/base_weights.h"
 
 namespace tessera::launch {
 
@@ -23,6 +24,11 @@ struct AdapterRun {
   /// over the run's.
   static AdapterRun of(const std::string& adapter, const std::vector<std::string>& settings);
 };
+
+/// A warning where the run was over a 16-bit base and the one now used is `stored` in 4 bits; else
+/// nothing.
+std::string other_base_warning(const AdapterRun& run, const std::string& base_model,
+                               const lora::BaseFormat& stored);
 
 /// Whether a key of a config says how the base is held and computed with. All other keys of a run
 /// are its own: the machine it was on, its data, its folders.

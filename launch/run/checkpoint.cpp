@@ -119,6 +119,12 @@ std::string whole_of(const lora::AdapterSet& adapters) {
   return names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", "));
 }
 
+/// "3, 9, 1", or "none".
+std::string tokens_of(const lora::AdapterSet& adapters) {
+  const std::vector<int32_t>& ids = adapters.parts().tokens.ids;
+  return ids.empty() ? "none" : fmt::format("{}", fmt::join(ids, ", "));
+}
+
 json to_json(const LossScale& scale) {
   return {{"factor", scale.factor}, {"good_steps", scale.good_steps}, {"skipped", scale.skipped}};
 }
@@ -140,6 +146,7 @@ void copy_adapter(const lora::AdapterSet& from, lora::AdapterSet& to, const std:
   require_same_sizes(from, to, folder);
   require("lora_modules_to_save", whole_of(from), whole_of(to));
   require("lora_ensure_weight_tying", from.ties_head(), to.ties_head());
+  require("lora_trainable_token_indices", tokens_of(from), tokens_of(to));
   std::copy(from.params().begin(), from.params().end(), to.params().begin());
 }
 

@@ -18,7 +18,7 @@ using Prompts = std::span<const std::vector<int32_t>>;
 /// Tokens that a sequence is fed at most: all but an answer's last.
 int64_t fed_tokens(const std::vector<int32_t>& prompt, const lora::ModelSpec& model,
                    int64_t new_tokens) {
-  return std::min(int64_t(prompt.size()) + new_tokens - 1, model.max_position);
+  return std::min(int64_t(prompt.size()) + new_tokens - 1, position_limit(model));
 }
 
 int64_t cache_capacity(Prompts prompts, const lora::ModelSpec& model, int64_t new_tokens) {
@@ -115,7 +115,7 @@ class Generation {
     }
     events_.token(prompt, slot.last);
     if (++slot.made == options_.max_new_tokens) return end(index, Finish::kLength);
-    if (cache_.length(index) == decoder_.spec().max_position) end(index, Finish::kContext);
+    if (cache_.length(index) == position_limit(decoder_.spec())) end(index, Finish::kContext);
   }
 
   void end(int64_t index, Finish finish) {
@@ -142,6 +142,13 @@ class Generation {
 
 }  // namespace
 
+int64_t position_limit(const lora::ModelSpec& model) {
+  const bool stretches = std::ranges::any_of(model.ropes, [](const Rope& rope) {
+    return rope.scaling.kind == RopeScaling::Kind::kDynamic;
+  });
+  return stretches ? lora::SpecLimits::kPosition : model.max_position;
+}
+
 std::vector<StopToken> stop_tokens(const lora::Checkpoint& model) {
   std::vector<StopToken> stops;
   for (const int32_t id : model.spec().eos_ids) {
@@ -157,10 +164,10 @@ std::vector<std::string> missing_stops(std::span<const StopToken> stops, int64_t
   }
   std::vector<std::string> warnings;
   for (const auto& [id, sources] : missing) {
-    warnings.push_back(
-        fmt::format("warning: no answer will end with token {}, as {} would have it: the model has "
-                    "{} tokens",
-                    id, fmt::join(sources, " and "), vocab));
+    warnings.push_back(fmt::format(
+        "warning: {} {} token {} as an end of text; the model has only {} tokens, so it "
+        "is ignored",
+        fmt::join(sources, " and "), sources.size() == 1 ? "names" : "name", id, vocab));
   }
   return warnings;
 }
@@ -170,9 +177,9 @@ void check_prompts(Prompts prompts, const lora::ModelSpec& model) {
     const std::vector<int32_t>& ids = prompts[i];
     const std::string name = prompts.size() == 1 ? "the prompt" : fmt::format("prompt {}", i + 1);
     if (ids.empty()) fail("{} is empty; give at least one token", name);
-    if (int64_t(ids.size()) > model.max_position) {
+    if (int64_t(ids.size()) > position_limit(model)) {
       fail("{} has {} tokens, more than the model's {} positions; shorten it", name, ids.size(),
-           model.max_position);
+           position_limit(model));
     }
     for (int32_t id : ids) {
       if (id >= 0 && id < model.vocab) continue;

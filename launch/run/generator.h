@@ -1,6 +1,7 @@
 // Answers any number of prompts over one KV cache. As many as the memory allows advance together,
-// one token each a step; a finished one makes room for the next that waits. An answer depends only
-// on its own prompt, never on what runs beside it.
+// one token per step; a finished one makes room for the next that waits. An answer depends only on
+// its own prompt and the options, never on what runs beside it. Where a rotary scaling depends on
+// the length, the length is that of the prompt and all max_new_tokens, from the first token on.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +22,10 @@ struct StopToken {
   std::string source;  // what names it, for messages: a file, or what was read from one
 };
 
+/// The most tokens of a prompt and its answer: the model's positions, unless its rotary scaling is
+/// dynamic, which stretches to any length.
+int64_t position_limit(const lora::ModelSpec& model);
+
 /// Those that the model's config names.
 std::vector<StopToken> stop_tokens(const lora::Checkpoint& model);
 
@@ -39,7 +44,7 @@ struct GeneratorOptions {
 enum class Finish {
   kStop,     // with a stop token
   kLength,   // max_new_tokens
-  kContext,  // the model's positions are used up
+  kContext,  // the position_limit() is reached
 };
 
 /// What happens, as it happens. `prompt` is an index in the prompts.

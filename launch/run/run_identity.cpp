@@ -49,6 +49,9 @@ json run_identity(const Config& c, const RunMadeFrom& from) {
   }
   if (!c.lora_modules_to_save.empty()) all["lora_modules_to_save"] = c.lora_modules_to_save;
   if (c.lora_ensure_weight_tying) all["lora_ensure_weight_tying"] = true;
+  if (!c.lora_trainable_token_indices.empty()) {
+    all["lora_trainable_token_indices"] = c.lora_trainable_token_indices;
+  }
   return all;
 }
 

@@ -12,10 +12,13 @@ lora::Checkpoint open_base(const Config& config, Console& console) {
   lora::Checkpoint checkpoint = lora::Checkpoint::open(config.base_model);
   lora::select_linears(adapter_options(config).targets, checkpoint.spec());
   with_stored_format(config, lora::checkpoint_format(checkpoint));
-  if (const double dropout = checkpoint.spec().attention_dropout; dropout > 0) {
-    console.line(fmt::format("warning: {}/config.json: attention_dropout {} is not applied",
-                             config.base_model, dropout));
-  }
+  const auto name_dropout = [&](const char* key, double dropout) {
+    if (dropout == 0) return;
+    console.line(fmt::format("warning: {}/config.json: {} {} is not applied", config.base_model,
+                             key, dropout));
+  };
+  name_dropout("attention_dropout", checkpoint.spec().attention_dropout);
+  name_dropout("residual_dropout", checkpoint.spec().residual_dropout);
   for (const std::string& line : missing_stops(stop_tokens(checkpoint), checkpoint.spec().vocab)) {
     console.line(line);
   }

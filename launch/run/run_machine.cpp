@@ -31,8 +31,9 @@ void RunMachine::allocate(const RunPlan& plan) {
   model.scheduler().set_groups(plan.chosen.groups);
   const lora::Decoder::Memory needed =
       lora::TrainingPass(decoder, *plan.config.loss).plan(plan.input.tokens);
-  TESSERA_CHECK(needed.activations == plan.chosen.memory.activations &&
-                needed.scratch == plan.chosen.memory.workspace);
+  const RankMemory& planned = plan.chosen.memory;
+  TESSERA_CHECK(needed.activations == planned.activations && needed.scratch == planned.workspace &&
+                needed.tables == planned.tables && needed.offloaded == planned.offloaded);
   decoder.allocate();
 }
 

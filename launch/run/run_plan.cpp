@@ -55,13 +55,18 @@ void print_adapter(Console& console, const RunPlan& plan, Device device) {
   std::vector<std::string_view> whole;
   for (const lora::TensorRow& row : adapters.parts().whole) whole.push_back(row.own_name());
   if (!whole.empty()) text += fmt::format(", {} in full", fmt::join(whole, " and "));
+  const size_t tokens = adapters.parts().tokens.ids.size();
+  if (tokens > 0) {
+    text += fmt::format(", the row{} of {} token{} in embed_tokens{}", tokens == 1 ? "" : "s",
+                        format_count(int64_t(tokens)), tokens == 1 ? "" : "s",
+                        model.tied_head ? " and the head tied to it" : "");
+  }
   console.line(
       fmt::format("{}, {} trainable parameters", text, format_count(adapters.trainable())));
-  if (whole.empty()) return;
-  if (model.tied_head && !adapters.ties_head()) {
+  if (model.tied_head && !whole.empty() && !adapters.ties_head()) {
     console.line(
-        "         the head is tied to the embedding in the base, and no longer in what is trained, "
-        "as PEFT has it; lora_ensure_weight_tying: true keeps them one matrix");
+        "         training unties the head from the embedding, as PEFT does; "
+        "lora_ensure_weight_tying: true keeps them one matrix");
   } else if (plan.config.lora_ensure_weight_tying && !model.tied_head) {
     console.line("         lora_ensure_weight_tying has no effect: the head has its own weights");
   }

@@ -1,7 +1,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <array>
 #include <filesystem>
 #include <map>
 
@@ -19,17 +18,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-
-/// What transformers may read of a tokenizer, in a folder.
-constexpr std::array<const char*, 9> kFiles = {"tokenizer.json",
-                                               "tokenizer_config.json",
-                                               "special_tokens_map.json",
-                                               "added_tokens.json",
-                                               "chat_template.jinja",
-                                               "chat_template.json",
-                                               "vocab.json",
-                                               "merges.txt",
-                                               "tokenizer.model"};
 
 /// What a value names, whether it is a token's text, a token with flags, or a list of either.
 json content_of(const json& value) {
@@ -120,7 +108,7 @@ void take_model_eos(const fs::path& folder, TokenizerJson& out) {
 
 TokenizerJson read_tokenizer_folder(const std::string& path) {
   const fs::path folder = path;
-  const auto at = [&](const char* name) { return (folder / name).string(); };
+  const auto at = [&](std::string_view name) { return (folder / name).string(); };
   if (!io::exists(at("tokenizer.json"))) {
     fail("{}: there is no tokenizer.json{}", path,
          io::exists(at("tokenizer.model"))
@@ -129,7 +117,7 @@ TokenizerJson read_tokenizer_folder(const std::string& path) {
              : "");
   }
   TokenizerJson out;
-  for (const char* name : kFiles) {
+  for (const std::string_view name : kTokenizerFiles) {
     if (!io::exists(at(name))) continue;
     out.files.emplace_back(name, io::read_file(at(name), kLargestTokenizerFile));
   }

@@ -66,6 +66,24 @@ TokenizerJson read_tokenizer_folder(const std::string& path);
 /// "gpt2" (byte-level BPE) or its pre-tokenizer is not one of those known.
 TokenizerJson read_gguf_tokenizer(const std::string& path);
 
+/// What a tokenizer may be stored in, in a folder: whatever transformers, SentencePiece and Mistral
+/// read of it.
+inline constexpr std::string_view kTokenizerFiles[] = {
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "spiece.model",
+    "tekken.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "tokenizer.model.v3",
+};
+
 /// The largest file that is read of a tokenizer or a model's config, in bytes.
 inline constexpr size_t kLargestTokenizerFile = size_t{512} << 20;
 

@@ -70,7 +70,8 @@ TrainedParts trained_parts(const AdapterOptions& options, const ModelSpec& model
   check_adapter_options(options);
   TrainedParts parts{.linears = select_linears(options.targets, model),
                      .sizes = {},
-                     .whole = select_whole(options.targets, model)};
+                     .whole = select_whole(options.targets, model),
+                     .tokens = select_tokens(options.tokens, options.targets, model)};
   const std::vector<int64_t> ranks = values_of(options.ranks, parts.linears, options.r);
   const std::vector<double> alphas = values_of(options.alphas, parts.linears, options.alpha);
   for (size_t i = 0; i < ranks.size(); ++i) parts.sizes.push_back({ranks[i], alphas[i]});
@@ -99,6 +100,10 @@ std::vector<Segment> adapter_segments(const TrainedParts& parts) {
     add(linear.module + ".lora_B.weight", linear.out(), parts.sizes[i].r);
   }
   for (const TensorRow& matrix : parts.whole) add(matrix.name(), matrix.out(), matrix.in());
+  if (const TokenSelection& tokens = parts.tokens; !tokens.ids.empty()) {
+    add(tokens.embedding.module + ".token_adapter.trainable_tokens_delta",
+        int64_t(tokens.ids.size()), tokens.embedding.in());
+  }
   return segments;
 }
 
@@ -123,6 +128,7 @@ AdapterSet AdapterSet::shapes(const ModelSpec& spec, AdapterOptions options, Dev
     adapter.db = adapter.b;
   }
   for (WholeMatrix& matrix : set.whole_) matrix.dw = matrix.w;
+  if (set.token_rows_) set.token_rows_->dw = set.token_rows_->w;
   return set;
 }
 
@@ -160,6 +166,10 @@ AdapterSet::AdapterSet(const ModelSpec& spec, AdapterOptions options, TrainedPar
                          .scale = adapter_scale(parts_.sizes[i], options_.rslora)});
   }
   for (size_t i = 0; i < parts_.whole.size(); ++i) whole_.push_back({.w = view(), .dw = {}});
+  if (const std::vector<int32_t>& ids = parts_.tokens.ids; !ids.empty()) {
+    token_rows_ = TokenRows{.ids = ids, .w = view(), .dw = {}, .rows = {}};
+    for (size_t i = 0; i < ids.size(); ++i) token_rows_->rows.emplace(ids[i], int32_t(i));
+  }
 }
 
 std::vector<std::string> AdapterSet::target_names() const {
@@ -173,6 +183,7 @@ AdapterOptions AdapterSet::plain_options() const {
     plain.targets.whole.emplace_back(matrix.own_name());
   }
   plain.targets.ensure_tying = ties_head_;
+  plain.tokens = {.ids = {parts_.tokens.ids.begin(), parts_.tokens.ids.end()}};
   plain.ranks = named_values(parts_, &TrainedParts::Size::r, options_.r, layers_);
   plain.alphas = named_values(parts_, &TrainedParts::Size::alpha, options_.alpha, layers_);
   return plain;
@@ -195,6 +206,7 @@ void AdapterSet::set_gradient_buffer(std::span<float> grads) {
     adapter.db = beside(adapter.b);
   }
   for (WholeMatrix& matrix : whole_) matrix.dw = beside(matrix.w);
+  if (token_rows_) token_rows_->dw = beside(token_rows_->w);
 }
 
 std::span<float> AdapterSet::in_host(const Tensor& param) {
@@ -238,6 +250,12 @@ const WholeMatrix* AdapterSet::whole(Role role) const {
 void AdapterSet::copy_whole(const Checkpoint& base) {
   for (size_t i = 0; i < whole_.size(); ++i) {
     base.read_f32(parts_.whole[i].name(), in_host(whole_[i].w));
+  }
+  if (!token_rows_) return;
+  const std::span<float> rows = in_host(token_rows_->w);
+  const auto cols = size_t(token_rows_->w.cols());
+  for (size_t i = 0; i < token_rows_->ids.size(); ++i) {
+    base.read_embedding_row(token_rows_->ids[i], rows.subspan(i * cols, cols));
   }
 }
 

@@ -1,14 +1,16 @@
 // LoRA adapters: the parameters that are trained, as views into one flat float32 buffer.
-// Order: layer, then site, A then B; then the matrices that are trained in full. Every tensor
-// starts at a multiple of 256 elements; the padding between tensors is zero and stays zero.
-// Gradients live in the same layout in a buffer that the caller owns and may exchange between
-// micro-batches.
+// Order: layer, then site, A then B; then matrices that are trained in full; then single rows of
+// the embedding. Every tensor starts at a multiple of 256 elements; the padding between tensors is
+// and stays zero. Gradients live in the same layout in a buffer that the caller owns and may
+// exchange between micro-batches.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "lora/adapter/targets.h"
@@ -28,6 +30,7 @@ struct AdapterOptions {
   TargetModules targets = {};
   ModuleValues<int64_t> ranks = {};  // in place of r
   ModuleValues<double> alphas = {};  // in place of alpha
+  TrainedTokens tokens = {};
 };
 
 /// Error (usage) unless 1 <= r <= kMaxRank, alpha is finite and positive, for single modules, too,
@@ -50,6 +53,21 @@ struct WholeMatrix {
   Tensor dw;  // as w; empty until a gradient buffer is set
 };
 
+/// Rows of the embedding that are trained in place of the base's. Where the head is the embedding,
+/// they are rows of both.
+struct TokenRows {
+  std::vector<int32_t> ids;  // the token of each row
+  Tensor w;                  // [ids.size(), C]
+  Tensor dw;                 // as w; empty until a gradient buffer is set
+
+  /// The row of a token; -1: it is not trained.
+  int32_t row_of(int32_t id) const {
+    const auto found = rows.find(id);
+    return found == rows.end() ? -1 : found->second;
+  }
+  std::unordered_map<int32_t, int32_t> rows;  // of ids
+};
+
 /// What the options select in a model.
 struct TrainedParts {
   /// Of one linear's adapter.
@@ -61,8 +79,9 @@ struct TrainedParts {
   std::vector<TensorRow> linears;  // that have an adapter, in the order of the tensor table
   std::vector<Size> sizes;         // of each
   std::vector<TensorRow> whole;    // as select_whole()
+  TokenSelection tokens;           // as select_tokens()
 };
-/// Error as select_linears(), select_whole() and first_matches().
+/// Error as select_linears(), select_whole(), select_tokens() and first_matches().
 TrainedParts trained_parts(const AdapterOptions& options, const ModelSpec& model);
 
 /// Whether the embedding that is trained in full is the head as well.
@@ -74,7 +93,8 @@ float adapter_scale(TrainedParts::Size size, bool rslora);
 
 /// One tensor of the flat buffer.
 struct Segment {
-  std::string name;  // "model.layers.0.self_attn.q_proj.lora_A.weight", "lm_head.weight"
+  std::string name;  // "model.layers.0.self_attn.q_proj.lora_A.weight", "lm_head.weight",
+                     // "model.embed_tokens.token_adapter.trainable_tokens_delta"
   size_t offset;     // in elements, a multiple of AdapterSet::kAlignment
   int64_t rows;
   int64_t cols;
@@ -130,7 +150,9 @@ class AdapterSet {
 
   /// The embedding or the head where it is trained in full, else null. Valid as long as this set.
   const WholeMatrix* whole(Role role) const;
-  /// Makes the matrices that are trained in full those of the base. Sets params().
+  /// The rows of the embedding that are trained, or null. Valid as long as this set.
+  const TokenRows* token_rows() const { return token_rows_ ? &*token_rows_ : nullptr; }
+  /// Makes the matrices and rows that are trained themselves those of the base. Sets params().
   void copy_whole(const Checkpoint& base);
 
   /// Null where the layer or the site has no adapter. Valid as long as this set.
@@ -140,7 +162,7 @@ class AdapterSet {
   /// PEFT's initial values (torch's kaiming_uniform_ with a = sqrt(5)): A uniform in
   /// [-1/sqrt(in), 1/sqrt(in)), B zero. A pure function of the seed, the number of the linear in
   /// the tensor table and the index in A, so neither other targets nor the number of layers change
-  /// it. Sets params(), but for matrices that are trained in full.
+  /// it. Sets params(), but for what copy_whole() sets.
   void init(uint64_t seed);
 
  private:
@@ -157,8 +179,9 @@ class AdapterSet {
   TrainedParts parts_;
   bool ties_head_;
   std::vector<Segment> segments_;
-  std::vector<Adapter> adapters_;                       // of each linear
-  std::vector<WholeMatrix> whole_;                      // of each of parts_.whole
+  std::vector<Adapter> adapters_;   // of each linear
+  std::vector<WholeMatrix> whole_;  // of each of parts_.whole
+  std::optional<TokenRows> token_rows_;
   std::vector<std::array<int32_t, kSiteCount>> index_;  // by layer and site: in adapters_, or -1
   Device device_;
   size_t size_;

@@ -45,7 +45,8 @@ std::vector<Stored> stored_tensors(std::span<const Segment> segments, const Stor
     all.push_back({fmt::format("{}{}", kPrefix, names.of(name)), segment});
   };
   for (const Segment& segment : segments) add(segment.name, segment);
-  // The last segment is the embedding, which PEFT writes under both names.
+  // The last segment is the embedding, which PEFT writes under both names. (No rows of it are
+  // behind it then: see select_tokens().)
   if (ties_head) add(kHeadWeight, segments.back());
   return all;
 }
@@ -231,6 +232,14 @@ void read_into(AdapterSet& adapters, const io::SafetensorsFile& file, const Stor
 
 }  // namespace
 
+std::string peft_weights(const std::string& folder) {
+  const fs::path weights = fs::path(folder) / kPeftWeightsFile;
+  if (io::exists(weights)) return weights.string();
+  const fs::path pickle = fs::path(folder) / "adapter_model.bin";
+  if (io::exists(pickle)) io::refuse_pickle(pickle.string());
+  fail("{}: no {} in it", folder, kPeftWeightsFile);
+}
+
 PeftFolder open_peft(const std::string& folder) { return {folder, read_peft_config(folder)}; }
 
 AdapterSet load_peft(const std::string& folder, const ModelSpec& model) {
@@ -239,13 +248,7 @@ AdapterSet load_peft(const std::string& folder, const ModelSpec& model) {
 
 AdapterSet load_peft(const PeftFolder& folder, const ModelSpec& model, Device device) {
   const PeftConfig& config = folder.config;
-  const fs::path weights = fs::path(folder.path) / kPeftWeightsFile;
-  if (!io::exists(weights)) {
-    const fs::path pickle = fs::path(folder.path) / "adapter_model.bin";
-    if (io::exists(pickle)) io::refuse_pickle(pickle.string());
-    fail("{}: no {} in it", folder.path, kPeftWeightsFile);
-  }
-  const io::SafetensorsFile file(weights.string());
+  const io::SafetensorsFile file(peft_weights(folder.path));
   // Names and patterns of the config are for the paths that modules have in the file.
   const StoredNames names = names_in(file, model);
   ModelSpec in_file = model;
@@ -253,12 +256,13 @@ AdapterSet load_peft(const PeftFolder& folder, const ModelSpec& model, Device de
   AdapterOptions options = config.options;
   options.targets.of_more_than_text = names.stored != kTextPrefixes[0];
   TrainedParts parts = parts_in(options, in_file);
-  for (auto* rows : {&parts.linears, &parts.whole}) {
-    for (TensorRow& row : *rows) {
-      if (row.role == Role::kHead) continue;
-      row.module = model.prefix + row.module.substr(in_file.prefix.size());
-    }
-  }
+  const auto rename = [&](TensorRow& row) {
+    if (row.role == Role::kHead) return;
+    row.module = model.prefix + row.module.substr(in_file.prefix.size());
+  };
+  std::ranges::for_each(parts.linears, rename);
+  std::ranges::for_each(parts.whole, rename);
+  rename(parts.tokens.embedding);
   // Before memory is taken, whose size the config alone decides.
   const bool ties_head = ties_to_embedding(options, parts, model);
   const std::vector<Stored> tensors = stored_tensors(adapter_segments(parts), names, ties_head);

@@ -36,6 +36,9 @@ struct PeftFolder {
 /// Error as read_peft_config().
 PeftFolder open_peft(const std::string& folder);
 
+/// The path of the weights in an adapter's folder. Error where there are none, or only a pickle.
+std::string peft_weights(const std::string& folder);
+
 /// The text of adapter_config.json as PEFT writes it (indent 2, sorted keys), with those keys that
 /// all its versions since 0.9 know. Its targets must be names.
 std::string peft_config_text(const PeftConfig& config);

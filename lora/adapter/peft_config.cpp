@@ -30,19 +30,10 @@ std::string shown(const json& value) {
 }
 
 /// Keys that change what the adapter's tensors are or mean; they must be off.
-constexpr std::string_view kMustBeOff[] = {"alora_invocation_tokens",
-                                           "arrow_config",
-                                           "fan_in_fan_out",
-                                           "kasa_config",
-                                           "layer_replication",
-                                           "lora_bias",
-                                           "megatron_config",
-                                           "monteclora_config",
-                                           "target_parameters",
-                                           "trainable_token_indices",
-                                           "use_bdlora",
-                                           "use_dora",
-                                           "use_qalora"};
+constexpr std::string_view kMustBeOff[] = {
+    "alora_invocation_tokens", "arrow_config", "fan_in_fan_out",  "kasa_config",
+    "layer_replication",       "lora_bias",    "megatron_config", "monteclora_config",
+    "target_parameters",       "use_bdlora",   "use_dora",        "use_qalora"};
 
 /// Keys that say where the adapter comes from or how PEFT is to run it.
 constexpr std::string_view kOfNoConcern[] = {"auto_mapping", "inference_mode", "peft_version",
@@ -96,6 +87,7 @@ class Reader {
     config.options.targets.whole = names("modules_to_save", "a list of module names");
     config.options.targets.whole_said_in = path_ + ": modules_to_save";
     config.options.targets.ensure_tying = boolean("ensure_weight_tying");
+    config.options.tokens = tokens();
     for (const auto& [key, value] : pattern("rank_pattern")) {
       config.options.ranks.by_key.emplace_back(key, whole_number("rank_pattern", value));
     }
@@ -245,6 +237,30 @@ class Reader {
     return targets;
   }
 
+  /// A list, or a map from the embedding's name to one.
+  TrainedTokens tokens() {
+    constexpr std::string_view kKey = "trainable_token_indices";
+    constexpr std::string_view kExpected = "a list of token ids, or a map from embed_tokens to one";
+    TrainedTokens tokens{.said_in = fmt::format("{}: {}", path_, kKey)};
+    const json* value = find(kKey);
+    if (!value || is_off(*value)) return tokens;
+    if (value->is_object()) {
+      for (const auto& [module, unused] : value->items()) {
+        if (module == "embed_tokens" || module.ends_with(".embed_tokens")) continue;
+        fail("{}: {} names {}; only rows of embed_tokens can be trained", path_, kKey,
+             shown(module));
+      }
+      if (value->size() > 1) ill_typed(kKey, kExpected);
+      value = &value->front();
+    }
+    if (!value->is_array()) ill_typed(kKey, kExpected);
+    for (const json& id : *value) {
+      if (!id.is_number_integer() || id < 0 || id > INT64_MAX) ill_typed(kKey, kExpected);
+      tokens.ids.push_back(id.get<int64_t>());
+    }
+    return tokens;
+  }
+
   static constexpr std::string_view kModules =
       "a list of module names, a regular expression or \"all-linear\"";
 
@@ -315,8 +331,9 @@ std::string peft_config_text(const PeftConfig& config) {
                {"task_type", "CAUSAL_LM"},
                {"use_dora", false},
                {"use_rslora", options.rslora}};
-  // Older versions of PEFT do not know it.
+  // Older versions of PEFT do not know these.
   if (options.targets.ensure_tying) root["ensure_weight_tying"] = true;
+  if (!options.tokens.ids.empty()) root["trainable_token_indices"] = options.tokens.ids;
   // A path that is not UTF-8 must not cost the adapter: the name is for people.
   return root.dump(2, ' ', true, json::error_handler_t::replace);
 }

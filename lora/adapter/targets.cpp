@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
+#include <unordered_set>
 
 #include "runtime/core/error.h"
 #include "runtime/core/nearest.h"
@@ -246,6 +247,34 @@ std::vector<TensorRow> select_whole(const TargetModules& targets, const ModelSpe
                fmt::join(known, " and "));
   }
   if (!selected.empty() && model.tied_head && targets.ensure_tying) return {rows.front()};
+  return selected;
+}
+
+TokenSelection select_tokens(const TrainedTokens& tokens, const TargetModules& targets,
+                             const ModelSpec& model) {
+  TokenSelection selected{.embedding = outer_matrices(model).front()};
+  if (tokens.ids.empty()) return selected;
+  for (const TensorRow& whole : select_whole(targets, model)) {
+    if (whole.role == Role::kHead && !model.tied_head) continue;
+    fail_usage("{}: {} trains {}{} in full already; keep one of the two", tokens.said_in,
+               targets.whole_said_in, whole.own_name(),
+               whole.role == Role::kHead ? ", which is tied to the embedding," : "");
+  }
+  if (model.head_differs) {
+    fail_usage(
+        "{}: the config of the model says tie_word_embeddings, but its head has other weights than "
+        "the embedding, of which PEFT replaces rows, too; set tie_word_embeddings to false",
+        tokens.said_in);
+  }
+  std::unordered_set<int64_t> seen;
+  for (int64_t id : tokens.ids) {
+    if (id < 0 || id >= model.vocab) {
+      fail_usage("{}: there is no token {}; the model has rows for {} tokens", tokens.said_in, id,
+                 model.vocab);
+    }
+    if (!seen.insert(id).second) fail_usage("{}: {} is named twice", tokens.said_in, id);
+    selected.ids.push_back(int32_t(id));
+  }
   return selected;
 }
 

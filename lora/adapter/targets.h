@@ -40,6 +40,13 @@ struct TargetModules {
   std::string whole_said_in = "lora_modules_to_save";  // likewise
 };
 
+/// Tokens whose rows of the embedding are trained, as PEFT's trainable_token_indices. A tied head
+/// has the same rows. Their order is that of the rows in a file.
+struct TrainedTokens {
+  std::vector<int64_t> ids = {};
+  std::string said_in = "lora_trainable_token_indices";  // for messages
+};
+
 /// Values of single modules in place of the usual one: that of the first key, a regular expression,
 /// which matches a module's path or what stands behind one of its dots. PEFT's rank_pattern and
 /// alpha_pattern.
@@ -59,6 +66,16 @@ std::vector<TensorRow> select_linears(const TargetModules& targets, const ModelS
 /// What targets.whole selects: the embedding, the head, or both. A tied head has a row here, unless
 /// it stays the embedding. Error (usage) for a name that selects neither.
 std::vector<TensorRow> select_whole(const TargetModules& targets, const ModelSpec& model);
+
+/// The rows of the embedding that are trained.
+struct TokenSelection {
+  TensorRow embedding = {};
+  std::vector<int32_t> ids = {};  // of the rows; empty: none is trained
+};
+/// What `tokens` selects. Error (usage) for a token that the model lacks or that is named twice,
+/// and where `targets` has the same matrix trained in full.
+TokenSelection select_tokens(const TrainedTokens& tokens, const TargetModules& targets,
+                             const ModelSpec& model);
 
 /// Of each linear, the index of the first key that matches it, as ModuleValues; -1 for none. Error
 /// (usage) for a broken regular expression and, unless `said_in` is empty, for an idle key.

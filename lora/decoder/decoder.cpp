@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "runtime/ops/embedding.h"
+#include "runtime/ops/rows.h"
 #include "runtime/ops/scale.h"
 #include "runtime/ops/transfer.h"
 
@@ -66,25 +67,52 @@ float Decoder::embedding_scale() const {
 void Decoder::embed(Tensor x, const BatchView& batch) {
   const WholeMatrix* trained = whole(Role::kEmbedding);
   embedding(ctx_, x, trained ? trained->w : base_.embedding(), batch.ids);
+  if (token_rows()) embed_token_rows(x, *token_rows(), batch.ids);
   if (embedding_scale() != 1.0f) scale(ctx_, x, embedding_scale());
+}
+
+void Decoder::embed_token_rows(Tensor x, const TokenRows& trained, std::span<const int32_t> ids) {
+  std::vector<int32_t> at, rows;
+  if (ctx_.measuring()) {  // at most all of them
+    at.resize(ids.size());
+    rows.resize(ids.size());
+  } else {
+    for (size_t i = 0; i < ids.size(); ++i) {
+      const int32_t row = trained.row_of(ids[i]);
+      if (row < 0) continue;
+      at.push_back(int32_t(i));
+      rows.push_back(row);
+    }
+  }
+  if (at.empty()) return;
+  ArenaScope scope(ctx_.scratch());
+  const Tensor y = ctx_.scratch().tensor(x.dtype(), {int64_t(at.size()), x.cols()});
+  embedding(ctx_, y, trained.w, rows);
+  scatter_rows(ctx_, x, y, at);
 }
 
 void Decoder::embed_backward(Tensor d, std::span<const int32_t> ids) {
   if (embedding_scale() != 1.0f) scale(ctx_, d, embedding_scale());
-  const Tensor gradient = whole(Role::kEmbedding)->dw;
+  const TokenRows* rows = token_rows();
+  const Tensor gradient = rows ? rows->dw : whole(Role::kEmbedding)->dw;
   if (ctx_.measuring()) return embedding_backward(ctx_, gradient, d, ids);
   std::vector<int32_t> trained(ids.begin(), ids.end());
   std::ranges::replace(trained, spec().pad_id, -1);
+  if (rows) {
+    for (int32_t& id : trained) id = rows->row_of(id);
+  }
   embedding_backward(ctx_, gradient, d, trained);
 }
 
 Head Decoder::head() const {
   const ModelSpec& model = spec();
   const WholeMatrix* trained = whole(Role::kHead);
+  const TokenRows* rows = model.tied_head ? token_rows() : nullptr;
   return {.norm = {base_.final_norm(), model.rms_eps, model.norm_plus},
           .matrix = base_.head(),
           .trained = trained ? trained->w : Tensor(),
           .gradient = trained ? trained->dw : Tensor(),
+          .rows = rows ? TrainedRows{rows->ids, rows->w, rows->dw} : TrainedRows(),
           .logit_scale = float(model.logit_scale),
           .softcap = float(model.logit_softcap)};
 }

@@ -73,7 +73,7 @@ class Decoder {
   /// [N, C] of the batch's ids into x, scaled as the model has it.
   void embed(Tensor x, const BatchView& batch);
   /// Whether the embedding is trained, so that a backward has to go on to it.
-  bool trains_embedding() const { return whole(Role::kEmbedding) != nullptr; }
+  bool trains_embedding() const { return whole(Role::kEmbedding) || token_rows(); }
   /// Its gradient by that of what embed() made, d[N,C], which is overwritten.
   void embed_backward(Tensor d, std::span<const int32_t> ids);
   /// A layer as the operators take it, for as long as the lease lasts. With a key, the adapters
@@ -87,6 +87,9 @@ class Decoder {
 
  private:
   const WholeMatrix* whole(Role role) const { return adapters_ ? adapters_->whole(role) : nullptr; }
+  const TokenRows* token_rows() const { return adapters_ ? adapters_->token_rows() : nullptr; }
+  /// Makes those of x[N,C] whose tokens have trained rows those rows.
+  void embed_token_rows(Tensor x, const TokenRows& trained, std::span<const int32_t> ids);
   /// What embed() multiplies by.
   float embedding_scale() const;
 

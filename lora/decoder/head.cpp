@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "quant/frozen_matmul.h"
+#include "runtime/ops/columns.h"
 #include "runtime/ops/matmul.h"
 #include "runtime/ops/norm.h"
 #include "runtime/ops/rows.h"
@@ -64,8 +65,9 @@ void normalize(Context& ctx, Tensor h, Tensor rstd, Tensor x, const Head& head) 
   if (head.logit_scale != 1.0f) scale(ctx, h, head.logit_scale);
 }
 
-/// The head as products take it: a trained one on a GPU in the activations' type, in scratch.
+/// The head as products take it: what is trained on a GPU in the activations' type, in scratch.
 Head with_matrix(Context& ctx, Head head) {
+  if (head.rows.w) head.rows.w = as_dtype(ctx, head.rows.w, ctx.activation_dtype());
   if (!head.trained) return head;
   const Tensor w = as_dtype(ctx, head.trained, ctx.activation_dtype());
   head.matrix = {{{quant::format_of(w.dtype())}, w.rows(), w.cols()},
@@ -75,7 +77,28 @@ Head with_matrix(Context& ctx, Head head) {
 
 void make_logits(Context& ctx, Tensor logits, Tensor h, const Head& head) {
   quant::frozen_matmul(ctx, logits, h, head.matrix, {});
+  if (head.rows.w) {
+    ArenaScope scope(ctx.scratch());
+    const Tensor own = ctx.scratch().tensor(h.dtype(), {h.rows(), head.rows.w.rows()});
+    matmul(ctx, own, h, head.rows.w, {.transpose_b = true});
+    put_columns(ctx, logits, own, head.rows.ids);
+  }
   if (head.softcap > 0.0f) softcap(ctx, logits, head.softcap);
+}
+
+/// dh[n,C] of h[n,C] by the logits' gradient d, which is overwritten. Adds to the gradients of what
+/// is trained.
+void head_backward(Context& ctx, Tensor dh, Tensor d, Tensor h, const Head& head) {
+  ArenaScope scope(ctx.scratch());
+  constexpr MatmulOptions kOfWeights = {.transpose_a = true, .accumulate = true};
+  if (head.gradient) matmul(ctx, head.gradient, d, h, kOfWeights);
+  quant::LowRank rows = {};
+  if (head.rows.w) {
+    rows = {ctx.scratch().tensor(d.dtype(), {d.rows(), head.rows.w.rows()}), head.rows.w};
+    take_columns(ctx, rows.left, d, head.rows.ids);
+    matmul(ctx, head.rows.gradient, rows.left, h, kOfWeights);
+  }
+  quant::frozen_matmul_backward(ctx, dh, d, head.matrix, rows, false);
 }
 
 }  // namespace
@@ -133,10 +156,7 @@ double head_loss(Context& ctx, const HeadLoss& out, Tensor x, const BatchView& b
                        .scale = out.scale});
     if (!out.d) continue;
     if (bounded) softcap_backward(ctx, ls, bounded.slice(0, n), head.softcap);
-    if (head.gradient) {
-      matmul(ctx, head.gradient, ls, hs, {.transpose_a = true, .accumulate = true});
-    }
-    quant::frozen_matmul_backward(ctx, dh, ls, head.matrix, {}, false);
+    head_backward(ctx, dh, ls, hs, head);
     if (head.logit_scale != 1.0f) scale(ctx, dh, head.logit_scale);
     fill_zero(ctx, hs);
     rmsnorm_backward(ctx, hs, dh, xs, head.norm, rs);

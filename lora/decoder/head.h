@@ -2,6 +2,7 @@
 // tokens: logits of a whole batch never exist, and unsupervised positions cost nothing.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "lora/decoder/batch.h"
@@ -13,11 +14,19 @@
 
 namespace tessera::lora {
 
+/// Rows of the head that are trained in place of its own.
+struct TrainedRows {
+  std::span<const int32_t> ids = {};  // of the rows
+  Tensor w = {};                      // [ids.size(), C] in float32, or empty
+  Tensor gradient = {};               // of w, as Head::gradient
+};
+
 struct Head {
   RmsNorm norm;                // of C elements
   quant::FrozenMatrix matrix;  // [V, C]
   Tensor trained = {};         // [V, C] in float32: in place of it, or empty
   Tensor gradient = {};        // of `trained`; head_loss() adds to it where it makes gradients
+  TrainedRows rows = {};       // without `trained`
   float logit_scale = 1.0f;
   float softcap = 0.0f;  // > 0: the bound of the logits
 };

@@ -2,9 +2,15 @@
 
 #include <algorithm>
 
+#include "runtime/ops/attention.h"
 #include "runtime/ops/transfer.h"
 
 namespace tessera::lora {
+namespace {
+
+constexpr int64_t kTile = kAttentionAlignment;
+
+}  // namespace
 
 KvCache::Layer KvCache::layer_of(const LayerSpec& spec, const CacheSize& size) {
   const AttentionSpec& attention = spec.attention;

@@ -35,16 +35,12 @@ class KvCache {
   /// Of one layer and sequence.
   struct Rows {
     Tensor keys, values;  // [rows, K*D]
-    int64_t first;        // the position of row 0: a multiple of kTile
+    int64_t first;        // the position of row 0: a multiple of kAttentionAlignment
   };
   /// With room for `count` more tokens.
   Rows rows_for(Context& ctx, int64_t layer, int64_t sequence, int64_t count);
 
  private:
-  /// Attention's tiles of keys begin at multiples of it on every device, so that a cache without
-  /// its first rows gives the same bits.
-  static constexpr int64_t kTile = 128;
-
   struct Layer {
     int64_t width = 0;   // K*D
     int64_t window = 0;  // 0: all tokens are kept

@@ -37,13 +37,20 @@ void RopeTables::Table::bind(std::byte* data, Device device) {
 /// Rows [first_row, first_row + count) of all tables of the rule.
 void RopeTables::Table::fill(Context& ctx, int64_t first_row, int64_t count,
                              const RopePositions& of) {
-  const Buffer made = Buffer::host(size_t(2 * count * rope.half()) * sizeof(float));
-  const auto fill_pair = [&](const Tensor& cos, const Tensor& sin, bool of_queries) {
+  Buffer made;
+  if (ctx.device().is_cuda()) {
+    made = Buffer::host(size_t(2 * count * rope.half()) * sizeof(float));
+  }
+  const auto fill_pair = [&](const Tensor& all_cos, const Tensor& all_sin, bool of_queries) {
+    const RopePositions positions{of.length, of.first, of_queries};
+    const Tensor cos = all_cos.slice(first_row, first_row + count);
+    const Tensor sin = all_sin.slice(first_row, first_row + count);
+    if (!ctx.device().is_cuda()) return rope_table(cos, sin, rope, positions);
     const Tensor c(made.data(), DType::kF32, {count, rope.half()});
     const Tensor s(made.data() + c.bytes(), DType::kF32, {count, rope.half()});
-    rope_table(c, s, rope, {of.length, of.first, of_queries});
-    upload(ctx, cos.slice(first_row, first_row + count).raw(), c.raw(), c.bytes());
-    upload(ctx, sin.slice(first_row, first_row + count).raw(), s.raw(), s.bytes());
+    rope_table(c, s, rope, positions);
+    upload(ctx, cos.raw(), c.raw(), c.bytes());
+    upload(ctx, sin.raw(), s.raw(), s.bytes());
   };
   fill_pair(view.cos, view.sin, false);
   if (queries_grow()) fill_pair(view.query_cos, view.query_sin, true);

@@ -35,15 +35,19 @@ uint64_t elements_of(const io::SafetensorsEntry& entry) {
 
 }  // namespace
 
-class PartsReader {
+/// Finds and checks the parts of one weight, and notes their names.
+class BnbLinear::PartsReader {
  public:
-  PartsReader(const Shards& shards, std::string_view weight) : shards_(shards), weight_(weight) {}
+  PartsReader(const Shards& shards, std::string_view weight, std::vector<std::string>& names)
+      : shards_(shards), weight_(weight), names_(names) {}
 
-  std::optional<Found> find(std::string_view suffix) const {
-    return shards_.find(weight_ + std::string(suffix));
+  std::optional<Found> find(std::string_view suffix) {
+    const std::optional<Found> found = shards_.find(weight_ + std::string(suffix));
+    if (found) names_.push_back(found->entry->name);
+    return found;
   }
   /// A part that has to be there, with `count` elements of `dtype`.
-  Found need(std::string_view suffix, std::string_view dtype, uint64_t count) const {
+  Found need(std::string_view suffix, std::string_view dtype, uint64_t count) {
     const std::optional<Found> found = find(suffix);
     if (!found) wrong("'{}{}' is missing", weight_, suffix);
     const uint64_t elements = elements_of(*found->entry);
@@ -97,6 +101,7 @@ class PartsReader {
  private:
   const Shards& shards_;
   std::string weight_;
+  std::vector<std::string>& names_;
 };
 
 namespace {
@@ -148,7 +153,7 @@ bool BnbLinear::is_bnb(const Shards& shards, const Found& found) {
 BnbLinear::BnbLinear(const Shards& shards, const Found& found, int64_t rows, int64_t cols)
     : name_(found.entry->name), codes_{found.file, found.entry->offset} {
   const io::SafetensorsEntry& entry = *found.entry;
-  const PartsReader reader(shards, name_);
+  PartsReader reader(shards, name_, parts_);
   const quant::Format* format = nullptr;
   json state;
   for (const quant::Format* known : kFormats) {
@@ -185,7 +190,7 @@ BnbLinear::BnbLinear(const Shards& shards, const Found& found, int64_t rows, int
   if (nested) read_nested(reader, state);
 }
 
-void BnbLinear::read_nested(const PartsReader& reader, const json& state) {
+void BnbLinear::read_nested(PartsReader& reader, const json& state) {
   Nested& of = nested_.emplace();
   of.block = reader.integer(state, "nested_blocksize");
   const int64_t blocks = quant::Layout4(spec_).blocks;
@@ -243,6 +248,7 @@ void BnbLinear::read_blob(std::span<const io::ReadFile> files, std::span<std::by
   const std::span<float> outer(nested, size_t(layout.nested));
   read_at(files, nested_->scales.file, nested_->scales.offset, std::as_writable_bytes(outer));
   check_finite(outer);
+  check_finite(decoded_scales(files));
   nested[layout.nested] = nested_->offset;
 }
 

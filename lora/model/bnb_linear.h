@@ -15,9 +15,6 @@
 
 namespace tessera::lora {
 
-/// Finds and checks the parts of one weight.
-class PartsReader;
-
 /// A linear in files, to be read as a blob.
 class BnbLinear {
  public:
@@ -31,6 +28,8 @@ class BnbLinear {
   /// How a FrozenMatrix holds the same bits. Scales whose map or blocks are not those of
   /// quant/double_quant.h are held as the floats that they decode to.
   const quant::FrozenSpec& spec() const { return spec_; }
+  /// Names of the tensors that belong to the weight, besides its own.
+  const std::vector<std::string>& parts() const { return parts_; }
   /// spec().bytes() bytes from the files, in the order of the shards. Error naming the tensor for a
   /// scale that is not finite.
   void read_blob(std::span<const io::ReadFile> files, std::span<std::byte> blob) const;
@@ -38,6 +37,7 @@ class BnbLinear {
   void read_f32(std::span<const io::ReadFile> files, std::span<float> out) const;
 
  private:
+  class PartsReader;
   struct Place {
     size_t file = 0;
     uint64_t offset = 0;
@@ -50,11 +50,12 @@ class BnbLinear {
     float offset = 0;
   };
 
-  void read_nested(const PartsReader& reader, const nlohmann::json& state);
+  void read_nested(PartsReader& reader, const nlohmann::json& state);
   std::vector<float> decoded_scales(std::span<const io::ReadFile> files) const;
   void check_finite(std::span<const float> scales) const;
 
   std::string name_;
+  std::vector<std::string> parts_;
   quant::FrozenSpec spec_;
   Place codes_, scales_;
   std::optional<Nested> nested_;

@@ -29,7 +29,19 @@ int64_t deinterleaved(int64_t row, int64_t head_dim) {
   return head * head_dim + within % 2 * (head_dim / 2) + within / 2;
 }
 
-/// The only model in .gguf files of a folder without config.json; of a split one, its first part.
+io::GgufFile open_gguf(const std::string& path) {
+  if (io::is_folder(path)) return io::GgufFile(find_gguf(path));
+  io::ReadFile file(path);
+  char magic[4] = {};
+  if (file.size() >= sizeof magic) file.read(0, std::as_writable_bytes(std::span(magic)));
+  const std::string_view first(magic, sizeof magic);
+  if (first == "GGUF") return io::GgufFile(std::move(file));
+  if (io::is_pickle(first) || io::has_pickle_name(path)) io::refuse_pickle(path);
+  fail("{}: not a GGUF file; for safetensors give the folder that holds config.json", path);
+}
+
+}  // namespace
+
 std::string find_gguf(const std::string& folder) {
   std::vector<std::string> found;
   for (const std::string& name : io::names_in(folder)) {
@@ -49,19 +61,6 @@ std::string find_gguf(const std::string& folder) {
   }
   fail("{}: holds neither config.json nor a .gguf file", folder);
 }
-
-io::GgufFile open_gguf(const std::string& path) {
-  if (io::is_folder(path)) return io::GgufFile(find_gguf(path));
-  io::ReadFile file(path);
-  char magic[4] = {};
-  if (file.size() >= sizeof magic) file.read(0, std::as_writable_bytes(std::span(magic)));
-  const std::string_view first(magic, sizeof magic);
-  if (first == "GGUF") return io::GgufFile(std::move(file));
-  if (io::is_pickle(first) || io::has_pickle_name(path)) io::refuse_pickle(path);
-  fail("{}: not a GGUF file; for safetensors give the folder that holds config.json", path);
-}
-
-}  // namespace
 
 void CheckpointSource::add(std::string_view name, const StoredTensor& stored) {
   TESSERA_CHECK(stored_.emplace(name, stored).second);
@@ -123,6 +122,17 @@ void CheckpointSource::read(const TensorInfo& info, bool as_float, std::span<std
   }
 }
 
+void CheckpointSource::read_row(const TensorInfo& info, int64_t row, std::span<float> out) const {
+  const StoredTensor& stored = stored_.at(info.name);
+  const io::GgufBlock block = io::block_of(stored.encoding);
+  TESSERA_CHECK(stored.interleaved_heads == 0 && 0 <= row && row < info.shape[0]);
+  TESSERA_CHECK(int64_t(out.size()) == info.shape[1]);
+  std::vector<std::byte> bytes(out.size() / block.elements * block.bytes);
+  files[stored.file].read(stored.offset + uint64_t(row) * bytes.size(), bytes);
+  io::decode(stored.encoding, bytes, out);
+  for (float& value : out) value -= stored.plus;
+}
+
 std::string StoredNames::of(std::string_view name) const {
   if (name == kHeadWeight) return head;
   if (!name.starts_with(prefix)) return std::string(name);
@@ -149,7 +159,10 @@ Checkpoint::Checkpoint(const std::string& path, const ModelSpec& spec, FoundTens
   for (size_t i = 0; i < tensors_.size(); ++i) index_.emplace(tensors_[i].name, i);
   // The embedding comes first, see tensors_of(). What the file holds beats what it says.
   spec_.dtype = tensors_.front().dtype;
-  if (found.unties_head) spec_.tied_head = false;
+  if (found.unties_head) {
+    spec_.tied_head = false;
+    spec_.head_differs = true;
+  }
   if (spec_.tied_head) index_.emplace(kHeadWeight, 0);
 }
 
@@ -163,9 +176,12 @@ Checkpoint Checkpoint::open(const std::string& path) {
     return checkpoint;
   }
   io::GgufFile file = open_gguf(path);
-  std::string text = config_of_metadata(file);
+  std::vector<std::string> notes;
+  std::string text = config_of_metadata(file, notes);
   const ModelSpec spec = parse_config(text, file.path());
-  Checkpoint checkpoint(path, spec, find_tensors(spec, std::move(file)));
+  FoundTensors found = find_tensors(spec, std::move(file));
+  found.notes = std::move(notes);
+  Checkpoint checkpoint(path, spec, std::move(found));
   checkpoint.config_ = std::move(text);
   return checkpoint;
 }
@@ -198,6 +214,10 @@ void Checkpoint::read_other(const OtherTensor& other, uint64_t begin,
 
 void Checkpoint::read_f32(std::string_view name, std::span<float> out) const {
   source_->read(info(name), true, std::as_writable_bytes(out));
+}
+
+void Checkpoint::read_embedding_row(int64_t row, std::span<float> out) const {
+  source_->read_row(tensors_.front(), row, out);
 }
 
 }  // namespace tessera::lora

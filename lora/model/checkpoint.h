@@ -90,6 +90,8 @@ class Checkpoint {
   void read(std::string_view name, std::span<std::byte> out) const;
   /// The values widened to float, exactly; `out` has info(name).numel() elements.
   void read_f32(std::string_view name, std::span<float> out) const;
+  /// Likewise one row of the embedding.
+  void read_embedding_row(int64_t row, std::span<float> out) const;
   /// The blob of a FrozenMatrix of info(name).quantized, with the codes and scales of the files.
   void read_blob(std::string_view name, std::span<std::byte> blob) const;
   /// Bytes of one of others(), from its byte `begin` on.
@@ -108,5 +110,9 @@ class Checkpoint {
   std::vector<std::string> notes_;
   std::shared_ptr<const CheckpointSource> source_;
 };
+
+/// The only model in .gguf files of a folder without config.json; of a split one, its first part.
+/// Error where there is none, or more than one.
+std::string find_gguf(const std::string& folder);
 
 }  // namespace tessera::lora

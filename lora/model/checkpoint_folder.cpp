@@ -143,13 +143,16 @@ class FolderReader {
       }
       BnbLinear linear(shards_, at, row.out(), row.in());
       info.quantized = linear.spec();
+      used_.insert(linear.parts().begin(), linear.parts().end());
       found_.source.add(info.name, std::move(linear));
       return info;
     }
     check_shape(info, at.entry->shape, file);
     if (at.entry->dtype == kFp8 && info.shape.size() == 2) {
       info.dtype = spec_.dtype;
-      found_.source.add(info.name, Fp8Linear(shards_, at, info.shape[0], info.shape[1]));
+      Fp8Linear linear(shards_, at, info.shape[0], info.shape[1]);
+      used_.insert(linear.scales_name());
+      found_.source.add(info.name, std::move(linear));
       fp8_ = true;
       return info;
     }
@@ -161,7 +164,8 @@ class FolderReader {
     return info;
   }
 
-  /// Whether it belongs to a layer behind the last, or to a head that predicts more tokens at once.
+  /// Whether it belongs to what predicts more tokens at once: a head, or layers behind the last of
+  /// which the config tells.
   bool is_of_more_layers(std::string_view name) const {
     const std::string& prefix = found_.names.stored;
     if (name.starts_with("mtp.") || name.starts_with(prefix + "mtp.")) return true;
@@ -169,19 +173,7 @@ class FolderReader {
     if (!name.starts_with(layers)) return false;
     int64_t layer = -1;
     std::from_chars(name.data() + layers.size(), name.data() + name.size(), layer);
-    return layer >= spec_.layer_count();
-  }
-
-  /// Parts of a quantized weight stand beside it: "q_proj.weight.absmax", "q_proj.weight_scale".
-  bool is_part_of_a_weight(const std::string& name) const {
-    const size_t at = name.rfind(".weight");
-    if (at == std::string::npos) return false;
-    const size_t end = at + std::string_view(".weight").size();
-    const std::string weight = name.substr(0, end);
-    const std::optional<Found> found = used_.contains(weight) ? shards_.find(weight) : std::nullopt;
-    if (!found || end == name.size()) return false;
-    if (name[end] == '.') return BnbLinear::is_bnb(shards_, *found);
-    return found->entry->dtype == kFp8 && std::ranges::count(kFp8Scales, name.substr(end)) == 1;
+    return layer >= spec_.layer_count() && layer - spec_.layer_count() < spec_.extra_layers;
   }
 
   /// In a model of text alone, a tensor that the config's model does not have means that it is
@@ -192,9 +184,7 @@ class FolderReader {
     for (size_t file = 0; file < shards_.files().size(); ++file) {
       for (const io::SafetensorsEntry& entry : shards_.files()[file].entries()) {
         const std::string& name = entry.name;
-        if (used_.contains(name) || ends_with_any(name, kBuffers) || is_part_of_a_weight(name)) {
-          continue;
-        }
+        if (used_.contains(name) || ends_with_any(name, kBuffers)) continue;
         if (is_of_more_layers(name)) {
           ++of_more_layers;
         } else if (more_than_text && !name.starts_with(found_.names.stored)) {

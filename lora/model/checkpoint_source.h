@@ -37,6 +37,8 @@ class CheckpointSource {
   void add(std::string_view name, Fp8Linear linear);
   /// Values of `info` in file order of Hugging Face: in info.dtype, or all as float32.
   void read(const TensorInfo& info, bool as_float, std::span<std::byte> out) const;
+  /// One row of a matrix that is a StoredTensor in order, as float32.
+  void read_row(const TensorInfo& info, int64_t row, std::span<float> out) const;
   /// The blob of a tensor that was added as a BnbLinear.
   void read_blob(const TensorInfo& info, std::span<std::byte> blob) const;
 
@@ -61,9 +63,10 @@ struct FoundTensors {
 FoundTensors find_tensors(const ModelSpec& spec, const std::string& folder);
 FoundTensors find_tensors(const ModelSpec& spec, io::GgufFile file);
 
-/// The text of the config.json that a GGUF file's metadata stand for. Throws Error naming the
-/// metadata for what is missing, out of range or not supported.
-std::string config_of_metadata(const io::GgufFile& file);
+/// The text of the config.json that a GGUF file's metadata stand for. Adds a line to `notes` for
+/// each token that the vocabulary does not have. Throws Error naming the metadata for what is
+/// missing, out of range or not supported.
+std::string config_of_metadata(const io::GgufFile& file, std::vector<std::string>& notes);
 
 // Tensors of a GGUF file that belong to its metadata: what rotary frequencies are divided by.
 inline constexpr std::string_view kRopeFactors = "rope_freqs.weight";

@@ -60,6 +60,12 @@ class ConfigKeys {
     if (value && !value->is_boolean()) wrong(key, *value, "true or false");
     return value ? value->get<bool>() : otherwise;
   }
+  /// Null where there is none.
+  const nlohmann::json* object(const char* key) const {
+    const nlohmann::json* value = find(key);
+    if (value && !value->is_object()) wrong(key, *value, "an object");
+    return value;
+  }
   std::optional<std::string> string(const char* key) const {
     const nlohmann::json* value = find(key);
     if (!value) return std::nullopt;

@@ -26,6 +26,10 @@ constexpr NormName kOlmoNorms[] = {
     {NormSite::kAfterAttention, "post_attention_layernorm", "post_attention_norm"},
     {NormSite::kAfterMlp, "post_feedforward_layernorm", "post_ffw_norm"},
 };
+constexpr NormName kSeedOssNorms[] = {
+    {NormSite::kBeforeAttention, "input_layernorm", "attn_norm"},
+    {NormSite::kBeforeMlp, "post_attention_layernorm", "post_attention_norm"},
+};
 constexpr NormName kGlm4Norms[] = {
     {NormSite::kBeforeAttention, "input_layernorm", "attn_norm"},
     {NormSite::kAfterAttention, "post_self_attn_layernorm", "post_attention_norm"},
@@ -44,15 +48,20 @@ void set_interleaved_in_gguf(ModelSpec& spec) {
 
 // The families, a reader each. The defaults are those of the classes in transformers.
 
+constexpr int32_t kEosOfLlama[] = {2}, kEosOfGemma[] = {1}, kEosOfPhi[] = {32000},
+                  kEosOfSmolLm[] = {128001}, kEosOfOlmo[] = {50279},
+                  kEosOfGlm[] = {151329, 151336, 151338};
+
 ModelSpec read_llama(const ConfigKeys& keys) {
-  ModelSpec spec = read_model(keys, {});
+  ModelSpec spec = read_model(keys, {.bos_id = 1, .eos_ids = kEosOfLlama});
   read_biases(keys, spec);
   set_interleaved_in_gguf(spec);
   spec.ropes = {read_rope(keys, spec)};
   return spec;
 }
 
-constexpr ClassDefaults kMistralClass = {.kv_heads = 8, .max_position = 4096 * 32};
+constexpr ClassDefaults kMistralClass = {
+    .kv_heads = 8, .max_position = 4096 * 32, .bos_id = 1, .eos_ids = kEosOfLlama};
 
 /// All layers have the window; the class ignores layer_types.
 ModelSpec read_mistral(const ConfigKeys& keys) {
@@ -73,9 +82,13 @@ ModelSpec read_ministral(const ConfigKeys& keys) {
 }
 
 ModelSpec read_ministral3(const ConfigKeys& keys) {
-  ModelSpec spec = read_model(
-      keys,
-      {.kv_heads = 8, .head_dim = 128, .max_position = 262144, .rms_eps = 1e-5, .pad_id = 11});
+  ModelSpec spec = read_model(keys, {.kv_heads = 8,
+                                     .head_dim = 128,
+                                     .max_position = 262144,
+                                     .rms_eps = 1e-5,
+                                     .pad_id = 11,
+                                     .bos_id = 1,
+                                     .eos_ids = kEosOfLlama});
   set_interleaved_in_gguf(spec);
   set_windows(read_window(keys, 0), spec);
   spec.ropes = {read_rope(keys, spec,
@@ -115,7 +128,6 @@ ModelSpec read_qwen3(const ConfigKeys& keys) {
 /// All Gemmas.
 ModelSpec read_gemma_model(const ConfigKeys& keys, const ClassDefaults& of_class) {
   ModelSpec spec = read_model(keys, of_class);
-  refuse_true(keys, "use_bidirectional_attention");
   read_attention_bias(keys, spec);
   spec.norm_plus = 1;
   spec.embedding_scale = std::sqrt(double(spec.hidden));
@@ -130,6 +142,8 @@ ModelSpec read_gemma(const ConfigKeys& keys) {
                                            .tied_head = true,
                                            .activation = "gelu_pytorch_tanh",
                                            .pad_id = 0,
+                                           .bos_id = 2,
+                                           .eos_ids = kEosOfGemma,
                                            .gelu_is_tanh = true});
   spec.ropes = {read_rope(keys, spec)};
   return spec;
@@ -157,7 +171,9 @@ ModelSpec read_gemma2(const ConfigKeys& keys) {
                                      .tied_head = true,
                                      .activation_key = "hidden_activation",
                                      .activation = "gelu_pytorch_tanh",
-                                     .pad_id = 0},
+                                     .pad_id = 0,
+                                     .bos_id = 2,
+                                     .eos_ids = kEosOfGemma},
                                     2);
   const double softcap = read_softcap(keys, "attn_logit_softcapping", 50.0);
   for (LayerSpec& layer : spec.layers) layer.attention.softcap = softcap;
@@ -178,7 +194,9 @@ ModelSpec read_gemma3(const ConfigKeys& keys) {
                         .tied_head = true,
                         .activation_key = "hidden_activation",
                         .activation = "gelu_pytorch_tanh",
-                        .pad_id = 0},
+                        .pad_id = 0,
+                        .bos_id = 2,
+                        .eos_ids = kEosOfGemma},
                        keys.integer("sliding_window_pattern", 1, SpecLimits::kLayers, 6));
   if (keys.find("attn_logit_softcapping")) {
     fail("{}: attn_logit_softcapping is given, which transformers does not apply in this family",
@@ -195,7 +213,9 @@ ModelSpec read_gemma3(const ConfigKeys& keys) {
 }
 
 ModelSpec read_phi3(const ConfigKeys& keys) {
-  ModelSpec spec = read_model(keys, {.max_position = 4096, .rms_eps = 1e-5, .pad_id = 32000});
+  ModelSpec spec = read_model(
+      keys,
+      {.max_position = 4096, .rms_eps = 1e-5, .pad_id = 32000, .bos_id = 1, .eos_ids = kEosOfPhi});
   for (const char* key : {"resid_pdrop", "embd_pdrop"}) {
     if (keys.positive_or_zero(key, 0.0) > 0) fail("{}: {} is not supported", keys.source(), key);
   }
@@ -207,34 +227,43 @@ ModelSpec read_phi3(const ConfigKeys& keys) {
 }
 
 /// no_rope_layers has a 1 for each layer whose heads turn.
-bool turns(const ConfigKeys& keys, int64_t layer) {
+std::vector<bool> layers_that_turn(const ConfigKeys& keys, int64_t layers) {
   const int64_t interval = keys.integer("no_rope_layer_interval", 1, SpecLimits::kLayers, 4);
   const json* listed = keys.find("no_rope_layers");
-  if (!listed) return (layer + 1) % interval != 0;
-  if (!listed->is_array() || int64_t(listed->size()) <= layer) {
+  if (listed && (!listed->is_array() || int64_t(listed->size()) < layers)) {
     keys.wrong("no_rope_layers", *listed, "a 0 or 1 for each layer");
   }
-  return keys.as_integer("no_rope_layers", (*listed)[size_t(layer)], 0, 1) == 1;
+  std::vector<bool> turns;
+  for (int64_t i = 0; i < layers; ++i) {
+    turns.push_back(listed ? keys.as_integer("no_rope_layers", (*listed)[size_t(i)], 0, 1) == 1
+                           : (i + 1) % interval != 0);
+  }
+  return turns;
 }
 
 ModelSpec read_smollm3(const ConfigKeys& keys) {
-  ModelSpec spec =
-      read_model(keys, {.kv_heads = 4, .max_position = 32768, .tied_head = true, .pad_id = 128004});
+  ModelSpec spec = read_model(keys, {.kv_heads = 4,
+                                     .max_position = 32768,
+                                     .tied_head = true,
+                                     .pad_id = 128004,
+                                     .bos_id = 128000,
+                                     .eos_ids = kEosOfSmolLm});
   read_biases(keys, spec);
   set_interleaved_in_gguf(spec);
-  for (int64_t i = 0; i < spec.layer_count(); ++i) {
-    if (!turns(keys, i)) spec.layers[size_t(i)].attention.rope = AttentionSpec::kNoRope;
+  const std::vector<bool> turns = layers_that_turn(keys, spec.layer_count());
+  for (size_t i = 0; i < turns.size(); ++i) {
+    if (!turns[i]) spec.layers[i].attention.rope = AttentionSpec::kNoRope;
   }
   const int64_t window = read_window(keys, 0);
   const bool used = keys.boolean("use_sliding_window", false) && window > 0;
   read_windows(
-      keys, window, [&](int64_t layer) { return used && !turns(keys, layer); }, spec);
+      keys, window, [&](int64_t layer) { return used && !turns[size_t(layer)]; }, spec);
   spec.ropes = {read_rope(keys, spec, {.theta = 2e6})};
   return spec;
 }
 
 ModelSpec read_granite(const ConfigKeys& keys) {
-  ModelSpec spec = read_model(keys, {});
+  ModelSpec spec = read_model(keys, {.bos_id = 1, .eos_ids = kEosOfLlama});
   read_biases(keys, spec);
   set_interleaved_in_gguf(spec);
   spec.embedding_scale = keys.positive("embedding_multiplier", 1.0);
@@ -251,7 +280,7 @@ ModelSpec read_granite(const ConfigKeys& keys) {
 
 /// OLMo 2 and 3.
 ModelSpec read_olmo_model(const ConfigKeys& keys) {
-  ModelSpec spec = read_model(keys, {.rms_eps = 1e-5, .pad_id = 1});
+  ModelSpec spec = read_model(keys, {.rms_eps = 1e-5, .pad_id = 1, .eos_ids = kEosOfOlmo});
   read_attention_bias(keys, spec);
   for (LayerSpec& layer : spec.layers) {
     layer.norms = kOlmoNorms;
@@ -279,13 +308,58 @@ ModelSpec read_olmo3(const ConfigKeys& keys) {
   return spec;
 }
 
+/// With windows, the heads of the layers that see everything do not turn. Published configs list
+/// the layers beside a pattern, "LLLG", which the class cannot read.
+ModelSpec read_exaone4(const ConfigKeys& keys) {
+  ModelSpec spec =
+      read_model(keys, {.kv_heads = 32, .rms_eps = 1e-5, .bos_id = 0, .eos_ids = kEosOfLlama});
+  const int64_t window = read_window(keys, 4096);
+  const auto slides = [&](int64_t layer) {
+    return window > 0 &&
+           (layer + 1) % keys.integer("sliding_window_pattern", 1, SpecLimits::kLayers, 4) != 0;
+  };
+  read_windows(keys, window, slides, spec);
+  for (LayerSpec& layer : spec.layers) {
+    layer.norms = kOlmoNorms;
+    layer.attention.qk_norm = QkNorm::kPerHead;
+    if (window > 0 && layer.attention.window == 0) layer.attention.rope = AttentionSpec::kNoRope;
+  }
+  spec.ropes = {read_rope(keys, spec)};
+  return spec;
+}
+
+ModelSpec read_seed_oss(const ConfigKeys& keys) {
+  ModelSpec spec = read_model(keys, {.kv_heads = 8,
+                                     .head_dim = 128,
+                                     .max_position = 524288,
+                                     .pad_id = 1,
+                                     .bos_id = 0,
+                                     .eos_ids = kEosOfLlama});
+  const auto dropout = [&](const char* key) {
+    return keys.find(key) ? keys.positive_or_zero(key, 0.0) : 0.1;
+  };
+  spec.attention_dropout = dropout("attention_dropout");
+  spec.residual_dropout = dropout("residual_dropout");
+  read_biases(keys, spec);
+  const bool qkv_bias = keys.boolean("attention_bias", true);
+  const bool o_bias = keys.boolean("attention_out_bias", false);
+  for (LayerSpec& layer : spec.layers) {
+    layer.norms = kSeedOssNorms;
+    layer.attention.qkv_bias = qkv_bias;
+    layer.attention.o_bias = o_bias;
+  }
+  spec.ropes = {read_rope(keys, spec)};
+  return spec;
+}
+
 /// The GLM-4 of 2024, and what the later one shares with it.
 ModelSpec read_glm(const ConfigKeys& keys) {
   ModelSpec spec = read_model(keys, {.kv_heads = 2,
                                      .head_dim = 128,
                                      .max_position = 131072,
                                      .rms_eps = 1.5625e-7,
-                                     .pad_id = 151329});
+                                     .pad_id = 151329,
+                                     .eos_ids = kEosOfGlm});
   const bool bias = keys.boolean("attention_bias", true);
   for (LayerSpec& layer : spec.layers) {
     layer.attention.qkv_bias = bias;
@@ -317,6 +391,8 @@ constexpr Family kFamilies[] = {
     {"GraniteForCausalLM", "granite", "granite", "", read_granite},
     {"Olmo2ForCausalLM", "olmo2", "olmo2", "", read_olmo2},
     {"Olmo3ForCausalLM", "olmo3", "olmo2", "attention.sliding_window", read_olmo3},
+    {"Exaone4ForCausalLM", "exaone4", "exaone4", "", read_exaone4},
+    {"SeedOssForCausalLM", "seed_oss", "seed_oss", "", read_seed_oss},
     {"GlmForCausalLM", "glm", "", "", read_glm},
     {"Glm4ForCausalLM", "glm4", "glm4", "", read_glm4},
 };

@@ -24,9 +24,16 @@ std::array<int64_t, 2> grid_of(const std::vector<int64_t>& shape) {
 }
 
 Shards::Found find_scales(const Shards& shards, const std::string& weight) {
+  std::optional<Shards::Found> scales;
   for (std::string_view suffix : kFp8Scales) {
-    if (const auto found = shards.find(weight + std::string(suffix))) return *found;
+    const auto found = shards.find(weight + std::string(suffix));
+    if (found && scales) {
+      fail("tensor {} has scales twice: {} and {}", io::printable(weight),
+           io::printable(scales->entry->name), io::printable(found->entry->name));
+    }
+    if (found) scales = found;
   }
+  if (scales) return *scales;
   fail("tensor {} is {}, but its scales are missing: {}{} or {}{}", io::printable(weight), kFp8,
        io::printable(weight), kFp8Scales[0], io::printable(weight), kFp8Scales[1]);
 }
@@ -71,6 +78,7 @@ Fp8Linear::Fp8Linear(const Shards& shards, const Shards::Found& found, int64_t r
       cols_(cols) {
   const Shards::Found at = find_scales(shards, name_);
   const io::SafetensorsEntry& entry = *at.entry;
+  scales_name_ = entry.name;
   const auto [grid_rows, grid_cols] = grid_of(entry.shape);
   const bool divides =
       grid_rows >= 1 && grid_cols >= 1 && rows % grid_rows == 0 && cols % grid_cols == 0;

@@ -25,9 +25,10 @@ float float_of_fp8(uint8_t code);
 class Fp8Linear {
  public:
   /// That of the weight `found`, which is F8_E4M3 and has the shape [rows, cols]. Error naming the
-  /// tensor for scales that are missing or do not fit.
+  /// tensor for scales that are missing, there twice, or do not fit.
   Fp8Linear(const Shards& shards, const Shards::Found& found, int64_t rows, int64_t cols);
 
+  const std::string& scales_name() const { return scales_name_; }
   /// The weight in `dtype`, as transformers decodes it: code times scale in float32, rounded once.
   /// Or those values as float32. `files` are in the order of the shards. Error naming the tensor
   /// for a code that is not a number.
@@ -35,7 +36,7 @@ class Fp8Linear {
             std::span<std::byte> out) const;
 
  private:
-  std::string name_;
+  std::string name_, scales_name_;
   size_t file_ = 0;
   uint64_t offset_ = 0;
   int64_t rows_, cols_;

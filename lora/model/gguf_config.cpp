@@ -6,6 +6,7 @@
 #include <numbers>
 
 #include "lora/model/checkpoint_source.h"
+#include "lora/model/config_keys.h"
 #include "lora/model/families.h"
 #include "runtime/core/error.h"
 #include "runtime/io/gguf.h"
@@ -42,8 +43,12 @@ class Metadata {
   double real_or(std::string_view key, double otherwise) const {
     return has(key) ? real(key) : otherwise;
   }
+  bool boolean_or(std::string_view key, bool otherwise) const {
+    return has(key) ? file_.boolean(name(key)) : otherwise;
+  }
   std::string string(std::string_view key) const { return file_.string(name(key)); }
   std::vector<int64_t> integers(std::string_view key) const { return file_.integers(name(key)); }
+  bool is_array(std::string_view key) const { return file_.is_array(name(key)); }
   std::vector<bool> booleans(std::string_view key) const { return file_.booleans(name(key)); }
 
  private:
@@ -74,20 +79,33 @@ constexpr KeyPair kNumbers[] = {
 constexpr KeyPair kScalingNumbers[] = {
     {"rope.scaling.yarn_beta_fast", "beta_fast"},
     {"rope.scaling.yarn_beta_slow", "beta_slow"},
-    {"rope.scaling.yarn_attn_factor", "attention_factor"},
-    {"rope.scaling.attn_factor", "attention_factor"},
 };
-/// What is refused unless it is zero.
-constexpr std::string_view kForeign[] = {"expert_count", "nextn_predict_layers"};
 
-/// The families whose readers take a window; llama.cpp has the windows of others nowhere.
-constexpr std::string_view kWithWindow[] = {"gemma2", "gemma3_text", "phi3",
-                                            "olmo3",  "mistral",     "ministral3"};
+template <class T>
+[[noreturn]] void refuse(const Metadata& data, std::string_view key, const T& value) {
+  fail("{}: metadata {} is {}, which is not supported", data.path(), data.name(key), value);
+}
 
-void refuse_nonzero(const Metadata& data, std::string_view key) {
-  if (data.integer_or(key, 0) == 0) return;
-  fail("{}: metadata {} is {}, which is not supported", data.path(), data.name(key),
-       data.integer(key));
+void refuse_other_than(const Metadata& data, std::string_view key, int64_t assumed) {
+  const int64_t value = data.integer_or(key, assumed);
+  if (value != assumed) refuse(data, key, value);
+}
+
+/// What llama.cpp reads, and what the families here have always. The config has its sizes.
+void refuse_foreign(const Metadata& data, const json& config) {
+  const int64_t head_dim = config["head_dim"];
+  const struct {
+    std::string_view key;
+    int64_t assumed;
+  } assumptions[] = {
+      {"expert_count", 0},
+      {"nextn_predict_layers", 0},
+      {"attention.key_length_swa", head_dim},
+      {"attention.value_length_swa", head_dim},
+      {"rope.dimension_count_swa", data.integer_or("rope.dimension_count", head_dim)},
+  };
+  for (const auto& [key, assumed] : assumptions) refuse_other_than(data, key, assumed);
+  if (!data.boolean_or("attention.causal", true)) refuse(data, "attention.causal", false);
 }
 
 /// Rows of the embedding, for what the metadata leaves out.
@@ -103,11 +121,16 @@ void add_sizes(const Metadata& data, json& config) {
   for (const KeyPair& pair : kSizes) config[pair.config] = data.integer(pair.gguf);
   const int64_t heads = config["num_attention_heads"];
   if (heads < 1) fail("{}: {} attention heads", data.path(), heads);
+  const ConfigKeys sizes(config, data.path());
+  const int64_t hidden = sizes.integer("hidden_size", 1, SpecLimits::kWidth);
+  sizes.integer("num_attention_heads", 1, SpecLimits::kWidth);
   config["num_key_value_heads"] = data.integer_or("attention.head_count_kv", heads);
   config["rms_norm_eps"] = data.real("attention.layer_norm_rms_epsilon");
   config["vocab_size"] = vocabulary(data);
-  const int64_t head_dim =
-      data.integer_or("attention.key_length", config["hidden_size"].get<int64_t>() / heads);
+  const int64_t head_dim = data.integer_or("attention.key_length", hidden / heads);
+  if (head_dim < 1 || head_dim > SpecLimits::kWidth) {
+    fail("{}: a head has the size {}, expected 1 to {}", data.path(), head_dim, SpecLimits::kWidth);
+  }
   if (data.integer_or("attention.value_length", head_dim) != head_dim) {
     fail("{}: values and keys of different length are not supported", data.path());
   }
@@ -126,36 +149,36 @@ void add_switches(const GgufFile& file, json& config) {
   config["mlp_bias"] = file.find("blk.0.ffn_up.bias") != nullptr;
 }
 
-int64_t token_id(const GgufFile& file, std::string_view key, int64_t vocab) {
+/// Null where there is none. Like llama.cpp, takes one outside the vocabulary for none.
+json token_id(const GgufFile& file, std::string_view key, int64_t vocab,
+              std::vector<std::string>& notes) {
+  if (!file.has(key)) return nullptr;
   const int64_t id = file.integer(key);
-  if (id < 0 || id >= vocab) {
-    fail("{}: metadata {} is {}, the vocabulary has {}", file.path(), key, id, vocab);
-  }
-  return id;
+  if (id >= 0 && id < vocab) return id;
+  notes.push_back(fmt::format("warning: {}: metadata {} is {}, but the vocabulary has {}; not used",
+                              file.path(), key, id, vocab));
+  return nullptr;
 }
 
-void add_token_ids(const GgufFile& file, json& config) {
-  const int64_t vocab = config["vocab_size"];
-  if (file.has("tokenizer.ggml.bos_token_id")) {
-    config["bos_token_id"] = token_id(file, "tokenizer.ggml.bos_token_id", vocab);
-  }
-  config["pad_token_id"] = nullptr;
-  if (file.has("tokenizer.ggml.padding_token_id")) {
-    config["pad_token_id"] = token_id(file, "tokenizer.ggml.padding_token_id", vocab);
-  }
+/// Null is none in a config; a key that is left out would be the class's.
+void add_token_ids(const GgufFile& file, json& config, std::vector<std::string>& notes) {
+  const auto id_of = [&](std::string_view key) {
+    return token_id(file, key, config["vocab_size"], notes);
+  };
+  config["bos_token_id"] = id_of("tokenizer.ggml.bos_token_id");
+  config["pad_token_id"] = id_of("tokenizer.ggml.padding_token_id");
   json ids = json::array();
   for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"}) {
-    if (!file.has(key)) continue;
-    const int64_t id = token_id(file, key, vocab);
-    if (std::ranges::find(ids, json(id)) == ids.end()) ids.push_back(id);
+    const json id = id_of(key);
+    if (!id.is_null() && std::ranges::find(ids, id) == ids.end()) ids.push_back(id);
   }
-  if (!ids.empty()) config["eos_token_id"] = ids.size() == 1 ? ids.front() : ids;
+  config["eos_token_id"] = ids.size() > 1 ? ids : ids.empty() ? json(nullptr) : ids.front();
 }
 
 // Rotary positions.
 
 std::vector<float> floats_of(const Metadata& data, const GgufTensor& tensor, size_t count) {
-  if (tensor.type != GgufType::kF32 || tensor.bytes != count * sizeof(float)) {
+  if (tensor.type != GgufType::kF32 || tensor.bytes / sizeof(float) != count) {
     fail("{}: tensor '{}' does not hold {} float32 values", data.path(), tensor.name, count);
   }
   std::vector<float> values(count);
@@ -218,14 +241,14 @@ json recognised_llama3(const Metadata& data, const GgufTensor& stored, int64_t d
 }
 
 /// As llama.cpp reads it: linear unless the type says otherwise; a factor in two spellings, of
-/// which the older one counts last; none where there is no factor.
+/// which the older one counts last; none where there is no factor, or a zero.
 json scaling_of(const Metadata& data, int64_t dims) {
   json scaling = json::object();
   std::string type = "linear";
   if (data.has("rope.scaling.type")) type = data.string("rope.scaling.type");
   const GgufTensor* const long_factors = data.file().find(kRopeLongFactors);
   const GgufTensor* const short_factors = data.file().find(kRopeShortFactors);
-  if (long_factors && short_factors) type = "longrope";
+  if (long_factors || short_factors) type = "longrope";
   if (type == "longrope") {
     if (!long_factors || !short_factors) {
       fail("{}: tensor '{}' or '{}' is missing", data.path(), kRopeLongFactors, kRopeShortFactors);
@@ -240,7 +263,7 @@ json scaling_of(const Metadata& data, int64_t dims) {
   } else {
     const char* factor =
         data.has("rope.scaling.factor") ? "rope.scaling.factor" : "rope.scale_linear";
-    if (!data.has(factor)) return nullptr;
+    if (!data.has(factor) || data.real(factor) == 0) return nullptr;
     scaling["factor"] = data.real(factor);
     if (data.real(factor) <= 0.0) {
       fail("{}: metadata {} is not above zero", data.path(), data.name(factor));
@@ -250,11 +273,27 @@ json scaling_of(const Metadata& data, int64_t dims) {
   for (const KeyPair& pair : kScalingNumbers) {
     if (data.has(pair.gguf)) scaling[pair.config] = data.real(pair.gguf);
   }
+  if (const double factor = data.real_or("rope.scaling.yarn_attn_factor", 1.0); factor != 1) {
+    scaling["attention_factor"] = factor;
+  }
   if (type != "linear" && data.has("rope.scaling.original_context_length")) {
     scaling["original_max_position_embeddings"] =
         data.integer("rope.scaling.original_context_length");
   }
   return scaling;
+}
+
+/// llama.cpp multiplies by it whatever the scaling has made of queries and keys. For longrope that
+/// is nothing, and the whole factor; elsewhere no config says it.
+void add_attention_factor(const Metadata& data, json& scaling) {
+  constexpr std::string_view kKey = "rope.scaling.attn_factor";
+  if (!data.has(kKey)) return;
+  const double factor = data.real(kKey);
+  if (!scaling.is_null() && scaling["rope_type"] == "longrope") {
+    scaling["attention_factor"] = factor;
+  } else if (factor != 1) {
+    refuse(data, kKey, factor);
+  }
 }
 
 void add_rope(const Metadata& data, json& config) {
@@ -280,6 +319,7 @@ void add_rope(const Metadata& data, json& config) {
     config["partial_rotary_factor"] = part;
   }
   json scaling = scaling_of(data, dims);
+  add_attention_factor(data, scaling);
   if (const GgufTensor* divisors = data.file().find(kRopeFactors)) {
     if (!scaling.is_null()) {
       fail("{}: has both rope scaling '{}' and tensor '{}'", data.path(),
@@ -300,19 +340,53 @@ void add_query_scalar(int64_t layers_of_large, json& config) {
                                         : config["head_dim"];
 }
 
-void finish_gemma2(const Metadata&, json& config) { add_query_scalar(46, config); }
+/// As llama.cpp reads it: which layers have the window, or of how many layers the last has none,
+/// where zero means that all have it.
+void add_layer_types(const Metadata& data, json& config) {
+  constexpr std::string_view kKey = "attention.sliding_window_pattern";
+  if (!data.has(kKey)) return;
+  std::vector<bool> slides;
+  if (data.is_array(kKey)) {
+    slides = data.booleans(kKey);
+  } else {
+    const int64_t period = data.integer(kKey), layers = config["num_hidden_layers"];
+    check_layers(layers, data.path());
+    if (period < 0) refuse(data, kKey, period);
+    for (int64_t i = 1; i <= layers; ++i) slides.push_back(period == 0 || i % period != 0);
+  }
+  json& types = config["layer_types"] = json::array();
+  for (const bool has_window : slides) {
+    types.push_back(has_window ? "sliding_attention" : "full_attention");
+  }
+}
+
+/// Of families whose layers have one base of rotary positions, with a window or without.
+void refuse_own_base(const Metadata& data, const json& config) {
+  const double theta = config["rope_theta"];
+  const double of_windows = data.real_or("rope.freq_base_swa", theta);
+  if (of_windows != theta) refuse(data, "rope.freq_base_swa", of_windows);
+}
+
+void finish_gemma2(const Metadata& data, json& config) {
+  add_query_scalar(46, config);
+  add_layer_types(data, config);
+  refuse_own_base(data, config);
+}
 
 void finish_gemma3(const Metadata& data, json& config) {
   add_query_scalar(62, config);
   config["rope_local_base_freq"] = data.real_or("rope.freq_base_swa", 10000.0);
-  // Of how many layers the last has no window.
-  config["sliding_window_pattern"] = config.contains("sliding_window")
-                                         ? data.integer_or("attention.sliding_window_pattern", 6)
-                                         : 1;
+  if (config.contains("sliding_window")) return add_layer_types(data, config);
+  config["sliding_window_pattern"] = 1;  // every layer sees everything
 }
 
+/// llama.cpp and transformers do not agree on the scale of scores where it is left out, and
+/// llama.cpp turns no head of a Granite whose scaling is not "finetuned".
 void finish_granite(const Metadata& data, json&) {
-  data.real("attention.scale");  // without it llama.cpp and transformers do not agree
+  if (data.real("attention.scale") == 0) refuse(data, "attention.scale", 0);
+  if (!data.boolean_or("rope.scaling.finetuned", true)) {
+    refuse(data, "rope.scaling.finetuned", false);
+  }
 }
 
 void finish_mistral(const Metadata&, json& config) {
@@ -323,6 +397,10 @@ void finish_ministral3(const Metadata& data, json& config) {
   json& scaling = config["rope_scaling"];
   if (scaling.is_null()) scaling = json::object();
   scaling["llama_4_scaling_beta"] = data.real("attention.temperature_scale");
+  if (data.has("rope.scaling.original_context_length")) {
+    scaling["original_max_position_embeddings"] =
+        data.integer("rope.scaling.original_context_length");
+  }
   if (data.has("rope.scaling.yarn_log_multiplier")) {
     scaling["mscale"] = 1.0;
     scaling["mscale_all_dim"] = data.real("rope.scaling.yarn_log_multiplier");
@@ -330,14 +408,17 @@ void finish_ministral3(const Metadata& data, json& config) {
   finish_mistral(data, config);
 }
 
+void finish_exaone4(const Metadata& data, json& config) {
+  if (config.contains("sliding_window")) {
+    add_layer_types(data, config);
+    refuse_own_base(data, config);
+  }
+  finish_mistral(data, config);
+}
+
 /// Each kind of layers has its rule, with the base of both.
 void finish_olmo3(const Metadata& data, json& config) {
-  if (data.has("attention.sliding_window_pattern")) {
-    config["layer_types"] = json::array();
-    for (const bool slides : data.booleans("attention.sliding_window_pattern")) {
-      config["layer_types"].push_back(slides ? "sliding_attention" : "full_attention");
-    }
-  }
+  add_layer_types(data, config);
   json full = config["rope_scaling"].is_null() ? json::object() : config["rope_scaling"];
   full["rope_theta"] = config["rope_theta"];
   config["rope_parameters"] = {
@@ -355,38 +436,42 @@ void finish_phi3(const Metadata&, json& config) {
   config["original_max_position_embeddings"] = scaling["original_max_position_embeddings"];
 }
 
-constexpr struct {
+struct Finisher {
   std::string_view model_type;
+  bool has_window;  // llama.cpp has the windows of others nowhere
   void (*finish)(const Metadata& data, json& config);
-} kFinishers[] = {
-    {"gemma2", finish_gemma2},   {"gemma3_text", finish_gemma3},    {"granite", finish_granite},
-    {"mistral", finish_mistral}, {"ministral3", finish_ministral3}, {"olmo3", finish_olmo3},
-    {"phi3", finish_phi3}};
+};
+constexpr Finisher kFinishers[] = {
+    {"exaone4", true, finish_exaone4},    {"gemma2", true, finish_gemma2},
+    {"gemma3_text", true, finish_gemma3}, {"granite", false, finish_granite},
+    {"mistral", true, finish_mistral},    {"ministral3", true, finish_ministral3},
+    {"olmo3", true, finish_olmo3},        {"phi3", true, finish_phi3}};
 
-void add_window(const Metadata& data, std::string_view model_type, json& config) {
-  if (std::ranges::find(kWithWindow, model_type) == std::end(kWithWindow)) {
-    return refuse_nonzero(data, "attention.sliding_window");
+void finish(const Metadata& data, std::string_view model_type, json& config) {
+  const auto own = std::ranges::find(kFinishers, model_type, &Finisher::model_type);
+  const bool is_there = own != std::end(kFinishers);
+  if (is_there && own->has_window) {
+    const int64_t window = data.integer_or("attention.sliding_window", 0);
+    if (window != 0) config["sliding_window"] = window;
+  } else {
+    refuse_other_than(data, "attention.sliding_window", 0);
   }
-  const int64_t window = data.integer_or("attention.sliding_window", 0);
-  if (window != 0) config["sliding_window"] = window;
+  if (is_there) own->finish(data, config);
 }
 
 }  // namespace
 
-std::string config_of_metadata(const GgufFile& file) {
+std::string config_of_metadata(const GgufFile& file, std::vector<std::string>& notes) {
   const Metadata data(file);
-  const Family& family = family_of_gguf(
-      data.architecture(), [&](std::string_view key) { return data.has(key); }, data.path());
-  for (const std::string_view key : kForeign) refuse_nonzero(data, key);
+  const auto is_set = [&](std::string_view key) { return data.has(key) && data.real(key) != 0; };
+  const Family& family = family_of_gguf(data.architecture(), is_set, data.path());
   json config = {{"architectures", {family.architecture}}, {"model_type", family.model_type}};
   add_sizes(data, config);
+  refuse_foreign(data, config);
   add_switches(file, config);
-  add_token_ids(file, config);
+  add_token_ids(file, config, notes);
   add_rope(data, config);
-  add_window(data, family.model_type, config);
-  for (const auto& [model_type, finish] : kFinishers) {
-    if (model_type == family.model_type) finish(data, config);
-  }
+  finish(data, family.model_type, config);
   return config.dump(2) + "\n";
 }
 

@@ -1,5 +1,7 @@
 #include "lora/model/model_keys.h"
 
+#include <algorithm>
+#include <iterator>
 #include <optional>
 
 #include "runtime/core/error.h"
@@ -41,22 +43,51 @@ DType read_dtype(const ConfigKeys& keys) {
        io::printable(*name));
 }
 
+/// Of one that has a row of the embedding, which torch counts from the end for -1.
+int32_t read_pad_id(const ConfigKeys& keys, const ClassDefaults& of_class, const ModelSpec& spec) {
+  const json* pad = keys.find("pad_token_id");
+  if (!pad) {
+    const bool none = keys.is_null("pad_token_id") || of_class.pad_id >= spec.vocab;
+    return none ? -1 : of_class.pad_id;
+  }
+  const int64_t id = keys.as_integer("pad_token_id", *pad, -1, spec.vocab - 1);
+  return int32_t(id < 0 ? spec.vocab - 1 : id);
+}
+
+/// -1 is none.
 void read_token_ids(const ConfigKeys& keys, const ClassDefaults& of_class, ModelSpec& spec) {
   const auto id = [&](const char* key, const json& value) {
-    return int32_t(keys.as_integer(key, value, 0, SpecLimits::kVocab));
+    return int32_t(keys.as_integer(key, value, -1, SpecLimits::kVocab));
   };
-  if (const json* bos = keys.find("bos_token_id")) spec.bos_id = id("bos_token_id", *bos);
-  spec.pad_id = keys.is_null("pad_token_id") ? -1 : of_class.pad_id;
-  if (const json* pad = keys.find("pad_token_id")) {
-    spec.pad_id = int32_t(keys.as_integer("pad_token_id", *pad, -1, SpecLimits::kVocab));
+  if (const json* bos = keys.find("bos_token_id")) {
+    spec.bos_id = id("bos_token_id", *bos);
+  } else if (!keys.is_null("bos_token_id") && of_class.bos_id < spec.vocab) {
+    spec.bos_id = of_class.bos_id;
   }
-  const json* eos = keys.find("eos_token_id");
-  if (!eos) return;
-  if (!eos->is_array()) {
-    spec.eos_ids = {id("eos_token_id", *eos)};
-    return;
+  spec.pad_id = read_pad_id(keys, of_class, spec);
+  if (const json* eos = keys.find("eos_token_id")) {
+    for (const json& value : eos->is_array() ? *eos : json::array({*eos})) {
+      spec.eos_ids.push_back(id("eos_token_id", value));
+    }
+    std::erase(spec.eos_ids, -1);
+  } else if (!keys.is_null("eos_token_id")) {
+    std::ranges::copy_if(of_class.eos_ids, std::back_inserter(spec.eos_ids),
+                         [&](int32_t of_class_id) { return of_class_id < spec.vocab; });
   }
-  for (const json& value : *eos) spec.eos_ids.push_back(id("eos_token_id", value));
+}
+
+/// What would change the attention of every family, or single layers.
+void refuse_foreign(const ConfigKeys& keys) {
+  const auto refuse = [&](const char* key, bool value) {
+    fail("{}: {} is {}, which is not supported", keys.source(), key, value);
+  };
+  if (!keys.boolean("is_causal", true)) refuse("is_causal", false);
+  if (keys.boolean("use_bidirectional_attention", false)) {
+    refuse("use_bidirectional_attention", true);
+  }
+  if (keys.find("per_layer_config")) {
+    fail("{}: per_layer_config is given, which is not supported", keys.source());
+  }
 }
 
 int64_t read_head_dim(const ConfigKeys& keys, const ModelSpec& spec, int64_t heads,
@@ -81,6 +112,7 @@ bool slides(const ConfigKeys& keys, const json& layer_type) {
 }  // namespace
 
 ModelSpec read_model(const ConfigKeys& keys, const ClassDefaults& of_class) {
+  refuse_foreign(keys);
   ModelSpec spec;
   LayerSpec layer;
   AttentionSpec& attention = layer.attention;
@@ -100,6 +132,7 @@ ModelSpec read_model(const ConfigKeys& keys, const ClassDefaults& of_class) {
   layer.mlp.activation = read_activation(keys, of_class);
   layer.norms = kPreNorms;
   spec.layers.assign(size_t(layers), layer);
+  spec.extra_layers = keys.integer("num_nextn_predict_layers", 0, SpecLimits::kLayers, 0);
   spec.dtype = read_dtype(keys);
   read_token_ids(keys, of_class, spec);
   spec.attention_dropout = keys.positive_or_zero("attention_dropout", 0.0);
@@ -120,8 +153,10 @@ void read_windows(const ConfigKeys& keys, int64_t window, FunctionRef<bool(int64
   for (int64_t i = 0; i < spec.layer_count(); ++i) {
     if (!(types ? slides(keys, (*types)[size_t(i)]) : by_class(i))) continue;
     if (window == 0) {
-      fail("{}: layer {} is of type sliding_attention, and sliding_window is not given",
-           keys.source(), i);
+      fail(
+          "{}: layer {} is of type sliding_attention, and there is no window (sliding_window is "
+          "null, or use_sliding_window false)",
+          keys.source(), i);
     }
     spec.layers[size_t(i)].attention.window = window;
   }
@@ -140,10 +175,6 @@ void read_biases(const ConfigKeys& keys, ModelSpec& spec) {
 
 double read_softcap(const ConfigKeys& keys, const char* key, double otherwise) {
   return keys.is_null(key) ? 0.0 : keys.positive(key, otherwise);
-}
-
-void refuse_true(const ConfigKeys& keys, const char* key) {
-  if (keys.boolean(key, false)) fail("{}: {} is true, which is not supported", keys.source(), key);
 }
 
 }  // namespace tessera::lora

@@ -2,6 +2,8 @@
 // as transformers' classes take them. Each throws Error naming the key.
 #pragma once
 
+#include <cstdint>
+#include <span>
 #include <string_view>
 
 #include "lora/model/config_keys.h"
@@ -21,7 +23,10 @@ struct ClassDefaults {
   bool tied_head = false;
   const char* activation_key = "hidden_act";
   std::string_view activation = "silu";
+  // Tokens that the vocabulary does not have count as none.
   int32_t pad_id = -1;
+  int32_t bos_id = -1;
+  std::span<const int32_t> eos_ids = {};
   bool gelu_is_tanh = false;  // "gelu" means its approximation by tanh
 };
 
@@ -42,8 +47,5 @@ void read_biases(const ConfigKeys& keys, ModelSpec& spec);
 
 /// 0 for null, which is none.
 double read_softcap(const ConfigKeys& keys, const char* key, double otherwise);
-
-/// Error where the key is true.
-void refuse_true(const ConfigKeys& keys, const char* key);
 
 }  // namespace tessera::lora

@@ -14,6 +14,13 @@ namespace {
 
 using nlohmann::json;
 
+/// What tie_word_embeddings of a wrapper means beside its text model's.
+enum class Ties : uint8_t {
+  kWhole,   // the wrapper's, by default true
+  kGiven,   // the wrapper's, where it is given
+  kEither,  // one of the two has to be true
+};
+
 /// Models of text and images whose text model is trained. transformers calls its tensors
 /// model.language_model.*; its positions are plain.
 struct Wrapper {
@@ -22,13 +29,16 @@ struct Wrapper {
   /// JSON: what the class takes for keys that text_config leaves out, if that is of this
   /// model_type.
   const char* text;
+  Ties ties;
 };
 constexpr Wrapper kWrappers[] = {
-    {"Gemma3ForConditionalGeneration", "gemma3", R"({"model_type": "gemma3_text"})"},
-    {"Mistral3ForConditionalGeneration", "mistral3", R"({"model_type": "mistral"})"},
+    {"Gemma3ForConditionalGeneration", "gemma3", R"({"model_type": "gemma3_text"})", Ties::kWhole},
+    {"Mistral3ForConditionalGeneration", "mistral3", R"({"model_type": "mistral"})",
+     Ties::kGiven},  // the class ties by default, but for files like the published ones
     {"LlavaForConditionalGeneration", "llava",
      R"({"model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008,
-         "num_hidden_layers": 32, "num_attention_heads": 32, "vocab_size": 32000})"},
+         "num_hidden_layers": 32, "num_attention_heads": 32, "vocab_size": 32000})",
+     Ties::kEither},
 };
 constexpr const char* kTextConfig = "text_config";
 
@@ -156,20 +166,28 @@ const Row* row_of(std::span<const Row> table, const ConfigKeys& keys) {
   return &*found;
 }
 
+void take_tie(const Wrapper& wrapper, const ConfigKeys& keys, json& text) {
+  constexpr const char* kTie = "tie_word_embeddings";
+  const bool whole = keys.boolean(kTie, wrapper.ties == Ties::kWhole);
+  const bool counts =
+      wrapper.ties == Ties::kWhole || (wrapper.ties == Ties::kGiven && keys.find(kTie));
+  if (counts || whole) text[kTie] = whole;
+}
+
 /// What is read as the config of the text model. Where both have a key that is the whole model's,
-/// transformers takes the wrapper's.
+/// transformers takes the wrapper's. The row of the embedding that is not trained is the text's.
 json text_of(const Wrapper& wrapper, const ConfigKeys& keys) {
-  const json* given = keys.find(kTextConfig);
+  const json* given = keys.object(kTextConfig);
   if (!given) fail("{}: {} is missing", keys.source(), kTextConfig);
-  if (!given->is_object()) keys.wrong(kTextConfig, *given, "an object");
   json text = json::parse(wrapper.text);
   if (given->contains("model_type") && (*given)["model_type"] != text["model_type"]) {
     text = json::object();
   }
   text.update(*given);
-  for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id", "tie_word_embeddings"}) {
+  for (const char* key : {"bos_token_id", "eos_token_id"}) {
     if (const json* value = keys.find(key)) text[key] = *value;
   }
+  take_tie(wrapper, keys, text);
   for (const char* key : {"torch_dtype", "dtype"}) {
     if (const json* value = keys.find(key)) text["dtype"] = *value;
   }
@@ -190,6 +208,9 @@ ModelSpec read_wrapped(const Wrapper& wrapper, const ConfigKeys& keys) {
   ModelSpec spec = family->read(text_keys);
   spec.architecture = wrapper.architecture;
   spec.prefix = "model.language_model.";
+  // The wrappers' classes in transformers apply the head alone.
+  spec.logit_scale = 1;
+  spec.logit_softcap = 0;
   return spec;
 }
 

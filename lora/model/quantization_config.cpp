@@ -40,7 +40,7 @@ void check(const ConfigKeys& quantization) {
 }  // namespace
 
 void check_quantization(const ConfigKeys& config) {
-  if (const json* value = config.find(kKey)) check(ConfigKeys(*value, config.source()));
+  if (const json* value = config.object(kKey)) check(ConfigKeys(*value, config.source()));
 }
 
 bool is_quantized(std::string_view text, std::string_view source) {

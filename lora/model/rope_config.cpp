@@ -120,12 +120,22 @@ int64_t original_of(const ConfigKeys& keys, int64_t otherwise) {
 }
 
 double partial_of(const ConfigKeys& rule, const ConfigKeys& keys, const RopeClass& of_class) {
-  const double partial = rule.positive("partial_rotary_factor",
-                                       keys.positive("partial_rotary_factor", of_class.partial));
+  const double of_config = keys.is_null("partial_rotary_factor")
+                               ? 1.0
+                               : keys.positive("partial_rotary_factor", of_class.partial);
+  const double partial = rule.positive("partial_rotary_factor", of_config);
+  if (partial > 1.0) {
+    fail("{}: partial_rotary_factor is {}, expected at most 1", keys.source(), partial);
+  }
   if (partial != 1.0 && !of_class.turns_parts) {
     fail("{}: partial_rotary_factor other than 1 is not supported", keys.source());
   }
   return partial;
+}
+
+/// Null is false in transformers' code.
+bool truncates(const ConfigKeys& keys) {
+  return !keys.is_null("truncate") && keys.boolean("truncate", true);
 }
 
 int64_t head_dim_of(const ModelSpec& spec) { return spec.layers.front().attention.head_dim; }
@@ -133,7 +143,7 @@ int64_t head_dim_of(const ModelSpec& spec) { return spec.layers.front().attentio
 /// rope_scaling where it is there and says anything, else rope_parameters, else nothing.
 json parameters_of(const ConfigKeys& keys, const char* otherwise) {
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
-    if (const json* found = keys.find(key); found && *found != json::object()) return *found;
+    if (const json* found = keys.object(key); found && !found->empty()) return *found;
   }
   return otherwise ? json::parse(otherwise) : json::object();
 }
@@ -167,7 +177,7 @@ Rope read_rope(const ConfigKeys& keys, const ModelSpec& spec, const RopeClass& o
                  .head_dim = head_dim_of(spec),
                  .max_position = spec.max_position,
                  .original_max_position = original,
-                 .truncate = rule.boolean("truncate", true)});
+                 .truncate = truncates(rule)});
   rope.interleaved = of_class.interleaved;
   if (of_class.grows_queries) {
     const bool zero = rule.find("llama_4_scaling_beta") && *rule.find("llama_4_scaling_beta") == 0;
@@ -179,24 +189,23 @@ Rope read_rope(const ConfigKeys& keys, const ModelSpec& spec, const RopeClass& o
 
 std::vector<Rope> read_ropes_by_layer_type(const ConfigKeys& keys, const ModelSpec& spec,
                                            const RopeThetas& of_class) {
-  const json* given = keys.find("rope_parameters");
+  const json* given = keys.object("rope_parameters");
   json parameters = given ? *given : json::object();
   const ConfigKeys by_type(parameters, keys.source());
   if (!parameters.empty() && !by_type.find(kLayerTypes[0]) && !by_type.find(kLayerTypes[1])) {
     fail("{}: rope_parameters has neither {} nor {}", keys.source(), kLayerTypes[0],
          kLayerTypes[1]);
   }
-  if (const json* scaling = keys.find("rope_scaling")) {
-    json& full = parameters[kLayerTypes[kFullRope]];
-    if (full.is_null()) full = json::object();
-    ConfigKeys(*scaling, keys.source());  // both are objects
-    ConfigKeys(full, keys.source());
+  if (const json* scaling = keys.object("rope_scaling")) {
+    const json* own = by_type.object(kLayerTypes[kFullRope]);
+    json full = own ? *own : json::object();
     full.update(*scaling);
+    parameters[kLayerTypes[kFullRope]] = full;
   }
-  const bool truncate = by_type.boolean("truncate", true);
+  const bool truncate = truncates(by_type);
   std::vector<Rope> ropes;
   for (const int which : {kFullRope, kSlidingRope}) {
-    const json* own = by_type.find(kLayerTypes[which]);
+    const json* own = by_type.object(kLayerTypes[which]);
     const json nothing = json::object();
     const ConfigKeys rule(own ? *own : nothing, keys.source());
     const char* theta_key = which == kFullRope ? "rope_theta" : of_class.sliding_key;

@@ -1,6 +1,7 @@
 #include "lora/model/spec.h"
 
 #include <cmath>
+#include <limits>
 
 #include "runtime/core/error.h"
 
@@ -24,6 +25,24 @@ void check_layer(const LayerSpec& layer, std::string_view source) {
          attention.kv_heads);
   }
   if (attention.window < 0) fail("{}: the window of attention is {}", source, attention.window);
+}
+
+/// The operators take scales as float32.
+void check_scales(const ModelSpec& spec, std::string_view source) {
+  using Float = std::numeric_limits<float>;
+  const auto check = [&](const char* what, double value, double none) {
+    if (value == none || (value >= Float::denorm_min() && value <= Float::max())) return;
+    fail("{}: the {} is {}, which as float32 is not a finite number above zero", source, what,
+         value);
+  };
+  for (const LayerSpec& layer : spec.layers) {
+    check("scale of attention scores", layer.attention.score_scale, 0);
+    check("bound of attention scores", layer.attention.softcap, 0);
+    check("scale of residuals", layer.residual_scale, 1);
+  }
+  check("scale of the embedding", spec.embedding_scale, 1);
+  check("scale of the logits", spec.logit_scale, 1);
+  check("bound of the logits", spec.logit_softcap, 0);
 }
 
 void check_rope(const Rope& rope, std::string_view source) {
@@ -93,6 +112,7 @@ void check_spec(const ModelSpec& spec, std::string_view source) {
   if (!(spec.rms_eps > 0.0f && std::isfinite(spec.rms_eps))) {
     fail("{}: the epsilon of the norms is {}, expected a number above zero", source, spec.rms_eps);
   }
+  check_scales(spec, source);
   check_ropes(spec, source);
 }
 

@@ -79,6 +79,7 @@ struct ModelSpec {
   int64_t vocab = 0;
   int64_t max_position = 0;
   std::vector<LayerSpec> layers;
+  int64_t extra_layers = 0;    // behind the last, to predict more tokens at once; left out
   std::vector<Rope> ropes{1};  // rules of rotary positions; see AttentionSpec::rope
   float rms_eps = 1e-5f;
   float norm_plus = 0;  // RmsNorm::plus of every norm; GGUF files hold the sum
@@ -87,11 +88,13 @@ struct ModelSpec {
   double logit_scale = 1;
   double logit_softcap = 0;  // > 0: the bound of the logits
   bool tied_head = false;
+  bool head_differs = false;  // the config calls it tied, but the files have weights of its own
   DType dtype = DType::kF32;  // of the checkpoint's weights
   int32_t bos_id = -1;        // -1: none
   std::vector<int32_t> eos_ids;
   int32_t pad_id = -1;  // -1: none; its row of the embedding is not trained, as in transformers
-  double attention_dropout = 0;  // of the config; `train` names it and does not apply it
+  double attention_dropout = 0;  // of the config; `train` names both and applies neither
+  double residual_dropout = 0;
 
   int64_t layer_count() const { return int64_t(layers.size()); }
 };

@@ -14,6 +14,7 @@ namespace tessera::cpu {
 inline constexpr int64_t kAttentionTile = 64;  // queries, and keys, of a tile
 inline constexpr int64_t kMaxHeadDim = 256;
 static_assert(kAttentionTile == kPanelCols);
+static_assert(kAttentionAlignment % kAttentionTile == 0);
 
 /// The window as the mask wants it: none is one that no position exceeds.
 inline int64_t window_of(const AttentionShape& shape) {

@@ -32,6 +32,7 @@ constexpr int kQueryFragments = kDim <= 128 ? 2 : 1;
 template <int kDim>
 constexpr int kQueries = 16 * kQueryFragments<kDim>* kAttentionWarps;
 constexpr int kPlainRows = 2 * kAttentionWarps, kPlainKeys = kWarp;
+static_assert(kAttentionAlignment % kKeys == 0 && kAttentionAlignment % kPlainKeys == 0);
 
 template <class T>
 struct ForwardOperands {

@@ -11,7 +11,7 @@ constexpr int64_t kMostColumnsOfAWarp = 1024;
 
 }  // namespace
 
-/// The row of the calling thread: one a block, or one a warp.
+/// The row of the calling thread: one per block or per warp.
 template <bool kBlockRow>
 __device__ inline int64_t norm_row() {
   if constexpr (kBlockRow) return blockIdx.x;

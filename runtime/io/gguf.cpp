@@ -22,6 +22,12 @@ constexpr uint32_t kMaxDims = 4;
 constexpr uint64_t kMaxAlignment = 1 << 20;
 constexpr std::string_view kAlignmentKey = "general.alignment";
 
+bool take_boolean(GgufCursor& cursor, std::string_view path, std::string_view key) {
+  const auto byte = cursor.number<uint8_t>(key);
+  if (byte > 1) fail("{}: metadata '{}' is the boolean {}, not 0 or 1", path, key, byte);
+  return byte == 1;
+}
+
 }  // namespace
 
 class GgufFile::Parser {
@@ -203,6 +209,11 @@ GgufFile::GgufFile(ReadFile file) : GgufFile(OnePart{}, std::move(file)) {
 
 bool GgufFile::has(std::string_view key) const { return values_.contains(key); }
 
+bool GgufFile::is_array(std::string_view key) const {
+  const auto found = values_.find(key);
+  return found != values_.end() && found->second.is_array;
+}
+
 std::vector<std::string> GgufFile::keys() const {
   std::vector<std::string> names;
   for (const auto& [key, value] : values_) names.push_back(key);
@@ -242,9 +253,8 @@ double GgufFile::real(std::string_view key) const {
 bool GgufFile::boolean(std::string_view key) const {
   const Value& found = value(key, false, "a boolean");
   if (found.type != GgufValueType::kBool) fail("{}: metadata '{}' is not a boolean", path(), key);
-  const auto byte = GgufCursor(files_.front(), found.offset).number<uint8_t>(key);
-  if (byte > 1) fail("{}: metadata '{}' is the boolean {}, not 0 or 1", path(), key, byte);
-  return byte == 1;
+  GgufCursor cursor(files_.front(), found.offset);
+  return take_boolean(cursor, path(), key);
 }
 
 std::vector<std::string> GgufFile::strings(std::string_view key) const {
@@ -274,12 +284,17 @@ std::vector<int64_t> GgufFile::integers(std::string_view key) const {
 
 std::vector<bool> GgufFile::booleans(std::string_view key) const {
   const Value& found = value(key, true, "an array of booleans");
-  if (found.type != GgufValueType::kBool) {
-    fail("{}: metadata '{}' is not an array of booleans", path(), key);
-  }
   GgufCursor cursor(files_.front(), found.offset);
   std::vector<bool> values(found.count);
-  for (size_t i = 0; i < values.size(); ++i) values[i] = cursor.number<uint8_t>(key) != 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (found.type == GgufValueType::kBool) {
+      values[i] = take_boolean(cursor, path(), key);
+      continue;
+    }
+    const GgufNumber number = take_number(cursor, found.type, key);
+    if (!number.is_integer) fail("{}: metadata '{}' is not an array of booleans", path(), key);
+    values[i] = number.integer != 0;
+  }
   return values;
 }
 

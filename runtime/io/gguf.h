@@ -58,6 +58,8 @@ class GgufFile {
   /// Gives up the open files, one for each part, for a caller that has noted the offsets it needs.
   std::vector<ReadFile> take_files() && { return std::move(files_); }
   bool has(std::string_view key) const;
+  /// False for a key that is not there.
+  bool is_array(std::string_view key) const;
   /// All metadata keys, sorted.
   std::vector<std::string> keys() const;
   // Each throws Error naming the key when it is missing or of another type. integer() takes every
@@ -68,6 +70,7 @@ class GgufFile {
   bool boolean(std::string_view key) const;
   std::vector<std::string> strings(std::string_view key) const;
   std::vector<int64_t> integers(std::string_view key) const;
+  /// Of booleans, or of integers, of which zero is false.
   std::vector<bool> booleans(std::string_view key) const;
   /// Elements of an array, without reading them.
   uint64_t count(std::string_view key) const;

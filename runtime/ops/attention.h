@@ -13,6 +13,10 @@
 
 namespace tessera {
 
+/// The size of every device's tiles of keys divides it: attention to a cache without its first rows
+/// gives the same bits where their number is a multiple of it.
+inline constexpr int64_t kAttentionAlignment = 128;
+
 struct AttentionShape {
   int64_t heads;         // H
   int64_t kv_heads;      // K, divides H; query head h reads kv head h / (H / K)

@@ -1,4 +1,4 @@
-// Matrices side by side on the GPU: the CPU's bits, and nothing else touched.
+// Columns of matrices on the GPU: the CPU's bits, and nothing else touched.
 #include "runtime/ops/columns.h"
 
 #include "tests/cuda/against_cpu.h"
@@ -76,6 +76,35 @@ TEST(CudaColumns, SplitsIntoTheBitsOfTheCpu) {
   });
 }
 
+/// Lists shorter and longer than a block of threads, out of order.
+TEST(CudaColumns, PutsAndTakesTheBitsOfTheCpu) {
+  for (DType dtype : kFloatTypes) {
+    for (int64_t count : {1, 3, 300}) {
+      SCOPED_TRACE(std::string(name_of(dtype)) + " x " + std::to_string(count));
+      const int64_t columns = 2 * count + 5;
+      std::vector<int32_t> index;
+      for (int64_t k = count; k-- > 0;) index.push_back(int32_t(2 * k + k % 2));
+      DeviceContext gpu(dtype);
+      CpuContext cpu;
+      Floats whole = normal_values(dtype, kRows * columns, 1);
+      Floats listed = normal_values(dtype, kRows * count, 2);
+      const OnDevice gpu_whole(dtype, {kRows, columns}, whole);
+      const OnDevice gpu_listed(dtype, {kRows, count}, listed);
+      put_columns(gpu, gpu_whole, gpu_listed, index);
+      put_columns(cpu, of(whole, kRows), of(listed, kRows), index);
+      expect_same(dtype, gpu_whole.values(gpu), whole);
+      expect_same(dtype, gpu_listed.values(gpu), listed);
+      const OnDevice gpu_taken(dtype, {kRows, count});
+      Floats taken(listed.size());
+      take_columns(gpu, gpu_taken, gpu_whole, index);
+      take_columns(cpu, of(taken, kRows), of(whole, kRows), index);
+      expect_same(dtype, gpu_taken.values(gpu), taken);
+      expect_same(dtype, gpu_whole.values(gpu), whole);
+      EXPECT_EQ(taken, listed);
+    }
+  }
+}
+
 TEST(CudaColumns, MovesRowsThatStartBesideARun) {
   DeviceContext gpu(DType::kBF16);
   const Floats left = normal_values(DType::kBF16, 32, 1),
@@ -98,6 +127,9 @@ TEST(CudaColumns, LeavesNoRowsAlone) {
   const Tensor parts[] = {part, part};
   join_columns(gpu, whole, parts);
   split_columns(gpu, parts, whole);
+  const std::vector<int32_t> index = {7, 6, 5, 4, 3, 2, 1, 0};
+  put_columns(gpu, whole, part, index);
+  take_columns(gpu, part, whole, index);
   gpu.compute_stream().synchronize();
 }
 

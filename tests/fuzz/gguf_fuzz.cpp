@@ -1,6 +1,9 @@
-// Any bytes give an Error, or metadata that every accessor answers for and tensors that decode.
+// Any bytes give an Error, or metadata that every accessor answers for, the model's settings in
+// them, and tensors that decode.
 #include <vector>
 
+#include "lora/model/checkpoint_source.h"
+#include "lora/model/families.h"
 #include "runtime/core/error.h"
 #include "runtime/io/gguf.h"
 #include "tests/fuzz/memory_file.h"
@@ -24,8 +27,13 @@ void read_all(const tessera::io::GgufFile& file) {
     try_it([&] { file.boolean(key); });
     try_it([&] { file.strings(key); });
     try_it([&] { file.integers(key); });
+    try_it([&] { file.booleans(key); });
     try_it([&] { file.count(key); });
   }
+  try_it([&] {
+    std::vector<std::string> notes;
+    tessera::lora::parse_config(tessera::lora::config_of_metadata(file, notes), file.path());
+  });
   for (const auto& tensor : file.tensors()) {
     std::vector<std::byte> bytes(tensor.bytes);
     file.read(tensor, bytes);

@@ -28,7 +28,8 @@ def logits(folder):
     model, report = quantized_folder.load(folder, output_loading_info=True)
     for key in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         assert not report[key], (key, report[key])
-    ids = torch.tensor([[1, 72, 105, 44, 17, 200, 9, 31]]) % model.config.vocab_size
+    vocab = model.config.get_text_config().vocab_size
+    ids = torch.tensor([[1, 72, 105, 44, 17, 200, 9, 31]]) % vocab
     with torch.no_grad():
         return model.eval()(input_ids=ids).logits.float()
 

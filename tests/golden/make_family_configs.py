@@ -74,6 +74,21 @@ def glm(architecture, model_type, **others):
                  eos_token_id=[151329, 151336, 151338]) | others
 
 
+def exaone4(*args, **others):
+    return model("Exaone4ForCausalLM", "exaone4", *args, hidden_act="silu", rms_norm_eps=1e-5,
+                 rope_scaling={"factor": 16.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
+                               "original_max_position_embeddings": 8192, "rope_type": "llama3"},
+                 rope_theta=1000000, **others)
+
+
+def seed_oss(**others):
+    return model("SeedOssForCausalLM", "seed_oss", 5120, 27648, 64, 80, 8, 155136, head_dim=128,
+                 attention_bias=True, attention_dropout=0.1, attention_out_bias=False,
+                 hidden_act="silu", max_position_embeddings=524288, mlp_bias=False,
+                 residual_dropout=0.1, rms_norm_eps=1e-6, rope_scaling={"rope_type": "default"},
+                 rope_theta=10000000.0, tie_word_embeddings=False) | others
+
+
 OLMO3_TYPES = (["sliding_attention"] * 3 + ["full_attention"]) * 8
 MINISTRAL3_ROPE = {"beta_fast": 32.0, "beta_slow": 1.0, "factor": 16.0, "llama_4_scaling_beta": 0.1,
                    "mscale": 1.0, "mscale_all_dim": 1.0,
@@ -202,6 +217,20 @@ CONFIGS = {
                             rope_theta=500000, sliding_window=4096),
     "olmo3, another base": model("Olmo3ForCausalLM", "olmo3", 4096, 11008, 4, 32, 32, 100278,
                                  max_position_embeddings=65536, rope_theta=1000000.0),
+    "EXAONE-4.0-1.2B": exaone4(2048, 4096, 30, 32, 8, 102400, head_dim=64,
+                               layer_types=["full_attention"] * 30,
+                               max_position_embeddings=65536, sliding_window=None,
+                               sliding_window_pattern=None, tie_word_embeddings=True),
+    "EXAONE-4.0-32B": exaone4(5120, 27392, 64, 40, 8, 102400, head_dim=128,
+                              layer_types=OLMO3_TYPES * 2, max_position_embeddings=131072,
+                              sliding_window=4096, sliding_window_pattern="LLLG",
+                              tie_word_embeddings=False),
+    "exaone4, transformers 5": model(
+        "Exaone4ForCausalLM", "exaone4", 2048, 4096, 7, 32, 8, 102400, sliding_window=512,
+        sliding_window_pattern=3, rope_parameters={"rope_type": "default", "rope_theta": 5e5}),
+    "Seed-OSS-36B": seed_oss(),
+    "seed_oss with other biases": seed_oss(num_hidden_layers=4, attention_bias=False,
+                                           attention_out_bias=True, mlp_bias=True),
     "glm-4-9b-chat-hf": glm("GlmForCausalLM", "glm", attention_bias=True,
                             max_position_embeddings=131072, rms_norm_eps=1.5625e-07,
                             rope_theta=10000.0),
@@ -212,7 +241,8 @@ CONFIGS = {
 }
 # What the classes take for all that a config leaves out.
 for name in ["llama", "mistral", "ministral", "ministral3", "qwen2", "qwen3", "gemma", "gemma2",
-             "gemma3_text", "phi3", "smollm3", "granite", "olmo2", "olmo3", "glm", "glm4"]:
+             "gemma3_text", "phi3", "smollm3", "granite", "olmo2", "olmo3", "exaone4", "seed_oss",
+             "glm", "glm4"]:
     CONFIGS[f"defaults of {name}"] = {
         "model_type": name, "hidden_size": 2048, "intermediate_size": 512, "num_hidden_layers": 8,
         "num_attention_heads": 32, "vocab_size": 200000}
@@ -265,6 +295,12 @@ def tensors_of(net):
     return found
 
 
+def turns(attention):
+    if type(attention).__name__ == "Exaone4Attention":  # as its forward has it
+        return attention.sliding_window is None or attention.is_sliding
+    return bool(getattr(attention, "use_rope", True))
+
+
 def expected_of(given):
     config = load(given)
     text = config.get_text_config()
@@ -289,9 +325,10 @@ def expected_of(given):
         "logit_scale": 1 / getattr(text, "logits_scaling", 1),
         "residual_scale": getattr(text, "residual_multiplier", 1), "embedding_scale": scale,
         # Where the attention does not say, its call takes the config's.
-        "windows": [getattr(a, "sliding_window", getattr(text, "sliding_window", None)) or 0
+        "windows": [getattr(a, "is_sliding", True) and
+                    getattr(a, "sliding_window", getattr(text, "sliding_window", None)) or 0
                     for a in attentions],
-        "turns": [bool(getattr(a, "use_rope", True)) for a in attentions],
+        "turns": [turns(a) for a in attentions],
         "tensors": tensors_of(net),
     }
     if type(config).__name__ == "Mistral3Config":

@@ -264,6 +264,15 @@ TEST_F(CommandLine, DropoutThatIsNotAppliedIsNamed) {
     EXPECT_EQ(o.code, 0) << o.err;
     EXPECT_EQ(o.err.find(line) != std::string::npos, dropout > 0) << o.err;
   }
+  model.erase("architectures");
+  model.update({{"model_type", "seed_oss"}, {"residual_dropout", 0.2}});
+  folder_.write("base/config.json", model.dump());
+  const Outcome o = run_program({"train", config_, "max_steps=1", "overwrite_output_dir=true"});
+  EXPECT_EQ(o.code, 0) << o.err;
+  EXPECT_NE(o.err.find(line + "warning: " + base_ +
+                       "/config.json: residual_dropout 0.2 is not applied\n"),
+            std::string::npos)
+      << o.err;
 }
 
 TEST_F(CommandLine, AnEndOfTextThatTheModelLacksIsNamed) {
@@ -273,22 +282,22 @@ TEST_F(CommandLine, AnEndOfTextThatTheModelLacksIsNamed) {
   folder_.write("base/generation_config.json", R"({"eos_token_id": [255, 900]})");
   const auto line = [&](int id, const std::string& sources) {
     return fmt::format(
-        "warning: no answer will end with token {}, as {} would have it: the model "
-        "has 256 tokens\n",
-        id, sources);
+        "warning: {} token {} as an end of text; the model has only 256 tokens, so it is ignored\n",
+        sources, id);
   };
   const std::string config = base_ + "/config.json";
   const std::vector<std::pair<Args, std::string>> cases = {
-      {{"train", config_, "max_steps=1"}, line(256, config) + line(900, config)},
+      {{"train", config_, "max_steps=1"},
+       line(256, config + " names") + line(900, config + " names")},
       {generate({"--prompt", "A"}),
-       line(256, config) + line(258, "the tokenizer of " + base_) +
-           line(900, config + " and " + base_ + "/generation_config.json")}};
+       line(256, config + " names") + line(258, "the tokenizer of " + base_ + " names") +
+           line(900, config + " and " + base_ + "/generation_config.json name")}};
   for (const auto& [args, lines] : cases) {
     const Outcome o = run_program(args);
     EXPECT_EQ(o.code, 0) << o.err;
     EXPECT_NE(o.err.find(lines), std::string::npos) << o.err;
     size_t warnings = 0;
-    for (size_t at = 0; (at = o.err.find("no answer will end", at)) != std::string::npos; ++at) {
+    for (size_t at = 0; (at = o.err.find("as an end of text", at)) != std::string::npos; ++at) {
       ++warnings;
     }
     EXPECT_EQ(warnings, size_t(std::ranges::count(lines, '\n'))) << o.err;

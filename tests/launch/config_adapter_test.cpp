@@ -49,5 +49,33 @@ TEST(ConfigOfAdapters, ReadsPatternsInTheirOrder) {
   EXPECT_EQ(parse("lora_ensure_weight_tying: false", {}), parse("", {}));
 }
 
+TEST(ConfigOfAdapters, ReadsTokensAsPeftAndAxolotlSpellThem) {
+  const std::vector<int64_t> ids = {9, 3};
+  for (const char* text :
+       {"lora_trainable_token_indices: [9, 3]", "peft_trainable_token_indices:\n  - 9\n  - 3\n",
+        "trainable_token_indices: {embed_tokens: [9, 3]}",
+        "trainable_token_indices: {model.embed_tokens: [9, 3]}\nlora_ensure_weight_tying: true"}) {
+    EXPECT_EQ(parse(text, {}).lora_trainable_token_indices, ids) << text;
+  }
+  EXPECT_EQ(
+      parse("", {"trainable_token_indices={\"embed_tokens\":[9,3]}"}).lora_trainable_token_indices,
+      ids);
+  EXPECT_EQ(parse("lora_trainable_token_indices: [9, 3]", {"trainable_token_indices=null"}),
+            parse("", {}));
+  const std::string key = "run.yml:1: lora_trainable_token_indices: ";
+  const std::vector<std::pair<std::string, std::string>> faults = {
+      {"9", key + "expected a list of token ids, got '9'"},
+      {"[]", key + "expected a list of token ids, got a list"},
+      {"[9, -1]", key + "expected a whole number, 0 or more, got '-1'"},
+      {"[9, [3]]", key + "expected a whole number, 0 or more, got a list"},
+      {"{lm_head: [9]}", key + "only rows of embed_tokens can be trained, not of 'lm_head'"},
+      {"{embed_tokens: 9}", key + "expected a list of token ids, got '9'"},
+      {"{}", key + "expected a list of token ids, got a map"}};
+  for (const auto& [value, message] : faults) {
+    EXPECT_EQ(testing::error_of([&] { parse("lora_trainable_token_indices: " + value, {}); }),
+              message);
+  }
+}
+
 }  // namespace
 }  // namespace tessera::launch

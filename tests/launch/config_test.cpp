@@ -150,8 +150,10 @@ TEST(Config, EveryAliasMeansItsKey) {
     for (const Flag& flag : group.flags) {
       for (const std::string_view alias : flag.aliases) {
         const std::string value = flag.write(Config{});
-        const bool is_map = alias.ends_with("_pattern");
-        const std::string own = value != "null" ? value : is_map ? "{q_proj: 7}" : "7";
+        const std::string some = alias.ends_with("_pattern")         ? "{q_proj: 7}"
+                                 : alias.ends_with("_token_indices") ? "[7]"
+                                                                     : "7";
+        const std::string own = value == "null" ? some : value;
         const std::string written = alias == "quantization_bit" ? "4" : own;
         Faults faults;
         const Settings settings =
@@ -429,7 +431,8 @@ Config with_every_key_set() {
       "bnb_4bit_compute_dtype: float16\nlora_r: 3\nlora_alpha: 0.1\nlora_dropout: 0.05\n"
       "lora_target_modules: [q_proj, mlp.up_proj]\nlora_rank_pattern: {'a: #1': 5, \"[.,}]*\": 7}\n"
       "lora_alpha_pattern: {up_proj: 0.1}\nlora_modules_to_save: [lm_head]\n"
-      "lora_ensure_weight_tying: true\nuse_rslora: true\nlora_model_dir: 'true'\n"
+      "lora_ensure_weight_tying: true\nlora_trainable_token_indices: [7, 3]\n"
+      "use_rslora: true\nlora_model_dir: 'true'\n"
       "datasets: [{path: './~', type: tokenized}, {path: /a/b}]\nspecial_tokens_in_content: "
       "tokens\nval_set_size: 0.1\ntrain_on_inputs: "
       "true\nsequence_len: 77\nexcess_length_strategy: truncate\nsample_packing: false\nshuffle: "

@@ -106,6 +106,16 @@ TEST(Device, AutoSaysWhyItIsTheCpu) {
             "warning: computing on the CPU, since cuda needs a GPU for each rank: 3 ranks are on "
             "this node, which has 1\n");
   EXPECT_EQ(said_of_auto(2, mixed()), "");
+  // Rank 0 speaks for a node that has what its own lacks.
+  ::testing::internal::CaptureStderr();
+  parallel::run_ranks(2, 1, [](parallel::Communicator& world) {
+    Console console(world.rank() == 0);
+    const Gpus own = world.rank() == 0 ? sort_gpus({}, "no driver", "")
+                                       : sort_gpus({gpu(0, "A100", 80)}, "", "");
+    EXPECT_EQ(choose_device({}, own, world, console), Device::cpu());
+  });
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(),
+            "warning: computing on the CPU, since cuda cannot be used: no driver\n");
   // There is nothing to say: no GPU, or the CPU asked for.
   const Gpus none = sort_gpus({}, "no driver", "");
   ::testing::internal::CaptureStderr();

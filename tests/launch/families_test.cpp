@@ -2,6 +2,7 @@
 // transformers, PEFT and bitsandbytes (tests/golden/families).
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 
 #include "launch/commands/merged_weights.h"
@@ -17,6 +18,7 @@ namespace tessera::launch {
 namespace {
 
 using tessera::testing::FamilyGolden;
+using tessera::testing::Folder;
 using tessera::testing::ScratchFolder;
 
 class FamilyRuns : public ::testing::TestWithParam<const char*> {
@@ -71,6 +73,7 @@ TEST_P(FamilyRuns, MergedWeightsAreThoseOfPeft) {
   const std::optional<quant::Storage> original;
   MergedWeights merged(ctx, checkpoint, adapters, original, report);
   int compared = 0;
+  double largest = 0.0;
   for (const io::SafetensorsEntry& entry : golden_.tensors.entries()) {
     if (!entry.name.starts_with("merged/")) continue;
     ASSERT_TRUE(names.contains(inside_layers(entry.name))) << entry.name;
@@ -78,11 +81,43 @@ TEST_P(FamilyRuns, MergedWeightsAreThoseOfPeft) {
     std::vector<float> made(entry.bytes / sizeof(float));
     to_floats(DType::kF32, merged.make(name), made);
     const std::vector<double> ours(made.begin(), made.end());
-    EXPECT_LE(tessera::testing::largest_difference(ours, golden_.values(entry.name)), 1e-6)
-        << entry.name;
+    const double difference =
+        tessera::testing::largest_difference(ours, golden_.values(entry.name));
+    EXPECT_LE(difference, 1e-6) << entry.name;
+    largest = std::max(largest, difference);
     ++compared;
   }
   EXPECT_EQ(compared, 2);
+  tessera::testing::report(golden_, "merged weights", largest, std::nullopt);
+}
+
+/// Every byte of the tensors' file. The config has fewer keys than that of the newest PEFT, with
+/// the same values; target_modules may select the same modules in other words.
+TEST_P(FamilyRuns, AnAdapterIsWrittenAsPeftWroteIt) {
+  const lora::ModelSpec spec = lora::Checkpoint::open(golden_.folder).spec();
+  const Folder ours(scratch_.file("adapter")), theirs(golden_.adapter);
+  lora::save_peft(ours.path(), lora::load_peft(theirs.path(), spec), golden_.name);
+  const auto tensors_of = [](const Folder& folder) {
+    return tessera::testing::bytes_of_file(folder.file(lora::kPeftWeightsFile));
+  };
+  EXPECT_TRUE(tensors_of(ours) == tensors_of(theirs));
+  const auto config_of = [](const Folder& folder) {
+    return io::read_json_file(folder.file(lora::kPeftConfigFile), 1 << 20);
+  };
+  const nlohmann::json written = config_of(ours), original = config_of(theirs);
+  for (const auto& [key, value] : written.items()) {
+    if (key == "target_modules") continue;
+    EXPECT_EQ(value, original.at(key)) << key;
+  }
+  const auto modules_of = [&](const Folder& folder) {
+    std::vector<std::string> modules;
+    const lora::TargetModules targets = lora::open_peft(folder.path()).config.options.targets;
+    for (const lora::TensorRow& row : lora::select_linears(targets, spec)) {
+      modules.push_back(row.module);
+    }
+    return modules;
+  };
+  EXPECT_EQ(modules_of(ours), modules_of(theirs));
 }
 
 INSTANTIATE_TEST_SUITE_P(All, FamilyRuns, ::testing::ValuesIn(tessera::testing::kFamilyNames),

@@ -135,6 +135,25 @@ TEST(Generate, EndsWhereTheModelsPositionsEnd) {
   EXPECT_EQ(a.finish[0], Finish::kContext);
 }
 
+/// As transformers, which recomputes the base of a dynamic scaling for any length.
+TEST(Generate, ADynamicScalingGoesOnPastTheModelsPositions) {
+  const tessera::testing::ScratchFolder folder;
+  tessera::testing::write_random_model(folder, {.layers = 1});
+  json config = io::read_json_file(folder.file("config.json"), 1 << 20);
+  config["max_position_embeddings"] = 8;
+  config["rope_scaling"] = {{"rope_type", "dynamic"}, {"factor", 2.0}};
+  folder.write("config.json", config.dump());
+  TestModel model(folder.path());
+  EXPECT_EQ(position_limit(model.spec()), lora::SpecLimits::kPosition);
+  GeneratorOptions options;
+  options.max_new_tokens = 6;
+  const Answers a = answer(model, {Ids(6, 9), Ids(12, 9)}, options);
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(a.ids[i].size(), 6u);
+    EXPECT_EQ(a.finish[i], Finish::kLength);
+  }
+}
+
 TEST(Generate, RefusesPromptsTheModelCannotTake) {
   TestModel model(kTiny);
   const auto run = [&](const std::vector<Ids>& prompts, int64_t tokens = 4) {

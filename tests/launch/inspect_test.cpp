@@ -295,7 +295,7 @@ TEST(Inspect, AnAdapterTellsWhatItSitsOn) {
             "parameters  37,376\n"
             "files       adapter_model.safetensors, 149 KiB\n"
             "formats     28: 28 F32 (146 KiB)\n"
-            "train       yes, further: its base as base_model, this folder as lora_model_dir\n");
+            "train       yes, to continue: base_model = its base, lora_model_dir = this folder\n");
   const json root = json_of(path);
   EXPECT_EQ(root["kind"], "adapter");
   EXPECT_TRUE(root["shape"].is_null());
@@ -305,9 +305,10 @@ TEST(Inspect, AnAdapterTellsWhatItSitsOn) {
   EXPECT_EQ(adapter["modules"].size(), 7u);
   EXPECT_EQ(adapter["rslora"], false);
   EXPECT_EQ(adapter["unknown_keys"], json::array());
-  for (const char* key : {"peft_type", "task_type", "base_model", "r", "alpha", "dora", "dropout",
-                          "rank_pattern", "alpha_pattern", "targets", "excluded", "only_layers",
-                          "modules_to_save", "scale", "step", "finished", "unneeded_keys"}) {
+  for (const char* key :
+       {"peft_type", "task_type", "base_model", "r", "alpha", "dora", "dropout", "rank_pattern",
+        "alpha_pattern", "targets", "excluded", "only_layers", "modules_to_save",
+        "trainable_token_indices", "scale", "step", "finished", "unneeded_keys"}) {
     EXPECT_TRUE(adapter.contains(key)) << key;
   }
 }
@@ -323,6 +324,17 @@ TEST(Inspect, AnAdapterOfAnotherKindIsShown) {
   expect_in(text_of(folder.path()),
             {"r 16, alpha 32, rslora: scale 8\n", "run         step 12, finished\n",
              "unknown     of_tomorrow (keys of adapter_config.json)\n", "train       yes"});
+
+  config["trainable_token_indices"] = {{"embed_tokens", {1, 2}}, {"lm_head", {3}}};
+  folder.write("adapter_config.json", config.dump());
+  expect_in(text_of(folder.path()),
+            {"tokens      2 of embed_tokens, 1 of lm_head (trainable_token_indices)\n",
+             "train       no: "});
+  config["trainable_token_indices"] = {1, 2, 3};
+  folder.write("adapter_config.json", config.dump());
+  expect_in(text_of(folder.path()),
+            {"tokens      3 of embed_tokens (trainable_token_indices)\n", "train       yes"});
+  config.erase("trainable_token_indices");
 
   config["peft_type"] = "LOHA";
   folder.write("adapter_config.json", config.dump());

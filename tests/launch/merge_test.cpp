@@ -310,9 +310,9 @@ TEST_F(Merging, ReadsTheConfigOnce) {
     fs::copy_file(kTiny + "/" + file, folder_.file(std::string("base/") + file));
   }
   const lora::Checkpoint base = lora::Checkpoint::open(folder_.file("base"));
-  ModelFolder copied(
-      folder_.file("merged"), base, [](const lora::TensorInfo& info) { return info.bytes(); },
-      uint64_t{1} << 40);
+  const auto size = [](const lora::TensorInfo& info) { return info.bytes(); };
+  ModelFolder copied(folder_.file("merged"), base,
+                     {.bytes_of = size, .shard_bytes = uint64_t{1} << 40});
   std::vector<std::byte> bytes;
   const auto entries = [](std::span<const lora::TensorInfo> tensors) {
     std::vector<io::SafetensorsEntry> list;
@@ -329,6 +329,30 @@ TEST_F(Merging, ReadsTheConfigOnce) {
   copied.commit(json::parse(base.config()));
   EXPECT_EQ(io::read_json_file(folder_.file("merged/config.json"), 1 << 20),
             io::read_json_file(kTiny + "/config.json", 1 << 20));
+}
+
+TEST_F(Merging, TheRoomNeededHoldsTheSpool) {
+  const lora::Checkpoint base = lora::Checkpoint::open(kTiny);
+  const auto size = [](const lora::TensorInfo& info) { return info.bytes(); };
+  const auto needed = [&](uint64_t shard_bytes, bool spools) {
+    const ModelFolder made(folder_.file("merged"), base,
+                           {.bytes_of = size, .shard_bytes = shard_bytes, .spools = spools});
+    return made.needed_bytes();
+  };
+  const uint64_t one_file = needed(uint64_t{1} << 40, false);
+  EXPECT_EQ(needed(uint64_t{1} << 40, true), 2 * one_file);
+  EXPECT_EQ(needed(100'000, false), one_file);
+  EXPECT_GT(needed(100'000, true), one_file + 50'000);
+  EXPECT_LE(needed(100'000, true), one_file + 100'000);
+}
+
+TEST_F(Merging, AFolderThatCannotBeBegunLeavesNothingBehind) {
+  const lora::Checkpoint base = lora::Checkpoint::open(kTiny);
+  const auto size = [](const lora::TensorInfo& info) -> uint64_t { fail("no {}", info.name); };
+  expect_error(
+      [&] { ModelFolder made(folder_.file("merged"), base, {.bytes_of = size, .shard_bytes = 1}); },
+      "no model.");
+  EXPECT_EQ(names(), std::vector<std::string>{});
 }
 
 /// A model that is in no table of families, as the tensor table describes it.

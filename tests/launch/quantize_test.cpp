@@ -167,6 +167,9 @@ TEST_F(Quantizing, TheFormatOfTheBaseMayBeAuto) {
   EXPECT_EQ(quantization(with_stored_format(open, stored)), quant::Storage{});
   const Config lora = config("adapter: lora");
   EXPECT_EQ(with_stored_format(lora, stored), lora);
+  EXPECT_EQ(config("adapter: lora\nbnb_4bit_quant_type: auto\nbnb_4bit_blocksize: auto\n"
+                   "bnb_4bit_use_double_quant: auto\n"),
+            lora);
   stored.linear = {&quant::kNf4Format, 128, false};
   EXPECT_EQ(quantization(with_stored_format(open, stored)), stored.linear);
   EXPECT_EQ(base_format(quant::Storage{}, stored).linear, stored.linear);
@@ -236,16 +239,64 @@ TEST_F(Quantizing, CopiesWhatStandsBesideTheModel) {
   }
   tessera::testing::write_byte_tokenizer(folder_.file("base"));
   folder_.write("base/generation_config.json", "{\"eos_token_id\": 2}");
+  folder_.write("base/tekken.json", "{\"vocab\": []}");
+  folder_.write("base/tokenizer.model.v3", "pieces");
   quantize(kNf4Double, "out", folder_.file("base"));
-  for (const char* file : {"tokenizer.json", "tokenizer_config.json", "generation_config.json"}) {
-    EXPECT_EQ(bytes_of_file(folder_.file(std::string("out/") + file)),
-              bytes_of_file(folder_.file(std::string("base/") + file)));
-  }
+  std::vector<std::string> files = {"tokenizer_config.json", "generation_config.json",
+                                    "tekken.json", "tokenizer.model.v3", "tokenizer.json"};
+  const auto expect_copies = [&](const std::string& out) {
+    for (const std::string& file : files) {
+      EXPECT_EQ(bytes_of_file(folder_.file(out + "/" + file)),
+                bytes_of_file(folder_.file("base/" + file)));
+    }
+  };
+  expect_copies("out");
+  // Also those of a tokenizer that cannot be read.
+  fs::remove(folder_.file("base/tokenizer.json"));
+  files.pop_back();
+  ::testing::internal::CaptureStderr();
+  quantize(kNf4Double, "unread", folder_.file("base"));
+  const std::string said = ::testing::internal::GetCapturedStderr();
+  EXPECT_NE(said.find("note: the tokenizer was copied, but Tessera cannot read it: " +
+                      folder_.file("base") + ": there is no tokenizer.json"),
+            std::string::npos)
+      << said;
+  expect_copies("unread");
   std::set<std::string> names;
   for (const auto& entry : fs::directory_iterator(folder_.path())) {
     names.insert(entry.path().filename().string());
   }
-  EXPECT_EQ(names, (std::set<std::string>{"base", "out"}));
+  EXPECT_EQ(names, (std::set<std::string>{"base", "out", "unread"}));
+}
+
+TEST_F(Quantizing, A4BitBaseOfA16BitAdapterIsNamed) {
+  const std::string base = folder_.file("base"), nf4 = folder_.file("nf4");
+  fs::create_directories(base);
+  for (const char* file : {"config.json", "model.safetensors"}) {
+    fs::copy_file(kTiny + "/" + file, base + "/" + file);
+  }
+  tessera::testing::write_byte_tokenizer(base);
+  quantize(kNf4Double, "nf4", base);
+  train(base, "sixteen", {"adapter=lora"});
+  train(base, "four");
+  const std::string line = "warning: the adapter was trained on a 16-bit base; " + nf4 +
+                           " is stored as NF4, double-quantized, blocks of 64\n";
+  for (const std::string adapter : {"sixteen", "four"}) {
+    for (const std::string& model : {base, nf4}) {
+      const std::string run = folder_.file(adapter);
+      std::vector<std::vector<std::string>> commands = {{"generate", "--prompt", "A"},
+                                                        {"merge", "--output", run + "-merged"}};
+      commands[0].insert(commands[0].end(), {"--max_new_tokens", "2"});
+      for (std::vector<std::string>& command : commands) {
+        command.insert(command.end(), {"--base_model", model, "--adapter", run, "--threads", "1"});
+        const auto done = tessera::testing::run_program(command);
+        EXPECT_EQ(done.code, 0) << done.err;
+        EXPECT_EQ(done.err.find(line) != std::string::npos, adapter == "sixteen" && model == nf4)
+            << command[0] << ": " << done.err;
+      }
+      fs::remove_all(run + "-merged");
+    }
+  }
 }
 
 TEST_F(Quantizing, GeneratesAsTheBaseInThatFormat) {
@@ -306,7 +357,8 @@ TEST_F(Quantizing, TakesGgufFiles) {
 /// A model of text and images: tiny_llama under the names of published ones, and two more tensors.
 class WithImages : public Quantizing {
  protected:
-  void SetUp() override {
+  void SetUp() override { write_base("BF16"); }
+  void write_base(const std::string& dtype_of_others) {
     json config = io::read_json_file(kTiny + "/config.json", 1 << 20);
     fs::create_directories(base_);
     folder_.write("base/config.json", json{{"architectures", {"LlavaForConditionalGeneration"}},
@@ -323,7 +375,7 @@ class WithImages : public Quantizing {
       layout.push_back(std::move(entry));
     }
     for (const char* name : {"vision_tower.patches.weight", "multi_modal_projector.bias"}) {
-      layout.push_back({.name = name, .dtype = "BF16", .shape = {3}});
+      layout.push_back({.name = name, .dtype = dtype_of_others, .shape = {3}});
     }
     io::SafetensorsWriter writer(base_ + "/model.safetensors", layout);
     for (const io::SafetensorsEntry& entry : writer.entries()) {
@@ -381,6 +433,22 @@ TEST_F(WithImages, QuantizesTheTextAlone) {
   const json config = io::read_json_file(folder_.file("out/config.json"), 1 << 20);
   EXPECT_EQ(config["quantization_config"]["llm_int8_skip_modules"],
             (json{"lm_head", "model.multi_modal_projector", "model.vision_tower"}));
+}
+
+/// Their scales would mean nothing to a reader of the new config.
+TEST_F(WithImages, RefusesWhatIsQuantizedBesideTheText) {
+  write_base("F8_E4M3");
+  expect_error([&] { quantize(kNf4Double, "out", base_); },
+               "is quantized and no part of the text model; use the original checkpoint");
+  const lora::ModelSpec spec = lora::Checkpoint::open(base_).spec();
+  lora::save_peft(folder_.file("adapter"), lora::AdapterSet(spec, {.r = 2}), base_);
+  MergeOptions options;
+  options.base_model = base_;
+  options.adapter = folder_.file("adapter");
+  options.output = folder_.file("out");
+  Console console;
+  expect_error([&] { launch::merge(options, console); }, "use the original checkpoint");
+  EXPECT_FALSE(fs::exists(folder_.file("out")));
 }
 
 TEST_F(Quantizing, RefusesWhatItCannotDo) {

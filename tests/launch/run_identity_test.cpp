@@ -95,7 +95,9 @@ TEST(RunIdentity, HoldsWhatIsTrainedBesideTheUsualWhereItIsAskedFor) {
       {"lora_modules_to_save",
        [](Config& config, RunMadeFrom&) { config.lora_modules_to_save = {"lm_head"}; }},
       {"lora_ensure_weight_tying",
-       [](Config& config, RunMadeFrom&) { config.lora_ensure_weight_tying = true; }}};
+       [](Config& config, RunMadeFrom&) { config.lora_ensure_weight_tying = true; }},
+      {"lora_trainable_token_indices",
+       [](Config& config, RunMadeFrom&) { config.lora_trainable_token_indices = {3}; }}};
   const json usual = run_identity({}, kFrom);
   for (const Change& change : changes) {
     EXPECT_EQ(changed_by(change.make), Keys{change.key});

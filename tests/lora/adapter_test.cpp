@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "runtime/core/error.h"
+#include "tests/expect_error.h"
 #include "tests/spec.h"
 
 namespace tessera::lora {
@@ -274,6 +275,32 @@ TEST(AdapterSet, AHeadMayStayTheEmbeddingThatIsTrained) {
   EXPECT_FALSE(own.ties_head());
 }
 
+TEST(AdapterSet, RowsOfTokensLieBehindTheAdapters) {
+  const ModelSpec spec = testing::llama_spec({.vocab = 40});
+  const AdapterSet without(spec, {.r = 8});
+  EXPECT_EQ(without.token_rows(), nullptr);
+  for (const std::vector<std::string>& whole : {std::vector<std::string>{}, {"lm_head"}}) {
+    const AdapterOptions options = {.r = 8, .targets = {.whole = whole}, .tokens = {{31, 0, 7}}};
+    AdapterSet adapters(spec, options);
+    EXPECT_EQ(adapters.segments().size(), without.segments().size() + whole.size() + 1);
+    const Segment& rows = adapters.segments().back();
+    EXPECT_EQ(rows.name, "model.embed_tokens.token_adapter.trainable_tokens_delta");
+    EXPECT_EQ(rows.rows, 3);
+    EXPECT_EQ(rows.cols, spec.hidden);
+    ASSERT_NE(adapters.token_rows(), nullptr);
+    const TokenRows& trained = *adapters.token_rows();
+    EXPECT_EQ(trained.ids, (std::vector<int32_t>{31, 0, 7}));
+    EXPECT_EQ(trained.row_of(7), 2);
+    EXPECT_EQ(trained.row_of(8), -1);
+    EXPECT_EQ(trained.row_of(-1), -1);
+    std::vector<float> grads(adapters.size());
+    adapters.set_gradient_buffer(grads);
+    EXPECT_EQ(trained.dw.data<float>(), grads.data() + rows.offset);
+    EXPECT_EQ(AdapterSet::shapes(spec, options, {}).size(), adapters.size());
+    EXPECT_EQ(AdapterSet(spec, adapters.plain_options()).segments().back().name, rows.name);
+  }
+}
+
 TEST(AdapterOptions, ImpossibleOnesAreRefused) {
   const auto refused = [](AdapterOptions options, std::string_view key) {
     try {
@@ -295,6 +322,27 @@ TEST(AdapterOptions, ImpossibleOnesAreRefused) {
   refused({.dropout = 1.0}, "lora_dropout");
   refused({.dropout = -0.5}, "lora_dropout");
   refused({.targets = on({"q_porj"})}, "lora_target_modules");
+}
+
+TEST(AdapterOptions, RowsOfTokensThatCannotBeTrainedAreRefused) {
+  ModelSpec spec = testing::llama_spec({.vocab = 40});
+  const auto refused = [&](const AdapterOptions& options, std::string_view why) {
+    testing::expect_error([&] { AdapterSet adapters(spec, options); },
+                          "lora_trainable_token_indices: ", why);
+  };
+  refused({.tokens = {{40}}}, "there is no token 40; the model has rows for 40 tokens");
+  refused({.tokens = {{-1}}}, "there is no token -1");
+  refused({.tokens = {{3, 4, 3}}}, "3 is named twice");
+  const std::string_view twice = "lora_modules_to_save trains embed_tokens in full already";
+  refused({.targets = {.whole = {"embed_tokens"}}, .tokens = {{3}}}, twice);
+  // Nor does PEFT train these. A head of its own it does train in full beside the rows.
+  spec.tied_head = true;
+  refused({.targets = {.whole = {"lm_head"}}, .tokens = {{3}}},
+          "trains lm_head, which is tied to the embedding, in full already; keep one of the two");
+  refused({.targets = {.whole = {"lm_head"}, .ensure_tying = true}, .tokens = {{3}}}, twice);
+  spec.tied_head = false;
+  spec.head_differs = true;
+  refused({.tokens = {{3}}}, "set tie_word_embeddings to false");
 }
 
 }  // namespace

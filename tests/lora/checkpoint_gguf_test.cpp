@@ -31,6 +31,7 @@ std::vector<float> values(const Checkpoint& checkpoint, const std::string& name)
 }
 
 constexpr uint32_t kF32 = 0, kIQ2_XXS = 16;
+constexpr uint32_t kBool = 7, kI64 = 11;  // of metadata
 
 GgufBuilder gguf_metadata() {
   GgufBuilder builder;
@@ -183,6 +184,32 @@ TEST_F(GgufModel, ReadsRopeScaling) {
   builder = gguf_metadata().text("llama.rope.scaling.type", "linear");
   builder.f32("llama.rope.scaling.factor", -1.0f);
   refuse_model(add_tensors(builder), "not above zero");
+  builder = gguf_metadata().f32("llama.rope.scaling.factor", 0).f32("llama.rope.scale_linear", 2);
+  EXPECT_EQ(open_model(add_tensors(builder)).spec().ropes.front().scaling.kind,
+            RopeScaling::Kind::kNone);
+  for (const char* key : {"rope_factors_long.weight", "rope_factors_short.weight"}) {
+    builder = gguf_metadata();
+    add_tensors(builder).tensor(key, {2}, kF32, raw(3.0f) + raw(3.0f));
+    refuse_model(builder, "'rope_factors_long.weight' or 'rope_factors_short.weight' is missing");
+  }
+}
+
+/// llama.cpp multiplies by it, which no config says but for longrope.
+TEST_F(GgufModel, RefusesAFactorOfAttentionBesidesTheScalings) {
+  for (const char* type : {"none", "linear", "yarn"}) {
+    for (const float factor : {1.0f, 3.0f}) {
+      GgufBuilder builder = gguf_metadata().text("llama.rope.scaling.type", type);
+      builder.f32("llama.rope.scaling.factor", 4.0f).f32("llama.rope.scaling.attn_factor", factor);
+      builder.f32("llama.rope.scaling.yarn_attn_factor", 1.0f);
+      add_tensors(builder);
+      if (factor != 1) {
+        refuse_model(builder, "llama.rope.scaling.attn_factor is 3");
+        continue;
+      }
+      const double expected = type == std::string_view("yarn") ? 0.1 * std::log(4.0) + 1 : 1.0;
+      EXPECT_NEAR(open_model(builder).spec().ropes.front().attention_factor, expected, 1e-9);
+    }
+  }
 }
 
 TEST_F(GgufModel, RefusesOtherModels) {
@@ -194,6 +221,17 @@ TEST_F(GgufModel, RefusesOtherModels) {
   refuse_model(add_tensors(builder), "llama-gguf-split --merge");
   builder = gguf_metadata().u32("llama.expert_count", 8);
   refuse_model(add_tensors(builder), "llama.expert_count is 8");
+  for (const char* key :
+       {"attention.key_length_swa", "attention.value_length_swa", "rope.dimension_count_swa"}) {
+    builder = gguf_metadata().u32(std::string("llama.") + key, 4);
+    EXPECT_NO_THROW(open_model(add_tensors(builder)));
+    builder = gguf_metadata().u32(std::string("llama.") + key, 2);
+    refuse_model(add_tensors(builder), key, "is 2");
+  }
+  builder = gguf_metadata().pair("llama.attention.causal", kBool, "\x01");
+  EXPECT_NO_THROW(open_model(add_tensors(builder)));
+  builder = gguf_metadata().pair("llama.attention.causal", kBool, std::string(1, '\0'));
+  refuse_model(add_tensors(builder), "llama.attention.causal is false");
   builder = gguf_metadata().u32("llama.rope.dimension_count", 2);
   refuse_model(add_tensors(builder), "partial_rotary_factor other than 1");
 }
@@ -221,7 +259,20 @@ TEST_F(GgufModel, RefusesBadMetadata) {
   refuse_model(changed("llama.feed_forward_length", 13),
                "'model.layers.0.mlp.gate_proj.weight' has shape [12, 8]", "[13, 8]");
   builder = gguf_metadata().u32("tokenizer.ggml.eos_token_id", kVocab);
-  refuse_model(add_tensors(builder), "eos_token_id is 6");
+  builder.u32("tokenizer.ggml.eot_token_id", 2).u32("tokenizer.ggml.padding_token_id", ~0u);
+  const Checkpoint odd = open_model(add_tensors(builder));  // llama.cpp warns as well
+  EXPECT_EQ(odd.spec().eos_ids, std::vector<int32_t>{2});
+  EXPECT_EQ(odd.spec().bos_id, -1);
+  EXPECT_EQ(odd.spec().pad_id, -1);
+  ASSERT_EQ(odd.notes().size(), 2u);
+  EXPECT_NE(odd.notes()[0].find("padding_token_id is 4294967295"), std::string::npos);
+  EXPECT_NE(odd.notes()[1].find("eos_token_id is 6, but the vocabulary has 6"), std::string::npos);
+  for (const int64_t size : {INT64_MIN + 2, int64_t{0}, int64_t{1} << 62}) {
+    builder = gguf_metadata().pair("llama.attention.key_length", kI64, raw(size));
+    builder.pair("llama.attention.value_length", kI64, raw(size));
+    add_tensors(builder).tensor("rope_freqs.weight", {1}, kF32, raw(1.0f));
+    refuse_model(builder, "a head has the size");
+  }
   builder = gguf_metadata().u32("llama.vocab_size", 7);
   refuse_model(add_tensors(builder), "has shape [6, 8], the config asks for [7, 8]");
 }

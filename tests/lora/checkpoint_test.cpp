@@ -214,6 +214,7 @@ TEST_F(Folder, ComparesATiedHeadThatIsStoredTwice) {
   {
     const Checkpoint checkpoint = open();
     EXPECT_FALSE(checkpoint.spec().tied_head);
+    EXPECT_TRUE(checkpoint.spec().head_differs);
     EXPECT_EQ(checkpoint.tensors().size(), 12u);
     EXPECT_NE(values(checkpoint, "lm_head.weight"),
               values(checkpoint, "model.embed_tokens.weight"));
@@ -229,6 +230,7 @@ TEST_F(Folder, ComparesATiedHeadThatIsStoredTwice) {
   writer.commit();
   const Checkpoint checkpoint = open();
   EXPECT_EQ(checkpoint.tensors().size(), 11u);
+  EXPECT_FALSE(checkpoint.spec().head_differs);
   EXPECT_EQ(values(checkpoint, "lm_head.weight"), values(checkpoint, "model.embed_tokens.weight"));
 }
 
@@ -451,8 +453,11 @@ TEST_F(Folder, LeavesWhatIsNotTextAlone) {
   expect_error([&] { Checkpoint::open(folder_.path(), spec); }, "up_proj.bias", "does not belong");
 }
 
+/// Where the config tells of them.
 TEST_F(Folder, LeavesOutLayersBehindTheLast) {
-  write_config();
+  json told = config();
+  told["num_nextn_predict_layers"] = 12;
+  write_config(told);
   auto entries = layout();
   for (const char* name : {"model.layers.1.eh_proj.weight", "model.layers.12.enorm.weight",
                            "mtp.fc.weight", "model.mtp.norm.weight"}) {
@@ -465,6 +470,11 @@ TEST_F(Folder, LeavesOutLayersBehindTheLast) {
   ASSERT_EQ(checkpoint.notes().size(), 1u);
   EXPECT_NE(checkpoint.notes()[0].find("4 tensors of layers beyond the model's 1"),
             std::string::npos);
+  told["num_nextn_predict_layers"] = 11;
+  write_config(told);
+  refuse("'model.layers.12.enorm.weight' does not belong");
+  write_config();
+  refuse("'model.layers.1.eh_proj.weight' does not belong");
 }
 
 TEST(RealModels, OpenFromTheirFolders) {

@@ -87,8 +87,9 @@ TEST(Config, TakesTheDefaultsOfTransformers) {
   EXPECT_EQ(config.rms_eps, 1e-6f);
   EXPECT_EQ(config.ropes.front().theta, 10000.0);
   EXPECT_FALSE(config.tied_head);
-  EXPECT_EQ(config.bos_id, -1);
-  EXPECT_TRUE(config.eos_ids.empty());
+  EXPECT_EQ(config.bos_id, 1);
+  EXPECT_TRUE(config.eos_ids.empty());  // null is none
+  EXPECT_EQ(parse(without("eos_token_id")).eos_ids, std::vector<int32_t>{2});
 }
 
 TEST(Config, ReadsBothSpellingsOfTheRotarySettings) {
@@ -145,7 +146,8 @@ TEST(Config, RefusesBadRotarySettings) {
                   {"high_freq_factor", 4},
                   {"original_max_position_embeddings", 8192}}),
          "is not below");
-  refuse(scaling("linear"), "expected a JSON object");
+  refuse(scaling("linear"), "rope_scaling is \"linear\", expected an object");
+  refuse(with({{"rope_parameters", 7}}), "rope_parameters is 7, expected an object");
   refuse(with({{"rope_theta", -1}}), "rope_theta is -1");
   refuse(with({{"rope_parameters", {{"partial_rotary_factor", 0.5}}}}), "partial_rotary_factor");
   refuse(with({{"partial_rotary_factor", 0.5}}), "partial_rotary_factor");
@@ -171,6 +173,11 @@ TEST(Config, RefusesOtherModels) {
 TEST(Config, RefusesWhatTheDecoderDoesNotDo) {
   refuse(with({{"quantization_config", {{"quant_method", "awq"}}}}), "quantized by awq",
          "original");
+  refuse(with({{"quantization_config", "awq"}}), "quantization_config is \"awq\"", "an object");
+  refuse(with({{"is_causal", false}}), "is_causal is false");
+  refuse(with({{"use_bidirectional_attention", true}}), "use_bidirectional_attention is true");
+  refuse(with({{"per_layer_config", {{"1", {{"sliding_window", 2}}}}}}), "per_layer_config");
+  EXPECT_NO_THROW(parse(with({{"is_causal", true}, {"per_layer_config", nullptr}})));
   refuse(with({{"hidden_act", "gelu"}}), "hidden_act is 'gelu'", "silu");
   refuse(with({{"torch_dtype", "float8_e4m3fn"}}), "'float8_e4m3fn'", "bfloat16");
   refuse(with({{"dtype", "float64"}}), "'float64'");
@@ -208,8 +215,18 @@ TEST(Config, ReadsAndRefusesTokenIds) {
   EXPECT_EQ(parse(with({{"eos_token_id", {128001, 128008}}})).eos_ids,
             (std::vector<int32_t>{128001, 128008}));
   refuse(with({{"eos_token_id", "2"}}), "eos_token_id");
-  refuse(with({{"eos_token_id", {2, -1}}}), "eos_token_id is -1");
+  EXPECT_EQ(parse(with({{"eos_token_id", {2, -1}}})).eos_ids, std::vector<int32_t>{2});
+  EXPECT_TRUE(parse(with({{"eos_token_id", -1}})).eos_ids.empty());
+  EXPECT_EQ(parse(with({{"bos_token_id", -1}})).bos_id, -1);
+  refuse(with({{"eos_token_id", -2}}), "eos_token_id is -2");
   refuse(with({{"bos_token_id", int64_t{1} << 33}}), "bos_token_id");
+}
+
+TEST(Config, ThePaddingIsARowOfTheEmbedding) {
+  EXPECT_EQ(parse(llama()).pad_id, -1);
+  EXPECT_EQ(parse(with({{"pad_token_id", 511}})).pad_id, 511);
+  EXPECT_EQ(parse(with({{"pad_token_id", -1}})).pad_id, 511);  // as torch counts
+  refuse(with({{"pad_token_id", 512}}), "pad_token_id is 512", "-1 to 511");
 }
 
 TEST(Config, RefusesWhatIsNoObject) {

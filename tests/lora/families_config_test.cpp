@@ -171,6 +171,32 @@ TEST(FamilyConfigs, NamesOfNormsInGgufFiles) {
   EXPECT_EQ(names("gemma2"), sandwich);
   EXPECT_EQ(names("glm4"), sandwich);
   EXPECT_EQ(names("olmo3"), (Names{"post_attention_norm", "post_ffw_norm"}));
+  EXPECT_EQ(names("exaone4"), names("olmo3"));
+  EXPECT_EQ(names("seed_oss"), (Names{"attn_norm", "post_attention_norm"}));
+}
+
+TEST(FamilyConfigs, DropoutsOfSeedOssAreThoseOfTheClassUnlessTheyAreGiven) {
+  const ModelSpec left_out = parse(sizes_of("seed_oss"));
+  EXPECT_EQ(left_out.attention_dropout, 0.1);
+  EXPECT_EQ(left_out.residual_dropout, 0.1);
+  const ModelSpec given =
+      parse(with("seed_oss", {{"attention_dropout", 0}, {"residual_dropout", 0.25}}));
+  EXPECT_EQ(given.attention_dropout, 0.0);
+  EXPECT_EQ(given.residual_dropout, 0.25);
+}
+
+/// All layers see everything, and turn only where there is no window.
+TEST(FamilyConfigs, LayersOfExaone4) {
+  const json all = {"full_attention", "full_attention", "full_attention", "full_attention"};
+  for (const json& window : {json(nullptr), json(16)}) {
+    const ModelSpec spec = parse(with(
+        "exaone4",
+        {{"layer_types", all}, {"sliding_window", window}, {"sliding_window_pattern", "LLLG"}}));
+    for (const LayerSpec& layer : spec.layers) {
+      EXPECT_EQ(layer.attention.window, 0);
+      EXPECT_EQ(layer.attention.rope, window.is_null() ? 0 : AttentionSpec::kNoRope);
+    }
+  }
 }
 
 TEST(FamilyConfigs, AWrapperGivesItsTextModelAndWhatIsTheWholes) {
@@ -178,10 +204,12 @@ TEST(FamilyConfigs, AWrapperGivesItsTextModelAndWhatIsTheWholes) {
                  {"model_type", "gemma3"},
                  {"torch_dtype", "bfloat16"},
                  {"eos_token_id", {1, 106}},
+                 {"pad_token_id", 7},  // of the text model counts only its own
                  {"tie_word_embeddings", false},
                  {"vision_config", json::object()},
                  {"text_config", with("gemma3_text", {{"eos_token_id", 7},
                                                       {"bos_token_id", 2},
+                                                      {"final_logit_softcapping", 30.0},
                                                       {"torch_dtype", "float32"},
                                                       {"tie_word_embeddings", true}})}};
   const ModelSpec spec = parse(config);
@@ -191,6 +219,8 @@ TEST(FamilyConfigs, AWrapperGivesItsTextModelAndWhatIsTheWholes) {
   EXPECT_EQ(spec.eos_ids, (std::vector<int32_t>{1, 106}));
   EXPECT_EQ(spec.bos_id, 2);
   EXPECT_FALSE(spec.tied_head);
+  EXPECT_EQ(spec.pad_id, 0);
+  EXPECT_EQ(spec.logit_softcap, 0);  // the wrapper's class does not apply it
   const json llava = {{"model_type", "llava"}, {"text_config", {{"model_type", "llama"}}}};
   EXPECT_EQ(parse(llava).layer_count(), 32);  // of the class, for published ones say no sizes
   config["text_config"].erase("hidden_size");
@@ -209,6 +239,61 @@ TEST(FamilyConfigs, AWrapperGivesItsTextModelAndWhatIsTheWholes) {
         parse({{"model_type", "llava"}, {"text_config", sizes_of("vicuna")}});
       },
       "model_type 'vicuna' is not supported");
+}
+
+/// As the classes of transformers 5.24 have it.
+TEST(FamilyConfigs, WhatTiesTheHeadOfAWrapper) {
+  const auto tied = [](const char* type, const char* text, const json& whole, const json& own) {
+    json config = {{"model_type", type}, {"text_config", sizes_of(text)}};
+    if (!whole.is_null()) config["tie_word_embeddings"] = whole;
+    if (!own.is_null()) config["text_config"]["tie_word_embeddings"] = own;
+    return parse(config).tied_head;
+  };
+  const json none;
+  EXPECT_TRUE(tied("llava", "llama", false, true));
+  EXPECT_TRUE(tied("llava", "llama", none, true));
+  EXPECT_TRUE(tied("llava", "llama", true, false));
+  EXPECT_FALSE(tied("llava", "llama", none, none));
+  EXPECT_TRUE(tied("gemma3", "gemma3_text", none, false));
+  EXPECT_FALSE(tied("gemma3", "gemma3_text", false, true));
+  EXPECT_TRUE(tied("mistral3", "mistral", true, false));
+  EXPECT_FALSE(tied("mistral3", "mistral", false, true));
+}
+
+/// Tokens of the class are none where the vocabulary does not have them.
+TEST(FamilyConfigs, TokensOfTheClass) {
+  using Ids = std::vector<int32_t>;
+  const struct {
+    const char* type;
+    int32_t bos;
+    Ids eos;
+  } all[] = {{"llama", 1, {2}},
+             {"mistral", 1, {2}},
+             {"ministral", 1, {2}},
+             {"ministral3", 1, {2}},
+             {"qwen2", -1, {}},
+             {"qwen3", -1, {}},
+             {"gemma", 2, {1}},
+             {"gemma2", 2, {1}},
+             {"gemma3_text", 2, {1}},
+             {"phi3", 1, {32000}},
+             {"smollm3", 128000, {128001}},
+             {"granite", 1, {2}},
+             {"olmo2", -1, {50279}},
+             {"olmo3", -1, {50279}},
+             {"exaone4", 0, {2}},
+             {"seed_oss", 0, {2}},
+             {"glm", -1, {151329, 151336, 151338}},
+             {"glm4", -1, {151329, 151336, 151338}}};
+  for (const auto& [type, bos, eos] : all) {
+    const ModelSpec large = parse(with(type, {{"vocab_size", 200000}}));
+    EXPECT_EQ(large.bos_id, bos) << type;
+    EXPECT_EQ(large.eos_ids, eos) << type;
+    const ModelSpec small = parse(with(type, {{"vocab_size", 2}}));
+    EXPECT_EQ(small.bos_id, bos < 2 ? bos : -1) << type;
+    EXPECT_EQ(small.eos_ids, eos == Ids{1} ? eos : Ids{}) << type;
+    EXPECT_LT(small.pad_id, 2) << type;
+  }
 }
 
 TEST(FamilyConfigs, AreRefusedWithAWordOnWhatIsMissing) {
@@ -232,7 +317,22 @@ TEST(FamilyConfigs, RefuseWhatTheDecoderDoesNotDo) {
   refuse("gemma3_text", {{"use_bidirectional_attention", true}}, "use_bidirectional_attention");
   refuse("gemma3_text", {{"attn_logit_softcapping", 50.0}}, "attn_logit_softcapping");
   refuse("gemma2", {{"hidden_activation", "relu"}}, "hidden_activation is 'relu'");
-  refuse("gemma2", {{"sliding_window", nullptr}}, "sliding_window is not given");
+  refuse("gemma2", {{"sliding_window", nullptr}}, "there is no window (sliding_window is null");
+  refuse("qwen2",
+         {{"sliding_window", 16},
+          {"use_sliding_window", false},
+          {"layer_types",
+           {"full_attention", "sliding_attention", "full_attention", "full_attention"}}},
+         "layer 1 is of type sliding_attention, and there is no window");
+  refuse("granite", {{"logits_scaling", 1e-320}}, "scale of the logits is inf");
+  refuse("granite", {{"embedding_multiplier", 1e300}}, "scale of the embedding");
+  refuse("granite", {{"residual_multiplier", 1e-60}}, "scale of residuals");
+  refuse("gemma2", {{"attn_logit_softcapping", 1e-60}}, "bound of attention scores");
+  refuse("gemma2", {{"final_logit_softcapping", 1e60}}, "bound of the logits");
+  refuse("gemma2", {{"query_pre_attn_scalar", 1e-320}}, "scale of attention scores");
+  refuse("olmo3", {{"rope_scaling", 7}}, "rope_scaling is 7, expected an object");
+  refuse("olmo3", {{"rope_parameters", {{"full_attention", 7}}}},
+         "full_attention is 7, expected an object");
   refuse("qwen2", {{"layer_types", {"full_attention"}}}, "a list of 4 types");
   refuse("qwen2",
          {{"layer_types", {"full_attention", "full_attention", "full_attention", "chunked"}}},
@@ -249,13 +349,16 @@ TEST(FamilyConfigs, RefuseWhatTheDecoderDoesNotDo) {
   refuse("smollm3", {{"no_rope_layers", {1, 1}}}, "no_rope_layers");
   refuse("smollm3", {{"no_rope_layers", {1, 1, 1, 2}}}, "no_rope_layers is 2");
   refuse("granite", {{"logits_scaling", 0}}, "logits_scaling is 0");
+  refuse("exaone4", {{"sliding_window_pattern", "LLLG"}}, "sliding_window_pattern is \"LLLG\"");
   refuse("ministral3", {{"rope_parameters", {{"rope_type", "default"}}}}, "llama_4_scaling_beta");
   refuse("olmo3", {{"rope_parameters", {{"rope_type", "default"}}}},
          "neither full_attention nor sliding_attention");
   refuse("qwen3", {{"rope_parameters", {{"full_attention", {{"rope_type", "default"}}}}}},
          "full_attention alone");
   refuse("glm4", {{"partial_rotary_factor", 0.001}}, "no dimension of a head turns");
-  refuse("glm4", {{"partial_rotary_factor", 1.5}}, "192 of 128 dimensions");
+  for (const double factor : {1.5, 1e300}) {
+    refuse("glm4", {{"partial_rotary_factor", factor}}, "expected at most 1");
+  }
 }
 
 }  // namespace

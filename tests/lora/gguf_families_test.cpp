@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "lora/model/checkpoint.h"
@@ -21,7 +22,8 @@ using testing::expect_error;
 using testing::GgufBuilder;
 using testing::raw;
 
-constexpr uint32_t kF32 = 0, kBool = 7;
+constexpr uint32_t kF32 = 0;                                  // of tensors
+constexpr uint32_t kU32 = 4, kI32 = 5, kReal = 6, kBool = 7;  // of metadata
 
 /// A config of a small model. Its numbers are float32 numbers, as those of metadata are.
 json config_of(std::string_view model_type, const json& changes) {
@@ -37,6 +39,7 @@ json config_of(std::string_view model_type, const json& changes) {
                  {"rms_norm_eps", 0.0009765625},
                  {"rope_theta", 10000},
                  {"bos_token_id", 1},
+                 {"pad_token_id", 4},
                  {"eos_token_id", {2, 3}}};
   config.update(changes);
   return config;
@@ -58,13 +61,15 @@ GgufBuilder metadata_of(const std::string& name, const json& config) {
   number("attention.key_length", "head_dim");
   number("attention.value_length", "head_dim");
   builder.f32(name + ".attention.layer_norm_rms_epsilon", config["rms_norm_eps"].get<float>());
-  builder.u32("tokenizer.ggml.bos_token_id", 1);
+  builder.u32("tokenizer.ggml.bos_token_id", 1).u32("tokenizer.ggml.padding_token_id", 4);
   builder.u32("tokenizer.ggml.eos_token_id", 2).u32("tokenizer.ggml.eot_token_id", 3);
   return builder;
 }
 
+/// Of the tensor's whole name, so that no two tensors of a model can be taken for each other.
 float value_of(const TensorRow& row, int64_t i) {
-  return float((i * 7 + int64_t(row.gguf.size()) * 5) % 97) / 8;
+  const auto seed = int64_t(std::hash<std::string>()(row.gguf) >> 16);
+  return float((i * (seed % 89 + 1) + seed / 89 % 997) % 997) / 8;
 }
 
 /// The tensor as the converter stores it: rows of q and k in pairs, norms with what it adds.
@@ -110,10 +115,12 @@ std::string described(const LayerSpec& layer) {
 
 std::string described(const ModelSpec& spec) {
   std::string text = fmt::format(
-      "{} {} {} {} {} eps {} plus {} embedding {} {} logits {} {} tied {} bos {} eos {}\n",
+      "{} {} {} {} {} eps {} plus {} embedding {} {} logits {} {} tied {} bos {} eos {} pad {} "
+      "{}\n",
       spec.architecture, spec.prefix, spec.hidden, spec.vocab, spec.max_position, spec.rms_eps,
       spec.norm_plus, spec.embedding_scale, spec.rounds_embedding_scale, spec.logit_scale,
-      spec.logit_softcap, spec.tied_head, spec.bos_id, spec.eos_ids);
+      spec.logit_softcap, spec.tied_head, spec.bos_id, spec.eos_ids, spec.pad_id,
+      name_of(spec.dtype));
   for (const LayerSpec& layer : spec.layers) text += described(layer) + "\n";
   for (const Rope& rope : spec.ropes) text += described(rope) + "\n";
   return text;
@@ -283,11 +290,147 @@ TEST_F(GgufFamilies, Olmo2And3) {
   expect_same(builder, config);
 }
 
+/// A file without a window is of a model whose layers all see everything, and turn.
+TEST_F(GgufFamilies, Exaone4) {
+  json config = config_of("exaone4", {{"sliding_window", nullptr}, {"rope_theta", 1000000}});
+  GgufBuilder builder = metadata_of("exaone4", config).f32("exaone4.rope.freq_base", 1e6f);
+  expect_same(builder, config);
+  config["sliding_window"] = 16;
+  builder.u32("exaone4.attention.sliding_window", 16);
+  expect_same(builder, config);  // every fourth layer sees everything
+  config["layer_types"] = json::array();
+  std::string pattern;
+  for (const bool slides : {false, true, true, false, true, true}) {
+    config["layer_types"].push_back(slides ? "sliding_attention" : "full_attention");
+    pattern += char(slides);
+  }
+  builder.array("exaone4.attention.sliding_window_pattern", kBool, 6, pattern);
+  expect_same(builder, config);
+}
+
+TEST_F(GgufFamilies, SeedOss) {
+  for (const bool biases : {false, true}) {
+    const json config =
+        config_of("seed_oss", {{"attention_bias", biases}, {"rope_theta", 10000000}});
+    expect_same(metadata_of("seed_oss", config).f32("seed_oss.rope.freq_base", 1e7f), config);
+  }
+}
+
 TEST_F(GgufFamilies, Glm4) {
   for (const bool bias : {false, true}) {
     const json config = config_of("glm4", {{"attention_bias", bias}});
     expect_same(metadata_of("glm4", config).u32("glm4.rope.dimension_count", 4), config);
   }
+}
+
+/// Adds what llama.cpp's saver writes into every file, with the values that mean nothing.
+GgufBuilder with_neutral_metadata(GgufBuilder builder, const std::string& name) {
+  const auto add = [&](const char* key, uint32_t type, const std::string& bytes) {
+    const std::string full = name + "." + key;
+    if (builder.pairs.find(full + raw(type)) == std::string::npos) builder.pair(full, type, bytes);
+  };
+  const auto zero_or = [&](const char* key, float value) { add(key, kReal, raw(value)); };
+  for (const char* key : {"expert_count", "nextn_predict_layers", "attention.sliding_window"}) {
+    add(key, kU32, raw(0u));
+  }
+  for (const char* key :
+       {"logit_scale", "residual_scale", "embedding_scale", "attention.scale",
+        "attention.temperature_scale", "rope.scaling.factor", "rope.scaling.yarn_log_multiplier"}) {
+    zero_or(key, 0);
+  }
+  if (name != "gemma2") zero_or("attn_logit_softcapping", 0);
+  if (name != "gemma2") zero_or("final_logit_softcapping", 0);
+  for (const char* key : {"rope.scaling.attn_factor", "rope.scaling.yarn_attn_factor",
+                          "rope.scaling.yarn_beta_slow"}) {
+    zero_or(key, 1);
+  }
+  zero_or("rope.scaling.yarn_beta_fast", 32);
+  zero_or("rope.freq_base", 10000);
+  zero_or("rope.freq_base_swa", 10000);
+  add("attention.key_length_swa", kU32, raw(8u));
+  add("attention.value_length_swa", kU32, raw(8u));
+  const uint32_t turns = name == "glm4" ? 4 : 8;
+  add("rope.dimension_count", kU32, raw(turns));
+  add("rope.dimension_count_swa", kU32, raw(turns));
+  add("rope.scaling.original_context_length", kU32, raw(64u));
+  add("attention.causal", kBool, raw('\1'));
+  add("rope.scaling.finetuned", kBool, raw(char(name == "granite")));
+  builder.text(name + ".rope.scaling.type", "linear");
+  builder.array(name + ".rope.dimension_sections", kI32, 4, std::string(16, '\0'));
+  return builder;
+}
+
+TEST_F(GgufFamilies, NeutralMetadataChangeNothing) {
+  for (const Family& family : families()) {
+    if (family.gguf.empty()) continue;
+    SCOPED_TRACE(family.model_type);
+    const std::string name(family.gguf);
+    const json config = config_of(family.model_type, json::object());
+    const ModelSpec model = parse_config(config.dump(), "config.json");
+    GgufBuilder builder = metadata_of(name, config);
+    if (family.model_type == "ministral3") builder.f32(name + ".attention.temperature_scale", 0.5f);
+    if (family.model_type == "granite") builder.f32("granite.attention.scale", 0.25f);
+    if (family.model_type == "olmo3") builder.u32("olmo2.attention.sliding_window", 16);
+    if (family.model_type == "glm4") builder.u32("glm4.rope.dimension_count", 4);
+    const std::string expected = described(open(builder, model).spec());
+    EXPECT_NE(expected.find(std::string(family.architecture)), std::string::npos) << expected;
+    EXPECT_EQ(described(open(with_neutral_metadata(builder, name), model).spec()), expected);
+  }
+}
+
+/// The windows of layers are flags, of either type, or a number of layers of which the last has
+/// none.
+TEST_F(GgufFamilies, EverySpellingOfTheLayersWithAWindow) {
+  for (const char* type : {"gemma2", "gemma3_text", "olmo3", "exaone4"}) {
+    SCOPED_TRACE(type);
+    const std::string name(find_family(&Family::model_type, type)->gguf);
+    const std::string key = name + ".attention.sliding_window_pattern";
+    const json config = config_of(type, json::object());
+    const ModelSpec model = parse_config(config.dump(), "config.json");
+    const GgufBuilder base = metadata_of(name, config).u32(name + ".attention.sliding_window", 16);
+    const auto windows_of = [&](const GgufBuilder& builder) {
+      std::string windows;
+      const std::vector<LayerSpec> layers = open(builder, model).spec().layers;
+      for (const LayerSpec& layer : layers) {
+        windows += layer.attention.window == 16 ? 'w' : '-';
+      }
+      return windows;
+    };
+    std::string bytes, words;
+    for (const bool slides : {true, false, false, true, true, false}) {
+      bytes += char(slides);
+      words += raw(uint32_t(slides));
+    }
+    GgufBuilder builder = base;
+    EXPECT_EQ(windows_of(builder.array(key, kBool, 6, bytes)), "w--ww-");
+    builder = base;
+    EXPECT_EQ(windows_of(builder.array(key, kU32, 6, words)), "w--ww-");
+    builder = base;
+    EXPECT_EQ(windows_of(builder.u32(key, 3)), "ww-ww-");
+    builder = base;
+    EXPECT_EQ(windows_of(builder.u32(key, 0)), "wwwwww");
+    builder = base;
+    builder.array(key, kBool, 6, std::string(6, '\2'));
+    expect_error([&] { open(builder, model); }, "boolean 2, not 0 or 1");
+  }
+}
+
+TEST_F(GgufFamilies, RefusesMetadataOfTheFamilyWithOtherValues) {
+  const auto refuse = [&](const char* type, const char* key, uint32_t value_type,
+                          const std::string& bytes) {
+    const std::string name(find_family(&Family::model_type, type)->gguf);
+    const json config = config_of(type, json::object());
+    GgufBuilder builder = metadata_of(name, config)
+                              .u32(name + ".attention.sliding_window", name == "granite" ? 0 : 16);
+    if (std::string_view(key) != "attention.scale") builder.f32(name + ".attention.scale", 0.25f);
+    builder.pair(name + "." + key, value_type, bytes);
+    const ModelSpec model = parse_config(config.dump(), "config.json");
+    expect_error([&] { open(builder, model); }, name + "." + key + " is ", "not supported");
+  };
+  refuse("granite", "rope.scaling.finetuned", kBool, raw('\0'));
+  refuse("granite", "attention.scale", kReal, raw(0.0f));
+  refuse("gemma2", "rope.freq_base_swa", kReal, raw(5000.0f));
+  refuse("exaone4", "rope.freq_base_swa", kReal, raw(5000.0f));
 }
 
 TEST_F(GgufFamilies, RefusesWhatTheFamilyHasNot) {

@@ -136,6 +136,13 @@ class GgufTypes : public ::testing::Test {
       EXPECT_EQ(std::memcmp(read.data(), values.data(), values.size()), 0) << name;
       EXPECT_EQ(checkpoint.info(name).dtype, row.type == "F16" ? DType::kF16 : DType::kF32);
     }
+    const TensorInfo& embedding = checkpoint.tensors().front();
+    std::vector<float> all(size_t(embedding.numel())), row(size_t(embedding.shape[1]));
+    checkpoint.read_f32(embedding.name, all);
+    for (int64_t r = 0; r < embedding.shape[0]; ++r) {
+      checkpoint.read_embedding_row(r, row);
+      EXPECT_TRUE(std::equal(row.begin(), row.end(), all.begin() + r * embedding.shape[1])) << r;
+    }
   }
 
   testing::ScratchFolder folder_;

@@ -108,6 +108,59 @@ TEST(PeftModules, ReadsAndWritesThoseOfPeft) {
   EXPECT_TRUE(std::ranges::equal(again.params(), adapters.params()));
 }
 
+TEST(PeftModules, ReadsAndWritesRowsOfTokensOfPeft) {
+  const std::string golden = kGoldens + "/modules_to_save/adapter_tokens";
+  const Checkpoint base = Checkpoint::open(kGoldens + "/families/ministral3");
+  const AdapterSet adapters = load_peft(golden, base.spec());
+  ASSERT_NE(adapters.token_rows(), nullptr);
+  const TokenRows& rows = *adapters.token_rows();
+  EXPECT_EQ(rows.ids, (std::vector<int32_t>{150, 117, 27, 14, 11}));
+  // It was written before the first step.
+  AdapterSet first(base.spec(), adapters.options());
+  first.copy_whole(base);
+  EXPECT_TRUE(std::ranges::equal(rows.w.span<float>(), first.token_rows()->w.span<float>()));
+
+  const ScratchFolder folder;
+  save_peft(folder.path(), adapters, "ministral3");
+  EXPECT_TRUE(bytes_of_file(folder.file(kWeights)) == bytes_of_file(golden + "/" + kWeights));
+  json config = io::read_json_file(folder.file("adapter_config.json"), 1 << 20);
+  EXPECT_EQ(config.at("trainable_token_indices"), json(rows.ids));
+  // PEFT takes them under the embedding's name, too, and keeps that form.
+  for (const char* module : {"embed_tokens", "model.embed_tokens"}) {
+    config["trainable_token_indices"] = {{module, rows.ids}};
+    folder.write("adapter_config.json", config.dump());
+    const AdapterSet again = load_peft(folder.path(), base.spec());
+    EXPECT_TRUE(std::ranges::equal(again.params(), adapters.params()));
+    EXPECT_EQ(again.token_rows()->ids, rows.ids);
+  }
+  config["trainable_token_indices"] = {3, 4};
+  folder.write("adapter_config.json", config.dump());
+  expect_error([&] { load_peft(folder.path(), base.spec()); },
+               "embed_tokens.token_adapter.trainable_tokens_delta", "[5, 64]", "[2, 64]");
+  config["trainable_token_indices"] = nullptr;
+  folder.write("adapter_config.json", config.dump());
+  expect_error([&] { load_peft(folder.path(), base.spec()); }, "not part of the adapter",
+               "embed_tokens.token_adapter.trainable_tokens_delta");
+}
+
+TEST(PeftModules, RowsOfTokensOfAModelWithMoreThanTextAreRead) {
+  const ScratchFolder own, other;
+  const std::string prefix = "model.language_model.", words = "language_model.model.";
+  const ModelSpec spec = small_spec(true, prefix.c_str());
+  const AdapterSet adapters = made_adapter(spec, {.r = 2, .tokens = {{9, 3}}});
+  save_peft(own.path(), adapters, "");
+  const std::string end = "embed_tokens.token_adapter.trainable_tokens_delta";
+  EXPECT_EQ(std::ranges::count(names_in(own.path()), "base_model.model." + prefix + end), 1);
+  rewrite(own.file(kWeights), other.file(kWeights),
+          [&](const std::string& name) { return replaced(name, prefix, words); });
+  json config = io::read_json_file(own.file("adapter_config.json"), 1 << 20);
+  config["target_modules"] = "all-linear";
+  other.write("adapter_config.json", config.dump());
+  const AdapterSet again = load_peft(other.path(), spec);
+  EXPECT_TRUE(std::ranges::equal(again.params(), adapters.params()));
+  EXPECT_EQ(again.segments().back().name, prefix + end);
+}
+
 /// PEFT tries the keys of a pattern in the order of the file.
 TEST(PeftModules, ThePatternsOrderIsThatOfTheFile) {
   const ScratchFolder folder;

@@ -5,6 +5,7 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -267,9 +268,23 @@ TEST_F(QuantizedFolder, RefusesPartsThatDoNotFit) {
   refuse(linear_, "its codes have");
   broken([&] { tensors_["model.norm.weight.absmax"] = {"U8", {1}, {std::byte{0}}}; });
   refuse("'model.norm.weight.absmax' does not belong");
+  broken([&] { tensors_[linear_ + ".anything"] = {"U8", {1}, {std::byte{0}}}; });
+  refuse(linear_ + ".anything' does not belong");
   broken([&] { set_floats(linear_ + ".nested_absmax", {1}, {INFINITY}); });
   const Checkpoint damaged = open();
   expect_error([&] { read(damaged, linear_); }, linear_, "scale 0 is inf", "damaged");
+  broken([&] {  // every number is finite, and what they make is not
+    std::ranges::fill(tensors_.at(linear_ + ".absmax").bytes, std::byte{0xff});
+    const float large = std::numeric_limits<float>::max();
+    const auto groups = floats(linear_ + ".nested_absmax").size();
+    set_floats(linear_ + ".nested_absmax", {int64_t(groups)}, std::vector<float>(groups, large));
+    set_state(linear_, "nested_offset", 3e38);
+  });
+  const Checkpoint overflows = open();
+  std::vector<std::byte> blob(
+      FrozenSpec{kDouble, overflows.info(linear_).shape[0], overflows.info(linear_).shape[1]}
+          .bytes());
+  expect_error([&] { overflows.read_blob(linear_, blob); }, linear_, "scale 0 is inf", "damaged");
 }
 
 /// Nothing outside the layers is held in 4 bits.
@@ -414,6 +429,9 @@ TEST_F(QuantizedFolder, EightBitFloatsBecomeTheModelsDtype) {
   EXPECT_EQ(values.front(), to_float(to_bf16(1.125f * 0.3f)));
   EXPECT_EQ(values.back(), to_float(to_bf16(-2.0f * 0.3f)));
   EXPECT_EQ(checkpoint_format(checkpoint).linear.format, quant::format_of(DType::kBF16));
+  set_floats(linear_ + "_scale_inv", {1}, {1.0f});
+  refuse(linear_ + " has scales twice", linear_ + "_scale_inv");
+  tensors_.erase(linear_ + "_scale_inv");
   tensors_["model.layers.0.mlp.other_scale"] = {"F32", {1}, std::vector<std::byte>(4)};
   refuse("other_scale", "does not belong");
 }

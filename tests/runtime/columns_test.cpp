@@ -1,5 +1,5 @@
-// Matrices side by side in one: every element is where it belongs, and splitting is the gradient of
-// joining.
+// Columns of a matrix: every element is where it belongs, splitting is the gradient of joining, and
+// taking that of putting.
 #include "runtime/ops/columns.h"
 
 #include <gtest/gtest.h>
@@ -56,6 +56,42 @@ TEST_F(Columns, SplittingIsTheGradientOfJoining) {
   testing::expect_gradient(b, db, loss);
 }
 
+TEST_F(Columns, PutsAndTakesThoseOfAList) {
+  const std::vector<int32_t> index = {8, 0, 5};
+  for (int64_t rows : {1, 3, 500}) {
+    const auto n = size_t(rows);
+    const Floats before = grid_values(n * 9, 1);
+    Floats whole = before, listed = grid_values(n * 3, 2), taken(n * 3);
+    put_columns(ctx_, shaped(whole, rows), shaped(listed, rows), index);
+    Floats expected = before, without = before;
+    for (size_t i = 0; i < n; ++i) {
+      for (size_t k = 0; k < index.size(); ++k) {
+        expected[i * 9 + size_t(index[k])] = listed[i * 3 + k];
+        without[i * 9 + size_t(index[k])] = 0.0f;
+      }
+    }
+    EXPECT_EQ(whole, expected);
+    take_columns(ctx_, shaped(taken, rows), shaped(whole, rows), index);
+    EXPECT_EQ(taken, listed);
+    EXPECT_EQ(whole, without);
+  }
+}
+
+TEST_F(Columns, TakingIsTheGradientOfPutting) {
+  const std::vector<int32_t> index = {6, 2};
+  const Floats dy = grid_values(3 * 7, 3);
+  Floats whole = grid_values(3 * 7, 1), listed = grid_values(3 * 2, 2);
+  Floats d_listed(listed.size()), d_whole = dy, y;
+  const auto loss = [&] {
+    y = whole;
+    put_columns(ctx_, shaped(y, 3), shaped(listed, 3), index);
+    return testing::dot(y, dy);
+  };
+  take_columns(ctx_, shaped(d_listed, 3), shaped(d_whole, 3), index);
+  testing::expect_gradient(listed, d_listed, loss);
+  testing::expect_gradient(whole, d_whole, loss);
+}
+
 TEST_F(Columns, SameBitsOnAnyThreadCountAndTarget) {
   testing::expect_same_bits([&](Context& ctx) {
     Floats whole = grid_values(1000 * 70, 1), a(1000 * 50), b(1000 * 20), joined(whole.size());
@@ -74,6 +110,15 @@ TEST_F(Columns, RefusesPartsThatAreNotTheWhole) {
   EXPECT_THROW(join_columns(ctx_, shaped(whole, 2), rows), std::logic_error);
 }
 
+TEST_F(Columns, RefusesAListThatDoesNotFit) {
+  Floats whole(20), listed(4);
+  const std::vector<int32_t> outside = {0, 10}, below = {-1, 3}, three = {0, 1, 2};
+  for (const auto& index : {outside, below, three}) {
+    EXPECT_THROW(put_columns(ctx_, shaped(whole, 2), shaped(listed, 2), index), std::logic_error);
+    EXPECT_THROW(take_columns(ctx_, shaped(listed, 2), shaped(whole, 2), index), std::logic_error);
+  }
+}
+
 TEST_F(Columns, TouchesNothingWhileMeasuring) {
   Context measuring(Device::cpu(), 1, 0);
   const Tensor parts[] = {Tensor(nullptr, DType::kF32, {4, 3}),
@@ -81,6 +126,9 @@ TEST_F(Columns, TouchesNothingWhileMeasuring) {
   const Tensor whole(nullptr, DType::kF32, {4, 8});
   split_columns(measuring, parts, whole);
   join_columns(measuring, whole, parts);
+  const std::vector<int32_t> index = {7, 1, 2};
+  put_columns(measuring, whole, parts[0], index);
+  take_columns(measuring, parts[0], whole, index);
 }
 
 }  // namespace

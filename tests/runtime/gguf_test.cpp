@@ -132,6 +132,7 @@ TEST_F(Gguf, ReadsMetadataOfEveryType) {
   builder.array("numbers", 5, 2, raw(5) + raw(-6)).array("none", kText, 0, "");
   builder.array("texts", kText, 2, gguf_text("a") + gguf_text(std::string(100'000, 'b')));
   builder.array("scores", 6, 2, raw(1.5f) + raw(-2.0f));
+  builder.array("flags", 7, 2, std::string("\1\0", 2)).array("odd flags", 7, 1, "\2");
   const GgufFile file = open(builder.build());
   EXPECT_EQ(file.integer("u8"), 255);
   EXPECT_EQ(file.integer("i8"), -1);
@@ -152,7 +153,11 @@ TEST_F(Gguf, ReadsMetadataOfEveryType) {
   EXPECT_EQ(file.strings("texts")[1], std::string(100'000, 'b'));
   EXPECT_EQ(file.count("texts"), 2u);
   EXPECT_TRUE(file.has("u8"));
-  EXPECT_EQ(file.keys().size(), 19u);
+  EXPECT_EQ(file.booleans("flags"), (std::vector<bool>{true, false}));
+  EXPECT_EQ(file.booleans("numbers"), (std::vector<bool>{true, true}));
+  EXPECT_TRUE(file.is_array("numbers"));
+  EXPECT_FALSE(file.is_array("u8") || file.is_array("absent"));
+  EXPECT_EQ(file.keys().size(), 21u);
 
   // Asked for what it is not.
   expect_error([&] { file.integer("absent"); }, "'absent' is missing");
@@ -166,6 +171,8 @@ TEST_F(Gguf, ReadsMetadataOfEveryType) {
   expect_error([&] { file.string("texts"); }, "'texts' is not a string");
   expect_error([&] { file.boolean("odd"); }, "'odd'", "not 0 or 1");
   expect_error([&] { file.boolean("u8"); }, "'u8' is not a boolean");
+  expect_error([&] { file.booleans("odd flags"); }, "'odd flags'", "not 0 or 1");
+  expect_error([&] { file.booleans("scores"); }, "'scores' is not an array of booleans");
   expect_error([&] { file.strings("numbers"); }, "'numbers' is not an array of strings");
   expect_error([&] { file.strings("text"); }, "'text' is not an array of strings");
   expect_error([&] { file.integers("scores"); }, "'scores' is not an array of integers");

@@ -359,6 +359,33 @@ FAMILIES["olmo3"] = Family(
     )
 )  # fmt: skip
 
+# As LGAI-EXAONE/EXAONE-4.0-32B: layers without a window have no rotary positions.
+FAMILIES["exaone4"] = Family(
+    causal(
+        "Exaone4ForCausalLM", "exaone4", 48, 80, 4, 3, 1,
+        attention_dropout=0.0, bos_token_id=151, eos_token_id=152, head_dim=20, hidden_act="silu",
+        layer_types=["sliding_attention", "full_attention", "sliding_attention",
+                     "sliding_attention"],
+        max_position_embeddings=256, pad_token_id=150, rms_norm_eps=3e-3,
+        rope_scaling={"factor": 16.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
+                      "original_max_position_embeddings": 64, "rope_type": "llama3"},
+        rope_theta=1000.0, sliding_window=6, sliding_window_pattern="LLLG",
+        tie_word_embeddings=False, torch_dtype="bfloat16",
+    )
+)  # fmt: skip
+
+# Biases on q, k and v are the class's default.
+FAMILIES["seed_oss"] = Family(
+    causal(
+        "SeedOssForCausalLM", "seed_oss", 48, 72, 3, 3, 1,
+        attention_dropout=0.1, attention_out_bias=False, bos_token_id=150, eos_token_id=152,
+        head_dim=24, hidden_act="silu", max_position_embeddings=128, mlp_bias=False,
+        pad_token_id=151, residual_dropout=0.1, rms_norm_eps=3e-3,
+        rope_scaling={"rope_type": "default"}, rope_theta=6000.0, tie_word_embeddings=False,
+        torch_dtype="bfloat16",
+    )
+)  # fmt: skip
+
 # attention_bias and partial_rotary_factor are the class's: true and 0.5.
 FAMILIES["glm"] = Family(
     causal(

@@ -24,8 +24,9 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 # llama.cpp converts glm as a chatglm and reads the config by the names that ChatGLM has: base of
-# the rotary angles, epsilon, head size, context and end tokens of the file are not the model's.
-NOT_CONVERTED = "glm"
+# the rotary angles, epsilon, head size, context and end tokens of the file are not the model's. It
+# does not know ministral.
+NOT_CONVERTED = {"glm", "ministral"}
 
 
 def write_special_ids(self):
@@ -70,7 +71,7 @@ def main():
     arguments = parser.parse_args()
     sys.path[:0] = [str(arguments.llama_cpp), str(arguments.llama_cpp / "gguf-py")]
     logging.disable(logging.WARNING)
-    names = {p.parent.name for p in HERE.glob("*/golden.json")} - {NOT_CONVERTED}
+    names = {p.parent.name for p in HERE.glob("*/golden.json")} - NOT_CONVERTED
     for name in arguments.names or sorted(names):
         with tempfile.TemporaryDirectory() as scratch:
             try:

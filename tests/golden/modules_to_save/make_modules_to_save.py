@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
-"""Makes golden.json: trainings of matrices in full beside adapters (PEFT's modules_to_save).
+"""Makes golden.json: trainings of matrices in full, or of single rows of the embedding, beside
+adapters (PEFT's modules_to_save and trainable_token_indices).
 
     python make_modules_to_save.py
 
 Each case trains a model of ../families over NF4 for three steps, with the settings of
 ../families/three_steps.yml, once in float32 by transformers, PEFT and bitsandbytes as they are, and
-once in float64. It starts from the family's adapter and the base's embedding and head; the case
-`llama`, whose modules differ in rank and alpha, starts from adapter/, which PEFT wrote.
+once in float64. It starts from the family's adapter and the base's embedding and head. Those of two
+cases are written by PEFT: adapter/ of `llama`, whose modules differ in rank and alpha, and
+adapter_tokens/ of `tokens`. Of the trained tokens, some occur in the samples, one (150) does not,
+and one is the family's pad token.
 
 steps      loss, and gradient norm before clipping, of each step
 stored     of each tensor that PEFT writes in the end but those of LoRA: the L2 norm of its update,
@@ -29,14 +32,20 @@ import referee
 import torch
 
 CASES = {
-    "llama": ("llama", ["embed_tokens", "lm_head"], False),
-    "tied_embedding_alone": ("gemma3_text", ["embed_tokens"], False),
-    "tied_head_alone": ("gemma3_text", ["lm_head"], False),
-    "tied_both_apart": ("gemma2", ["embed_tokens", "lm_head"], False),
-    "tied_as_one": ("gemma2", ["embed_tokens"], True),
-    "granite": ("granite", ["lm_head", "embed_tokens"], False),
+    "llama": ("llama", ["embed_tokens", "lm_head"], False, None),
+    "tied_embedding_alone": ("gemma3_text", ["embed_tokens"], False, None),
+    "tied_head_alone": ("gemma3_text", ["lm_head"], False, None),
+    "tied_both_apart": ("gemma2", ["embed_tokens", "lm_head"], False, None),
+    "tied_as_one": ("gemma2", ["embed_tokens"], True, None),
+    "granite": ("granite", ["lm_head", "embed_tokens"], False, None),
+    "tokens": ("ministral3", None, False, "tokens"),
+    "tokens_and_head": ("llama", ["lm_head"], False, "tokens"),
+    "tied_tokens": ("gemma3", None, False, "tokens"),
+    "tied_tokens_capped": ("gemma2", None, True, "map"),
+    "tied_tokens_scaled": ("granite", None, False, "tokens"),
 }
 WITH_PATTERNS = "llama"
+WRITTEN = {WITH_PATTERNS: "adapter", "tokens": "adapter_tokens"}
 PATTERNS = {
     "rank_pattern": {"layers.0.self_attn.q_proj": 6, "q_proj|up_proj": 2,
                      r"v_proj|mlp\.\w+": 3},
@@ -44,14 +53,33 @@ PATTERNS = {
 }
 
 
+def samples_of(name):
+    family = CASES[name][0]
+    return family_models.samples_of(family, family_models.FAMILIES[family])
+
+
+def tokens_of(name):
+    """What trainable_token_indices says: not in order, so that the order of rows is seen."""
+    family, _, _, form = CASES[name]
+    if form is None:
+        return None
+    seen = [token for ids in samples_of(name) for token in ids]
+    assert 150 not in seen
+    pad = family_models.FAMILIES[family].text.get("pad_token_id")
+    tokens = list(dict.fromkeys([150, seen[3], seen[-1], seen[7], pad]))
+    tokens = [token for token in tokens if token is not None]
+    return tokens if form == "tokens" else {"embed_tokens": tokens}
+
+
 def config_of(case, name):
-    family, modules, tie = CASES[name]
+    _, modules, tie, _ = CASES[name]
     return peft.LoraConfig(
         r=make_families.RANK,
         lora_alpha=make_families.ALPHA,
         lora_dropout=0.0,
         target_modules=case.peft_targets(),
-        modules_to_save=list(modules),
+        modules_to_save=modules and list(modules),
+        trainable_token_indices=tokens_of(name),
         ensure_weight_tying=tie,
         task_type="CAUSAL_LM",
         **(PATTERNS if name == WITH_PATTERNS else {}),
@@ -87,28 +115,27 @@ def start(name):
     return model
 
 
-def write_adapter(model):
+def write_adapter(model, name):
     """As PEFT does, but with lists in an order that does not change."""
-    model.peft_config["default"].base_model_name_or_path = WITH_PATTERNS
-    model.save_pretrained(HERE / "adapter", save_embedding_layers=False)
-    (HERE / "adapter/README.md").unlink()
-    path = HERE / "adapter/adapter_config.json"
+    folder = HERE / WRITTEN[name]
+    model.peft_config["default"].base_model_name_or_path = CASES[name][0]
+    model.save_pretrained(folder, save_embedding_layers=False)
+    (folder / "README.md").unlink()
+    path = folder / "adapter_config.json"
     text = json.loads(path.read_text())
     text["target_modules"].sort()
     path.write_text(json.dumps(text, indent=2, sort_keys=True) + "\n")
-    (HERE / "adapter/adapter_model.safetensors").chmod(0o644)
+    (folder / "adapter_model.safetensors").chmod(0o644)
 
 
 def run(name, precision):
     model = start(name)
-    if name == WITH_PATTERNS and precision == "float32":
-        write_adapter(model)
+    if name in WRITTEN and precision == "float32":
+        write_adapter(model, name)
     if precision == "float64":
         model = float64.to_float64(model)
     before = state_of(model)
-    family_name = CASES[name][0]
-    samples = family_models.samples_of(family_name, family_models.FAMILIES[family_name])
-    steps = make_families.train(model, samples)
+    steps = make_families.train(model, samples_of(name))
     after = state_of(model)
     stored, lora = {}, []
     for key in sorted(after):
@@ -129,8 +156,13 @@ def run(name, precision):
 def main():
     referee.set_threads(1)
     golden = {"versions": referee.versions(), "cases": {}}
-    for name, (family, modules, tie) in CASES.items():
-        case = {"family": family, "modules_to_save": modules, "ensure_weight_tying": tie}
+    for name, (family, modules, tie, _) in CASES.items():
+        case = {
+            "family": family,
+            "modules_to_save": modules,
+            "ensure_weight_tying": tie,
+            "trainable_token_indices": tokens_of(name),
+        }
         for precision in ("float32", "float64"):
             case[precision] = run(name, precision)
         golden["cases"][name] = case
