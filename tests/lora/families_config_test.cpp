@@ -160,7 +160,8 @@ TEST(FamilyConfigs, RowsOfQAndKAreInPairsInTheGgufFilesOfFamiliesLikeLlama) {
 TEST(FamilyConfigs, NamesOfNormsInGgufFiles) {
   const auto names = [](std::string_view type) {
     std::vector<std::string> found;
-    for (const NormName& norm : parse(sizes_of(type)).layers.front().norms) {
+    const ModelSpec spec = parse(sizes_of(type));
+    for (const NormName& norm : spec.layers.front().norms) {
       found.emplace_back(norm.gguf);
     }
     return found;
