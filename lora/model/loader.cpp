@@ -66,15 +66,18 @@ class Maker {
 
   /// Valid until the next call.
   std::span<const std::byte> make(const Item& item) {
+    const TensorInfo& info = checkpoint_.info(item.name);
+    const quant::FrozenSpec& spec = item.tensor->matrix;
+    const bool as_stored = info.quantized == spec;
+    const bool quantizes = item.tensor->is_matrix() && !as_stored && !spec.format->dtype;
+    if (quantizes && ctx_.device().is_cuda()) return quantize_on_gpu(item);
     grow(blob_, item.place.bytes);
     const std::span<std::byte> blob(blob_.data(), item.place.bytes);
     if (item.tensor->is_matrix()) {
-      const quant::FrozenSpec& spec = item.tensor->matrix;
-      if (checkpoint_.info(item.name).quantized == spec) {
+      if (as_stored) {
         checkpoint_.read_blob(item.name, blob);
         return blob;
       }
-      if (ctx_.device().is_cuda() && !spec.format->dtype) return quantize_on_gpu(item);
       const size_t n = size_t(spec.numel());
       grow(values_, n * sizeof(float));
       const std::span<float> w(values_.as<float>(), n);
@@ -82,13 +85,13 @@ class Maker {
       quant::FrozenMatrix::quantize(ctx_, spec, w, blob.data(), item.name);
       return blob;
     }
-    const DType dtype = checkpoint_.info(item.name).dtype;
-    if (dtype != item.tensor->dtype) {
+    if (info.dtype != item.tensor->dtype) {
       fail("{}: tensor {} is {}, but others of its kind are {}", checkpoint_.path(), item.name,
-           name_of(dtype), name_of(item.tensor->dtype));
+           name_of(info.dtype), name_of(item.tensor->dtype));
     }
     checkpoint_.read(item.name, blob);
-    require_finite(Tensor(blob.data(), dtype, {int64_t(blob.size() / size_of(dtype))}), item.name);
+    require_finite(Tensor(blob.data(), info.dtype, {int64_t(blob.size() / size_of(info.dtype))}),
+                   item.name);
     return blob;
   }
 
