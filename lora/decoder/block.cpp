@@ -56,17 +56,10 @@ class Parts {
   }
 
   // Behind a half: out = x + residual scale * norm(f), with or without the norm.
-  /// Where the half's last linear writes f.
-  Tensor place_of_branch(NormSite after, Tensor out) {
-    return has(after) ? saved_.at(after).x : out;
-  }
   /// An empty `out` is not needed.
   void add_branch(NormSite after, Tensor out, Tensor x) {
     ArenaScope scope(ctx_.scratch());
-    if (has(after)) {
-      const SavedNorm& saved = saved_.at(after);
-      rmsnorm(ctx_, out ? out : scratch(x.cols()), saved.rstd, saved.x, norm(after));
-    }
+    if (has(after)) normalize(after, out ? out : scratch(x.cols()));
     if (!out) return;
     if (scales_residual()) scale(ctx_, out, residual_scale());
     add(ctx_, out, x);
@@ -76,14 +69,10 @@ class Parts {
     Tensor branch = d;
     if (scales_residual()) {
       branch = scratch(d.cols());
-      if (!ctx_.measuring()) copy_bytes(ctx_, branch.raw(), d.raw(), d.bytes());
+      copy(ctx_, branch, d);
       scale(ctx_, branch, residual_scale());
     }
-    if (!has(after)) return branch;
-    const Tensor through = scratch(d.cols());
-    fill_zero(ctx_, through);
-    rmsnorm_backward(ctx_, through, branch, saved_.at(after).x, norm(after), saved_.at(after).rstd);
-    return through;
+    return normalize_backward(after, branch);
   }
 
   void forward(Site site, Tensor out, Tensor in) {
@@ -115,14 +104,15 @@ class Parts {
     }
   }
 
-  // Queries and keys: their norms, over heads or over the whole width.
-  Tensor place_of_raw(NormSite site, Tensor heads) { return has(site) ? saved_.at(site).x : heads; }
-  void normalize(NormSite site, Tensor heads) {
+  // Norms of what linears make, over whole rows or over heads: their inputs are kept.
+  /// Where the linear writes, when its output or that of the norm is to lie in `out`.
+  Tensor place_of_raw(NormSite site, Tensor out) { return has(site) ? saved_.at(site).x : out; }
+  void normalize(NormSite site, Tensor out) {
     if (!has(site)) return;
     const SavedNorm& saved = saved_.at(site);
-    rmsnorm(ctx_, by_norm(site, heads), saved.rstd, by_norm(site, saved.x), norm(site));
+    rmsnorm(ctx_, by_norm(site, out), saved.rstd, by_norm(site, saved.x), norm(site));
   }
-  /// The gradient by what the projection made.
+  /// The gradient by what the linear made.
   Tensor normalize_backward(NormSite site, Tensor d) {
     if (!has(site)) return d;
     const SavedNorm& saved = saved_.at(site);
@@ -234,14 +224,14 @@ void block_forward(Context& ctx, Tensor y, BlockSaved& s, const Block& block,
     parts.normalize(NormSite::kK, s.k);
     parts.turn(rope, s.q, s.k);
     attend(s);
-    parts.forward(Site::kO, parts.place_of_branch(NormSite::kAfterAttention, s.mid), s.attended);
+    parts.forward(Site::kO, parts.place_of_raw(NormSite::kAfterAttention, s.mid), s.attended);
     parts.add_branch(NormSite::kAfterAttention, s.mid, s.x);
   }
   const Tensor h = parts.normed(NormSite::kBeforeMlp, s.mid);
   parts.project(kGateUp, spec.mlp.fused, std::array{s.gate, s.up}, h);
   const Tensor activated = parts.scratch(spec.mlp.width);
   glu(ctx, activated, glu_input(block, s));
-  parts.forward(Site::kDown, parts.place_of_branch(NormSite::kAfterMlp, y), activated);
+  parts.forward(Site::kDown, parts.place_of_raw(NormSite::kAfterMlp, y), activated);
   parts.add_branch(NormSite::kAfterMlp, y, s.mid);
 }
 

@@ -144,7 +144,7 @@ double head_loss(Context& ctx, const HeadLoss& out, Tensor x, const BatchView& b
     gather_rows(ctx, xs, x, index);
     normalize(ctx, hs, rs, xs, head);
     make_logits(ctx, ls, hs, head);
-    if (bounded && !ctx.measuring()) copy_bytes(ctx, bounded.raw(), ls.raw(), ls.bytes());
+    if (bounded) copy(ctx, bounded.slice(0, n), ls);
     if (!supervised.weights.empty()) {
       // dh is free until the loss is done, so weights take no memory of their own.
       weights = weights_where_computed(ctx, dh, {supervised.weights.data() + begin, size_t(n)});

@@ -40,6 +40,11 @@ void copy_bytes(Context& ctx, void* to, const void* from, size_t bytes) {
   ctx.compute_stream().copy(to, from, bytes);
 }
 
+void copy(Context& ctx, Tensor y, Tensor x) {
+  TESSERA_CHECK(same_shape(y, x) && all_of(ctx, x.dtype(), {y, x}));
+  if (!ctx.measuring()) copy_bytes(ctx, y.raw(), x.raw(), x.bytes());
+}
+
 Tensor as_dtype(Context& ctx, Tensor x, DType dtype) {
   TESSERA_CHECK(is_float(dtype) && is_float(x.dtype()));
   if (x.dtype() == dtype) return x;

@@ -28,6 +28,9 @@ void upload(Context& ctx, void* to, const void* from, size_t bytes);
 /// until the compute stream has got there.
 void copy_bytes(Context& ctx, void* to, const void* from, size_t bytes);
 
+/// y = x, of one shape and dtype, where the context computes.
+void copy(Context& ctx, Tensor y, Tensor x);
+
 /// x in `dtype`, rounded to nearest even: x itself where it has that dtype already, which on the
 /// CPU it must; else a copy in scratch. Float dtypes.
 Tensor as_dtype(Context& ctx, Tensor x, DType dtype);
