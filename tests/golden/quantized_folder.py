@@ -1,10 +1,6 @@
 """4-bit model folders as transformers saves them, and what their tensors are."""
 
-import os
-
-os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")  # bitsandbytes compiles some of its own fallbacks
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("BITSANDBYTES_NOWELCOME", "1")
+from referee import splitmix64  # first: it sets the environment for torch
 
 import json
 import pathlib
@@ -13,9 +9,6 @@ import struct
 import numpy as np
 import torch
 import transformers
-
-transformers.logging.set_verbosity_error()
-transformers.logging.disable_progress_bar()
 
 
 def load(folder, **options):
@@ -35,14 +28,6 @@ def save(base, out, quant_type, double_quant):
         bnb_4bit_compute_dtype=dtype,
     )
     load(base, quantization_config=config).save_pretrained(out)
-
-
-def splitmix64(x):
-    with np.errstate(over="ignore"):
-        x = x + np.uint64(0x9E3779B97F4A7C15)
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return x ^ (x >> np.uint64(31))
 
 
 def fingerprint(data):

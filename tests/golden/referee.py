@@ -102,8 +102,8 @@ def read_rows(path):
     return [json.loads(line) for line in lines if line.strip()]
 
 
-def load_base(model_dir, nf4=True, attention="eager"):
-    """The frozen base in float32; with nf4 its decoder linears in NF4 with double quantization."""
+def load_options(nf4, attention):
+    """Of from_pretrained: all in float32; with nf4 linears in NF4 with double quantization."""
     options = {"dtype": torch.float32, "attn_implementation": attention}
     if nf4:
         options["device_map"] = {"": "cpu"}
@@ -113,9 +113,16 @@ def load_base(model_dir, nf4=True, attention="eager"):
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=torch.float32,
         )
+    return options
+
+
+def load_base(model_dir, nf4=True, attention="eager"):
+    """The frozen base in float32; with nf4 its decoder linears in NF4 with double quantization."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the mean of the scales depends on the thread count
-    model = transformers.AutoModelForCausalLM.from_pretrained(model_dir, **options)
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        model_dir, **load_options(nf4, attention)
+    )
     torch.set_num_threads(threads)
     model.requires_grad_(False)
     model.config.use_cache = False

@@ -88,15 +88,7 @@ def write_model(family, folder):
 
 def load(family, folder, nf4=False):
     """The frozen base in float32; with nf4, the linears of its text model in NF4."""
-    options = {"dtype": torch.float32, "attn_implementation": "eager"}
-    if nf4:
-        options["device_map"] = {"": "cpu"}
-        options["quantization_config"] = transformers.BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.float32,
-        )
+    options = referee.load_options(nf4, "eager")
     model, info = auto_class(family).from_pretrained(folder, output_loading_info=True, **options)
     assert not any(info.values()), info
     model.requires_grad_(False)
