@@ -282,6 +282,18 @@ std::vector<int64_t> GgufFile::integers(std::string_view key) const {
   return numbers;
 }
 
+std::vector<double> GgufFile::reals(std::string_view key) const {
+  const Value& found = value(key, true, "an array of numbers");
+  GgufCursor cursor(files_.front(), found.offset);
+  std::vector<double> numbers(found.count);
+  for (double& out : numbers) {
+    const GgufNumber number = take_number(cursor, found.type, key);
+    if (!number.is_real) fail("{}: metadata '{}' is not an array of numbers", path(), key);
+    out = number.real;
+  }
+  return numbers;
+}
+
 std::vector<bool> GgufFile::booleans(std::string_view key) const {
   const Value& found = value(key, true, "an array of booleans");
   GgufCursor cursor(files_.front(), found.offset);

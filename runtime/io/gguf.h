@@ -70,6 +70,8 @@ class GgufFile {
   bool boolean(std::string_view key) const;
   std::vector<std::string> strings(std::string_view key) const;
   std::vector<int64_t> integers(std::string_view key) const;
+  /// Of floating-point numbers or integers.
+  std::vector<double> reals(std::string_view key) const;
   /// Of booleans, or of integers, of which zero is false.
   std::vector<bool> booleans(std::string_view key) const;
   /// Elements of an array, without reading them.

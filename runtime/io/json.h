@@ -17,6 +17,10 @@ struct JsonLimits {
 /// Parses one JSON value. `source` names the file (or file:line) in errors. Throws Error.
 nlohmann::json parse_json(std::string_view text, std::string_view source, JsonLimits limits = {});
 
+/// The same with the keys of every object in the order of the text.
+nlohmann::ordered_json parse_ordered_json(std::string_view text, std::string_view source,
+                                          JsonLimits limits = {});
+
 /// Reads and parses a whole file of at most `max_bytes`.
 nlohmann::json read_json_file(const std::string& path, size_t max_bytes, JsonLimits limits = {});
 

@@ -17,6 +17,22 @@ TEST(Json, ReadsEveryKindOfValue) {
   EXPECT_EQ(parse_json(" 7 ", "f.json"), 7);
 }
 
+TEST(Json, KeepsTheOrderOfKeysWhereAsked) {
+  const std::string_view text = R"({"z": {"b": 1, "a": [2]}, "y": null, "x": {}})";
+  EXPECT_EQ(parse_ordered_json(text, "f.json").dump(), R"({"z":{"b":1,"a":[2]},"y":null,"x":{}})");
+  // Few keys and many are told apart in different ways.
+  for (const int count : {2, 31, 32, 33, 500}) {
+    std::string object = "{";
+    for (int i = 0; i < count; ++i) object += fmt::format("\"k{}\": {}, ", count - i, i);
+    EXPECT_EQ(parse_ordered_json(object + "\"last\": 0}", "f.json").size(), size_t(count) + 1);
+    for (const int twice : {1, count}) {
+      expect_error(
+          [&] { parse_ordered_json(fmt::format("{}\"k{}\": 0}}", object, twice), "f.json"); },
+          "f.json: key 'k", "appears twice");
+    }
+  }
+}
+
 TEST(Json, RefusesMalformedText) {
   for (const std::string_view text :
        {"", " ", "{", "[1,]", "{\"a\":}", "{} x", "01", "nul", "'a'", "{\"a\" 1}", "[1 2]", "\"a",
