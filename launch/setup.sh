@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that Tessera builds and tests with, as root or with sudo. Does
-# nothing when all are there.
+# Installs the Debian packages that Tessera builds and tests with, as root or with sudo, and those
+# that are named as arguments. Does nothing when all are there.
 set -euo pipefail
 
 packages=(
@@ -9,6 +9,7 @@ packages=(
   libpcre2-dev libutf8proc-dev libxxhash-dev libopenmpi-dev openmpi-bin
   libgtest-dev libdnnl-dev libbenchmark-dev
   python3 python3-pip python3-venv
+  "$@"
 )
 
 missing=()

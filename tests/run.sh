@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Installs, builds, tests. `--cuda` adds the CUDA backend, where the toolkit is installed: run on a
-# simulated machine, and compiled by nvcc. `--all` adds that, the sanitizer builds, the golden run
-# of a real model, and the long tests of many processes and planted bugs: a sample of each, chosen
-# by TESSERA_SEED, which is drawn where it is not set; `--whole` leaves none out. Where there is a
-# GPU, or TESSERA_REQUIRE_CUDA=1 says that there must be one, the backend's tests run on it, too.
+# simulated machine, and compiled by nvcc. `--all` adds that, the sanitizer builds, a few seconds of
+# fuzzing, the golden run of a real model, and the long tests of many processes and planted bugs: a
+# sample of each, chosen by TESSERA_SEED, which is drawn where it is not set; `--whole` leaves none
+# out. Where there is a GPU, or TESSERA_REQUIRE_CUDA=1 says that there must be one, the backend's
+# tests run on it, too.
 # Ends with the minutes of each part, why tests were skipped, and one line
 # `N passed, N failed, N skipped`.
 set -euo pipefail
@@ -69,7 +70,9 @@ check() {
 }
 
 part setup
-launch/setup.sh
+fuzzer=(clang libclang-rt-14-dev)
+[ "$all" = 1 ] || fuzzer=()
+launch/setup.sh "${fuzzer[@]}"
 toolkit=${CUDA_HOME:-/usr/local/cuda}
 simulated=""
 if [ "$cuda" = 1 ] && [ -e "$toolkit/include/cuda_runtime.h" ]; then
@@ -100,6 +103,9 @@ if [ "$all" = 1 ]; then
   # Three judge by time limits.
   CUDA_ON_CPU_DEVICES=0 check "build-$asan" -E "$on_gpu"'|^ranks\.(signals|faults|full_disk)$'
   [ -z "$simulated" ] || check "build-$asan" -R "$on_gpu"
+  build fuzz build-fuzz jinja_fuzz tokenizer_fuzz sentencepiece_fuzz
+  part "build-fuzz: 15 seconds each"
+  tests/fuzz/run.sh build-fuzz 15
   part "download of SmolLM2"
   if launch/get_smollm2.sh build/smollm2; then
     export TESSERA_SMOLLM2_DIR=$PWD/build/smollm2

@@ -90,7 +90,9 @@ void add_model_options(CLI::App* command, Options& options) {
 
 /// The template that renders conversations.
 inline void add_chat_template(CLI::App* command, std::string& name) {
-  command->add_option("--chat_template", name, "tokenizer_default, chatml, llama3 or alpaca")
+  command
+      ->add_option("--chat_template", name,
+                   "tokenizer_default, chatml, llama3 or another name, or a file")
       ->capture_default_str()
       ->type_name("NAME");
 }

@@ -11,6 +11,7 @@
 #include "launch/config/flags.h"
 #include "launch/config/options.h"
 #include "launch/data/conversations.h"
+#include "launch/data/learned_spans.h"
 #include "launch/data/messages.h"
 #include "launch/machine/device.h"
 #include "launch/machine/processors.h"
@@ -18,7 +19,7 @@
 #include "launch/machine/signals.h"
 #include "launch/run/adapter_run.h"
 #include "launch/run/loaded_model.h"
-#include "launch/text/tokenizer_fields.h"
+#include "launch/text/tokenizer/tokenizer_fields.h"
 #include "lora/adapter/peft.h"
 #include "lora/model/loader.h"
 #include "parallel/self_communicator.h"
@@ -84,8 +85,10 @@ Prompts read_prompts(const GenerateOptions& options, const Tokenizer& tokenizer,
   Prompts prompts;
   if (options.prompt) {
     std::vector<int32_t> ids = tokenizer.encode(*options.prompt);
-    if (tokenizer.adds_bos() && (ids.empty() || ids.front() != *tokenizer.bos_id())) {
-      ids.insert(ids.begin(), *tokenizer.bos_id());
+    const std::vector<int32_t>& prefix = tokenizer.prefix_ids();
+    if (!std::equal(prefix.begin(), prefix.end(), ids.begin(),
+                    ids.begin() + std::ptrdiff_t(std::min(prefix.size(), ids.size())))) {
+      ids.insert(ids.begin(), prefix.begin(), prefix.end());
     }
     prompts.ids.push_back(std::move(ids));
     return prompts;
@@ -93,27 +96,31 @@ Prompts read_prompts(const GenerateOptions& options, const Tokenizer& tokenizer,
   Conversations conversations = read_conversations(*options.messages);
   prompts.lines = conversations.lines;
   prompts.chat = ChatTemplate::resolve(options.chat_template, tokenizer);
-  for (const auto& messages : conversations.list) {
-    Encoding encoding = tokenizer.encode(prompts.chat->render(messages, true));
-    count_letters(encoding, messages, tokenizer, conversations.remarks);
+  for (ChatRequest& request : conversations.list) {
+    request.add_generation_prompt = !request.continue_final_message;
+    const jinja::Rendered text = render(request, *prompts.chat, conversations.remarks);
+    Encoding encoding = tokenizer.encode(pieces_of(text));
+    count_letters(encoding, request.conversation, tokenizer, conversations.remarks);
     prompts.ids.push_back(std::move(encoding.ids));
   }
   for (const std::string& note : conversations.notes()) console.line(note);
   return prompts;
 }
 
-/// The special token that follows an assistant's words; nothing where a template has none.
-std::optional<int32_t> end_of_turn(const Tokenizer& tokenizer, const ChatTemplate& chat) {
-  const std::vector<Message> turn = {{"user", "a"}, {"assistant", "b"}};
-  const std::vector<TextPiece> pieces = chat.render(turn, false);
-  const auto marker = std::find_if(pieces.rbegin(), pieces.rend(),
-                                   [](const TextPiece& p) { return p.assistant && !p.literal; });
-  if (marker == pieces.rend()) return std::nullopt;
-  const std::vector<int32_t> ids = tokenizer.encode(marker->text);
-  if (ids.empty() || !tokenizer.decode({ids.data(), 1}, /*skip_special=*/true).empty()) {
-    return std::nullopt;
+/// The special token that follows an assistant's words; nothing where a template has none, or does
+/// not take so simple a conversation.
+std::optional<int32_t> end_of_turn(const Tokenizer& tokenizer, const ChatTemplate& chat,
+                                   std::span<const int32_t> ends) {
+  Conversation turn;
+  turn.messages = {{{"role", "user"}, {"content", "a"}}, {{"role", "assistant"}, {"content", "b"}}};
+  try {
+    const LearnedText text = learned_text(chat, turn, LearnedTurns{}, tokenizer, ends);
+    const auto& [begin, end] = text.learned.at(0);
+    const std::vector<int32_t> ids = tokenizer.encode(text.text.text.substr(begin, end - begin));
+    if (!ids.empty() && tokenizer.is_special(ids.back())) return ids.back();
+  } catch (const Error&) {
   }
-  return ids.front();
+  return std::nullopt;
 }
 
 }  // namespace
@@ -151,7 +158,10 @@ std::vector<StopToken> stop_tokens(const lora::Checkpoint& model,
     stops.push_back({*id, "the tokenizer of " + model.path()});
   }
   if (!chat) return stops;
-  if (const auto id = end_of_turn(tokenizer, *chat)) stops.push_back({*id, "the chat template"});
+  std::vector<int32_t> ends;
+  for (const StopToken& stop : stops) ends.push_back(stop.id);
+  if (const auto id = end_of_turn(tokenizer, *chat, ends))
+    stops.push_back({*id, "the chat template"});
   return stops;
 }
 

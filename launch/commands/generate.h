@@ -7,7 +7,7 @@
 
 #include "launch/run/generator.h"
 #include "launch/text/chat_template.h"
-#include "launch/text/tokenizer.h"
+#include "launch/text/tokenizer/tokenizer.h"
 
 namespace tessera::launch {
 

@@ -5,7 +5,7 @@
 #include <set>
 
 #include "launch/config/options.h"
-#include "launch/text/tokenizer_parts.h"
+#include "launch/text/tokenizer/tokenizer_parts.h"
 #include "lora/adapter/peft.h"
 #include "lora/model/checkpoint.h"
 #include "lora/model/families.h"

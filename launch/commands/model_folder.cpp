@@ -8,8 +8,8 @@
 #include <filesystem>
 
 #include "launch/console/progress.h"
-#include "launch/text/tokenizer.h"
-#include "launch/text/tokenizer_parts.h"
+#include "launch/text/tokenizer/tokenizer.h"
+#include "launch/text/tokenizer/tokenizer_parts.h"
 #include "lora/model/fp8_linear.h"
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
@@ -170,8 +170,10 @@ void ModelFolder::write_tokenizer(std::vector<std::string>& notes) const {
   }
   try {
     const Tokenizer tokenizer = Tokenizer::load(base_.path());
-    if (copied) return;
-    for (const auto& [name, content] : tokenizer.files()) io::write_file(file(name), content);
+    // Of other vocabularies and of GGUF files, a tokenizer.json was made.
+    for (const auto& [name, content] : tokenizer.files()) {
+      if (!io::exists(file(name))) io::write_file(file(name), content);
+    }
   } catch (const Error& error) {
     // The weights are no worse for it, and a model may come without.
     notes.push_back(fmt::format(

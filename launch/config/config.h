@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
 #include <string>
@@ -26,6 +27,8 @@ namespace tessera::launch {
 enum class AdapterKind { kQlora, kLora };
 enum class ExcessLength { kDrop, kTruncate };
 enum class ContentTokens { kLetters, kTokens };
+/// Which end-of-turn tokens are learned: of learned turns, of all turns, of the last learned one.
+enum class EndTokens { kTurn, kAll, kLast };
 enum class Reduction { kInvariant, kFast };
 enum class RowType { kAlpaca, kChatTemplate, kCompletion, kPromptCompletion, kTokenized };
 
@@ -50,6 +53,7 @@ struct Config {
   // model
   std::string base_model;
   std::string chat_template = "tokenizer_default";
+  nlohmann::ordered_json chat_template_kwargs = nlohmann::ordered_json::object();  // of every row
 
   // adapter and quantization
   AdapterKind adapter = AdapterKind::kQlora;  // load_in_4bit says the same
@@ -76,6 +80,9 @@ struct Config {
   std::vector<DatasetConfig> datasets;
   double val_set_size = 0;  // below 1: share of the rows; from 1 on: a whole number of rows
   bool train_on_inputs = false;
+  std::vector<std::string> roles_to_train = {"assistant"};
+  EndTokens train_on_eos = EndTokens::kTurn;
+  bool mask_history = false;  // of the turns to learn, the last alone
   ContentTokens special_tokens_in_content = ContentTokens::kLetters;
   int64_t sequence_len = 2048;  // tokens
   ExcessLength excess_length_strategy = ExcessLength::kDrop;

@@ -54,6 +54,8 @@ std::vector<ForeignKey> elsewhere() {
        {},
        "list the files under datasets, each with path and type"},
       {{"template"}, {}, "set chat_template"},
+      {{"chat_template_jinja"}, {}, "set chat_template to the file or the Jinja text itself"},
+      {{"enable_thinking"}, {}, "set chat_template_kwargs: {enable_thinking: true} or false"},
       {{"evals_per_epoch"}, {"0"}, "set eval_steps"},
       {{"eval_strategy", "evaluation_strategy"}, {"no", kSteps}, "set eval_steps", of_validation()},
       {{"saves_per_epoch"}, {"0"}, "set save_steps"},

@@ -20,8 +20,13 @@ std::vector<Flag> model_flags() {
           .such_as("models/llama-3.2-1b")
           .alias({"model_name_or_path"}),
       flag("chat_template", &Config::chat_template, TextType{},
-           "How conversations become text. tokenizer_default takes the checkpoint's own template, "
-           "which must be one that Tessera knows. The others are chatml, llama3 and alpaca."),
+           "How conversations become text. tokenizer_default takes the checkpoint's own template. "
+           "Others: the name of another template of the checkpoint; chatml, llama3, alpaca, gemma, "
+           "mistral, phi_3, zephyr or vicuna; the path of a Jinja file; or a Jinja text."),
+      flag("chat_template_kwargs", &Config::chat_template_kwargs, VariablesType{},
+           "Variables for the chat template, such as enable_thinking. A row's own column of this "
+           "name goes before them.")
+          .such_as("{enable_thinking: false}"),
   };
 }
 
@@ -122,7 +127,7 @@ std::vector<Flag> lora_flags() {
            ModuleValuesType<RealType>{{.low = 0, .above = true}},
            "Values of single modules in place of lora_alpha, likewise.")
           .alias({"alpha_pattern"}),
-      flag("lora_modules_to_save", &Config::lora_modules_to_save, ModuleNamesType{},
+      flag("lora_modules_to_save", &Config::lora_modules_to_save, NamesType{},
            "Matrices to train in full beside the adapters, in float32: embed_tokens, lm_head or "
            "both. They are saved with the adapter and take 16 bytes a weight with AdamW. Where the "
            "head is tied to the embedding, training one of them unties it, as in PEFT, unless "
@@ -167,6 +172,17 @@ std::vector<Flag> data_flags() {
       flag("train_on_inputs", &Config::train_on_inputs, BoolType{},
            "Take the loss on prompts too, not on answers alone.")
           .alias({"train_on_prompt", "train_on_input"}),
+      flag(
+          "roles_to_train", &Config::roles_to_train, NamesType{},
+          "Whose messages of a conversation are learned. A message's own key weight, train or loss "
+          "goes before it."),
+      flag("mask_history", &Config::mask_history, BoolType{},
+           "Learn only the last of a conversation's turns that would be learned."),
+      flag("train_on_eos", &Config::train_on_eos,
+           ChoiceType<EndTokens>{
+               {{EndTokens::kTurn, "turn"}, {EndTokens::kAll, "all"}, {EndTokens::kLast, "last"}}},
+           "Which end tokens of a conversation are learned: those of learned turns, those of all "
+           "turns, or that of the last learned turn alone."),
       flag("special_tokens_in_content", &Config::special_tokens_in_content,
            ChoiceType<ContentTokens>{
                {{ContentTokens::kLetters, "letters"}, {ContentTokens::kTokens, "tokens"}}},

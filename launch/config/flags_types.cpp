@@ -155,23 +155,81 @@ std::optional<lora::ModuleList> ModulesType::read(const Setting& setting) const 
 
 std::string ModulesType::write(const lora::ModuleList& value) const {
   if (!value.pattern.empty()) return yaml_text(value.pattern);
-  return ModuleNamesType{}.write(value.names);
+  return NamesType{}.write(value.names);
 }
 
-std::optional<std::vector<std::string>> ModuleNamesType::read(const Setting& setting) const {
+std::optional<std::vector<std::string>> NamesType::read(const Setting& setting) const {
   const std::optional<lora::ModuleList> list = ModulesType{}.read(setting);
   if (!list) return std::nullopt;
   if (list->names.empty()) return setting.expected(describe());
   return list->names;
 }
 
-std::string ModuleNamesType::write(const std::vector<std::string>& value) const {
+std::string NamesType::write(const std::vector<std::string>& value) const {
   std::string out;
   for (const std::string& name : value) {
     if (!out.empty()) out += ", ";
     out += yaml_text(name);
   }
   return value.empty() ? "null" : "[" + out + "]";
+}
+
+namespace {
+
+using Variables = VariablesType::Value;
+
+/// A number, a boolean or null as JSON spells it, and Python's and YAML's True; else text.
+Variables variable_of(const YamlNode& node) {
+  if (node.quoted) return node.text;
+  const Variables value = Variables::parse(node.text, nullptr, /*allow_exceptions=*/false);
+  if (!value.is_discarded() && !value.is_structured()) return value;
+  if (node.text == "True" || node.text == "TRUE") return true;
+  if (node.text == "False" || node.text == "FALSE") return false;
+  return node.text;
+}
+
+Variables variables_of(const YamlNode& node) {
+  switch (node.kind) {
+    case YamlNode::Kind::kScalar:
+      return variable_of(node);
+    case YamlNode::Kind::kList: {
+      Variables list = Variables::array();
+      for (const YamlNode& item : node.items) list.push_back(variables_of(item));
+      return list;
+    }
+    case YamlNode::Kind::kMap: {
+      Variables map = Variables::object();
+      for (const YamlEntry& entry : node.entries) map[entry.key] = variables_of(entry.value);
+      return map;
+    }
+    case YamlNode::Kind::kNull:
+    case YamlNode::Kind::kFaulty:
+      break;
+  }
+  return nullptr;
+}
+
+/// In YAML's flow style, which is JSON with blanks.
+std::string flow_of(const Variables& value) {
+  if (!value.is_structured()) return value.dump();
+  std::string out;
+  for (const auto& [key, inner] : value.items()) {
+    out += out.empty() ? "" : ", ";
+    if (value.is_object()) out += Variables(key).dump() + ": ";
+    out += flow_of(inner);
+  }
+  return value.is_object() ? "{" + out + "}" : "[" + out + "]";
+}
+
+}  // namespace
+
+std::optional<VariablesType::Value> VariablesType::read(const Setting& setting) const {
+  if (setting.value.kind != YamlNode::Kind::kMap) return setting.expected(describe());
+  return variables_of(setting.value);
+}
+
+std::string VariablesType::write(const Value& value) const {
+  return value.empty() ? "null" : flow_of(value);
 }
 
 std::optional<std::vector<int64_t>> TokenIdsType::read(const Setting& setting) const {

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -116,8 +117,8 @@ struct ModulesType {
   std::string describe() const { return "a list of names, a regular expression, or all-linear"; }
 };
 
-/// Names of modules: a list, or text with commas.
-struct ModuleNamesType {
+/// A list of names, or text with commas.
+struct NamesType {
   std::optional<std::vector<std::string>> read(const Setting& setting) const;
   std::string write(const std::vector<std::string>& value) const;
   std::string describe() const { return "a list of names"; }
@@ -161,6 +162,14 @@ struct ModuleValuesType {
   std::string describe() const {
     return fmt::format("a map from modules to values, each {}", inner.describe());
   }
+};
+
+/// A map of any values: text in quotes stays text, other scalars are what JSON takes them for.
+struct VariablesType {
+  using Value = nlohmann::ordered_json;
+  std::optional<Value> read(const Setting& setting) const;
+  std::string write(const Value& value) const;
+  std::string describe() const { return "a map, such as {enable_thinking: false}"; }
 };
 
 /// auto or a path; true means auto, false means left out.

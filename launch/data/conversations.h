@@ -4,13 +4,22 @@
 #include <string>
 #include <vector>
 
+#include "launch/data/messages.h"
 #include "launch/data/row_keys.h"
 #include "launch/text/chat_template.h"
 
 namespace tessera::launch {
 
+/// A conversation, and how it is to be rendered.
+struct ChatRequest {
+  Conversation conversation;
+  std::string where;                    // for errors
+  bool add_generation_prompt = false;   // open the assistant's turn at the end
+  bool continue_final_message = false;  // end the text where the last message ends
+};
+
 struct Conversations {
-  std::vector<std::vector<Message>> list;
+  std::vector<ChatRequest> list;
   bool lines = false;  // JSON lines, one conversation each; else the file is one conversation
   std::string path;
   RowRemarks remarks;  // what of the file is not used, or is taken as letters
@@ -19,9 +28,15 @@ struct Conversations {
   std::vector<std::string> notes() const;
 };
 
-/// A conversation is a list of {"role", "content"} or an object {"messages": [...]}. A file is one
-/// JSON value, or JSON lines (always where it is called .jsonl). Error naming file and line.
+/// A conversation is a list of {"role", "content"} or an object {"messages": [...]}, which may hold
+/// tools, documents, chat_template_kwargs, add_generation_prompt and continue_final_message, too. A
+/// file is one JSON value, or JSON lines (always where it is called .jsonl). Error naming file and
+/// line.
 Conversations read_conversations(const std::string& path);
+
+/// As transformers' apply_chat_template has it. Names in `remarks` what the template does not read.
+/// Error naming the place; a message of the template itself stands in it to the letter.
+jinja::Rendered render(const ChatRequest& request, const ChatTemplate& chat, RowRemarks& remarks);
 
 /// The whole file; standard input for "-". Error when it is larger than 1 GiB.
 std::string read_input(const std::string& path);

@@ -8,7 +8,7 @@
 namespace tessera::launch {
 namespace {
 
-using nlohmann::json;
+using json = RowJson;
 
 int64_t supervised_count(const Sample& sample) {
   // The first token is never predicted.

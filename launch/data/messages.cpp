@@ -4,14 +4,16 @@
 #include <array>
 #include <map>
 
-#include "launch/text/tokenizer_fields.h"
+#include "launch/text/jinja/format.h"
 #include "runtime/core/error.h"
+#include "runtime/core/function_ref.h"
+#include "runtime/io/json.h"
 #include "runtime/io/printable.h"
 
 namespace tessera::launch {
 namespace {
 
-using nlohmann::json;
+using json = RowJson;
 
 /// How a row spells its conversation.
 struct Spelling {
@@ -22,86 +24,109 @@ struct Spelling {
 constexpr Spelling kOpenAi = {"messages", "role", "content"};
 constexpr Spelling kShareGpt = {"conversations", "from", "value"};
 
+/// A message of ShareGPT that calls a function: its value is the call.
+constexpr char kFunctionCall[] = "function_call";
+
 /// A role by the names that ShareGPT's dumps give it; none where the name is not known.
 std::optional<std::string> sharegpt_role(const std::string& name) {
   static const std::map<std::string, std::string, std::less<>> kRoles = {
-      {"system", "system"},  {"human", "user"},        {"user", "user"},
-      {"gpt", "assistant"},  {"chatgpt", "assistant"}, {"bard", "assistant"},
-      {"bing", "assistant"}, {"model", "assistant"},   {"assistant", "assistant"}};
+      {"system", "system"},         {"human", "user"},        {"user", "user"},
+      {"gpt", "assistant"},         {"chatgpt", "assistant"}, {"bard", "assistant"},
+      {"bing", "assistant"},        {"model", "assistant"},   {"assistant", "assistant"},
+      {kFunctionCall, "assistant"}, {"tool", "tool"},         {"observation", "tool"},
+      {"function_response", "tool"}};
   const auto found = kRoles.find(name);
   return found == kRoles.end() ? std::nullopt : std::optional(found->second);
 }
 
+std::string excerpt(const json& value) { return io::printable(value.dump(), 60); }
+
+std::string text_at(const json& object, const char* key, std::string_view where) {
+  const auto found = object.find(key);
+  if (found == object.end()) fail("{}: '{}' is missing", where, key);
+  if (!found->is_string()) fail("{}: '{}' must be a string, not {}", where, key, excerpt(*found));
+  return found->get<std::string>();
+}
+
 std::string role_of(const json& message, const Spelling& spelling, std::string_view where) {
-  const std::string name = string_field(message, spelling.role, std::string(where));
-  if (name == "system" || name == "user" || name == "assistant") return name;
-  const bool sharegpt = spelling.role == kShareGpt.role;
-  if (const auto role = sharegpt ? sharegpt_role(name) : std::nullopt) return *role;
-  if (name.find("tool") != name.npos || name.find("function") != name.npos ||
-      name == "observation" || name == "ipython") {
-    fail("{}: the role \"{}\": messages of tools cannot be rendered yet", where,
-         io::printable(name));
-  }
-  fail("{}: unknown role \"{}\" ({})", where, io::printable(name),
-       sharegpt ? "system, human, user, gpt, chatgpt, bard, bing, model or assistant"
-                : "system, user or assistant");
-}
-
-/// The text of one part of a content that is a list.
-std::string part_text(const json& part, std::string_view where, RowRemarks& remarks) {
-  if (part.is_string()) return part.get<std::string>();
-  const std::string at(where);
-  if (part.is_object() && has_value(part, "text") &&
-      optional_string(part, "type", at).value_or("text") == "text") {
-    check_message_keys(part, {std::array<std::string_view, 2>{"type", "text"}}, where, remarks);
-    return string_field(part, "text", at);
-  }
+  const std::string name = text_at(message, spelling.role, where);
+  if (spelling.role != kShareGpt.role) return name;
+  if (const auto role = sharegpt_role(name)) return *role;
   fail(
-      "{}: a content has a part of type {}; only parts {{\"type\": \"text\", \"text\": ...}} can "
-      "be "
-      "learned",
-      where, part.is_object() ? part.value("type", json("unknown")).dump() : excerpt(part));
+      "{}: unknown role \"{}\" (system, human, user, gpt, chatgpt, bard, bing, model, assistant, "
+      "function_call, observation or tool)",
+      where, io::printable(name));
 }
 
-std::string content_of(const json& message, const char* key, std::string_view where,
-                       RowRemarks& remarks) {
-  const auto found = message.find(key);
-  if (found == message.end()) fail("{}: the message has no \"{}\"", where, key);
-  if (found->is_string()) return found->get<std::string>();
-  if (!found->is_array()) {
-    fail("{}: \"{}\" must be a string or a list of text parts, not {}", where, key,
-         excerpt(*found));
+/// JSON that data sets keep as text.
+json parsed(const json& value, const char* key, std::string_view where) {
+  if (!value.is_string()) return value;
+  return io::parse_ordered_json(value.get_ref<const std::string&>(),
+                                fmt::format("{}: \"{}\"", where, key));
+}
+
+/// The calls that a message of the role function_call makes: one object, or a list of them.
+json calls_of(const json& value, std::string_view where) {
+  json calls = parsed(value, "value", where);
+  if (calls.is_object()) calls = json::array({std::move(calls)});
+  if (!calls.is_array())
+    fail("{}: a function_call must be an object with name and arguments", where);
+  json out = json::array();
+  for (const json& call : calls) {
+    if (!call.is_object() || !call.contains("name")) {
+      fail("{}: a function_call must be an object with name and arguments, not {}", where,
+           excerpt(call));
+    }
+    out.push_back({{"type", "function"}, {"function", call}});
   }
-  std::string text;
-  for (const json& part : *found) text += part_text(part, where, remarks);
-  return text;
+  return out;
 }
 
-Message message_of(const json& item, std::string_view where, RowRemarks& remarks) {
+bool is_content(const json& value) {
+  return value.is_string() || value.is_array() || value.is_object();
+}
+
+bool is_learned_key(std::string_view key) {
+  return std::ranges::find(kLearnedKeys, key) != kLearnedKeys.end();
+}
+
+/// The message with OpenAI's keys, without those that say whether it is learned.
+json message_of(const json& item, std::string_view where) {
   if (!item.is_object()) fail("{}: every message must be an object", where);
   const Spelling& spelling =
       !has_value(item, "role") && has_value(item, "from") ? kShareGpt : kOpenAi;
-  std::vector<std::string_view> read(kLearnedKeys.begin(), kLearnedKeys.end());
-  read.insert(read.end(), {spelling.role, spelling.content});
-  check_message_keys(item, {read}, where, remarks);
-  Message message{role_of(item, spelling, where),
-                  content_of(item, spelling.content, where, remarks)};
-  const std::optional<bool> learned = learned_by_keys(item, where);
-  if (learned == true && message.role != "assistant" && !has_value(item, "weight")) {
-    fail(
-        "{}: a message of the {} is to be learned; only the assistant's can be (train_on_inputs "
-        "learns all)",
-        where, message.role);
+  json message = {{"role", role_of(item, spelling, where)}};
+  const bool calls = &spelling == &kShareGpt && item.at("from") == kFunctionCall;
+  for (const auto& [key, value] : item.items()) {
+    if (key == spelling.role || value.is_null() || is_learned_key(key)) continue;
+    if (key == spelling.content) {
+      if (!is_content(value)) {
+        fail("{}: \"{}\" must be a string or a list of text parts, not {}", where, key,
+             excerpt(value));
+      }
+      message[calls ? "tool_calls" : "content"] = calls ? calls_of(value, where) : value;
+    } else {
+      message[key] = value;
+    }
   }
-  message.learned = learned.value_or(true);
+  if (calls) message["content"] = "";
+  if (message.size() == 1) {
+    fail("{}: the message has no \"{}\"", where, spelling.content);
+  }
   return message;
+}
+
+/// OpenAI's weight of 1 is the rule, not a wish: it asks for nothing where the role is context.
+std::optional<bool> learned_of(const json& item, std::string_view where) {
+  const std::optional<bool> learned = learned_by_keys(item, where);
+  return learned == true && has_value(item, "weight") ? std::nullopt : learned;
 }
 
 /// The system text of a row that is not among its messages.
 std::string system_of(const json& row, std::string_view where) {
   std::string text;
   for (const char* key : {"system", "system_prompt"}) {
-    const std::string found = optional_string(row, key, std::string(where)).value_or("");
+    const std::string found = has_value(row, key) ? text_at(row, key, where) : std::string();
     if (!text.empty() && !found.empty() && text != found) {
       fail("{}: \"system\" and \"system_prompt\" differ", where);
     }
@@ -110,37 +135,181 @@ std::string system_of(const json& row, std::string_view where) {
   return text;
 }
 
+void add_system(Conversation& conversation, const std::string& system, std::string_view where) {
+  if (system.empty()) return;
+  json& messages = conversation.messages;
+  if (messages[0].at("role") != "system") {
+    messages.insert(messages.begin(), json{{"role", "system"}, {"content", system}});
+    conversation.learned.insert(conversation.learned.begin(), std::nullopt);
+  } else if (messages[0].at("content") != system) {
+    fail("{}: the row's \"system\" and its first message are two system texts; keep one", where);
+  }
+}
+
+json list_column(const json& row, const char* key, std::string_view where) {
+  json list = parsed(row.at(key), key, where);
+  if (!list.is_array()) fail("{}: \"{}\" must be an array, not {}", where, key, excerpt(list));
+  return list;
+}
+
+void add_variables(Conversation& conversation, const json& row, std::string_view where) {
+  for (const char* key : {"tools", "documents"}) {
+    if (!says_something(row, key)) continue;
+    conversation.variables[key] = list_column(row, key, where);
+  }
+  if (!says_something(row, kTemplateVariables)) return;
+  const json variables = parsed(row.at(kTemplateVariables), kTemplateVariables, where);
+  if (!variables.is_object()) fail("{}: \"{}\" must be an object", where, kTemplateVariables);
+  for (const auto& [key, value] : variables.items()) conversation.variables[key] = value;
+}
+
+/// The text of one part of a content that is a list.
+std::string part_text(const json& part, std::string_view where, RowRemarks& remarks) {
+  if (part.is_string()) return part.get<std::string>();
+  const auto type = part.is_object() ? part.find("type") : part.end();
+  if (part.is_object() && has_value(part, "text") && (type == part.end() || *type == "text")) {
+    check_message_keys(part, {std::array<std::string_view, 2>{"type", "text"}}, where, remarks);
+    return text_at(part, "text", where);
+  }
+  fail(
+      "{}: a content has a part of type {}; only parts {{\"type\": \"text\", \"text\": ...}} can "
+      "be learned",
+      where,
+      !part.is_object()    ? excerpt(part)
+      : type == part.end() ? "unknown"
+                           : excerpt(*type));
+}
+
+/// Where the template prints lists as Python does, one text takes the place of a list of parts.
+void fit_content(json& message, const ChatTemplate& chat, std::string_view where,
+                 RowRemarks& remarks) {
+  const auto content = message.find("content");
+  if (content == message.end() || !content->is_array()) return;
+  std::string text;
+  for (const json& part : *content) text += part_text(part, where, remarks);
+  const bool as_it_is = chat.takes_parts() && std::ranges::all_of(*content, &json::is_object);
+  if (!as_it_is) *content = std::move(text);
+}
+
+void fit_arguments(json& call, ToolArguments form, std::string_view where) {
+  json* function = &call;
+  if (call.is_object() && call.contains("function")) function = &call["function"];
+  if (!function->is_object() || !function->contains("arguments")) return;
+  json& arguments = (*function)["arguments"];
+  if (form == ToolArguments::kObject && arguments.is_string()) {
+    arguments = parsed(arguments, "arguments", where);
+  } else if (form == ToolArguments::kText && arguments.is_object()) {
+    // As Python's json.dumps has it, which wrote most of them.
+    jinja::Budget budget;
+    arguments = jinja::json_of(jinja::Value::from_json(arguments, 0), {}, budget).bytes;
+  }
+}
+
+/// Roles that need no mention in the template: many print whatever role there is.
+bool is_known_role(const std::string& role) {
+  static constexpr std::array<std::string_view, 6> kKnown = {"system",    "developer", "user",
+                                                             "assistant", "tool",      "function"};
+  return std::ranges::find(kKnown, role) != kKnown.end();
+}
+
+bool is_reasoning(std::string_view key) {
+  return std::ranges::find(kReasoningKeys, key) != std::end(kReasoningKeys);
+}
+
+/// The variables that the template reads.
+std::vector<std::string_view> variables_read(const Conversation& conversation,
+                                             const ChatTemplate& chat) {
+  std::vector<std::string_view> read;
+  for (const auto& [key, value] : conversation.variables.items()) {
+    if (chat.mentions(conversation, key)) read.push_back(key);
+  }
+  return read;
+}
+
+/// The keys of a message that the template reads, or that say what it is.
+std::vector<std::string_view> keys_read(const Conversation& conversation, const json& message,
+                                        const ChatTemplate& chat) {
+  const auto mentioned = [&](std::string_view key) { return chat.mentions(conversation, key); };
+  std::vector<std::string_view> read = {"role", "content"};
+  for (const auto& [key, value] : message.items()) {
+    const bool under_any_name = is_reasoning(key) && std::ranges::any_of(kReasoningKeys, mentioned);
+    if (!is_media_key(key) && (under_any_name || mentioned(key))) read.push_back(key);
+  }
+  return read;
+}
+
+void for_each_text(const Conversation& conversation, FunctionRef<void(std::string_view)> visit) {
+  for (const json& message : conversation.messages) {
+    const auto content = message.find("content");
+    if (content == message.end()) continue;
+    if (content->is_string()) visit(content->get_ref<const std::string&>());
+    if (!content->is_array()) continue;
+    for (const json& part : *content) {
+      if (part.is_object() && part.contains("text") && part["text"].is_string()) {
+        visit(part["text"].get_ref<const std::string&>());
+      }
+    }
+  }
+}
+
 }  // namespace
 
-std::vector<Message> messages_of(const json& row, std::string_view where, RowRemarks& remarks) {
+Conversation conversation_of(const json& row, std::string_view where, RowRemarks& remarks) {
   const Spelling& spelling =
       !has_value(row, "messages") && has_value(row, "conversations") ? kShareGpt : kOpenAi;
-  const std::array<std::string_view, 3> read = {spelling.list, "system", "system_prompt"};
+  const std::array<std::string_view, 6> read = {spelling.list, "system",    "system_prompt",
+                                                "tools",       "documents", kTemplateVariables};
   if (!has_value(row, spelling.list)) fail("{}: the row has no \"messages\"", where);
   check_columns(row, {read}, where, remarks);
   const json& list = row.at(spelling.list);
   if (!list.is_array() || list.empty()) {
     fail("{}: \"{}\" must be a non-empty array", where, spelling.list);
   }
-  std::vector<Message> messages;
-  const std::string system = system_of(row, where);
-  if (!system.empty()) messages.push_back({"system", system});
-  for (const json& item : list) messages.push_back(message_of(item, where, remarks));
-  if (!system.empty() && messages[1].role == "system") {
-    if (messages[1].content != system) {
-      fail("{}: the row's \"system\" and its first message are two system texts; keep one", where);
-    }
-    messages.erase(messages.begin());
+  Conversation conversation;
+  for (const json& item : list) {
+    conversation.messages.push_back(message_of(item, where));
+    conversation.learned.push_back(learned_of(item, where));
   }
-  return messages;
+  add_system(conversation, system_of(row, where), where);
+  add_variables(conversation, row, where);
+  return conversation;
 }
 
-void count_letters(const Encoding& encoding, std::span<const Message> messages,
+void fit_to_template(Conversation& conversation, const ChatTemplate& chat, std::string_view where,
+                     RowRemarks& remarks) {
+  check_columns(conversation.variables, {variables_read(conversation, chat)}, where, remarks);
+  for (json& message : conversation.messages) {
+    const std::string role = message.at("role");
+    if (!is_known_role(role) && !chat.mentions(conversation, role)) {
+      fail("{}: unknown role \"{}\" (system, developer, user, assistant, tool or function)", where,
+           io::printable(role));
+    }
+    check_message_keys(message, {keys_read(conversation, message, chat)}, where, remarks);
+    fit_content(message, chat, where, remarks);
+    if (!message.contains("tool_calls") || !message["tool_calls"].is_array()) continue;
+    for (json& call : message["tool_calls"]) fit_arguments(call, chat.tool_arguments(), where);
+  }
+}
+
+void note_unread_keys(const Conversation& conversation, const ChatTemplate& chat,
+                      RowRemarks& remarks) {
+  note_unused(conversation.variables, variables_read(conversation, chat), remarks.unused_columns);
+  for (const json& message : conversation.messages) {
+    note_unused(message, keys_read(conversation, message, chat), remarks.unused_message_keys);
+  }
+}
+
+void count_letters(const Encoding& encoding, const Conversation& conversation,
                    const Tokenizer& tokenizer, RowRemarks& remarks) {
   for (const int32_t id : encoding.spelled_out) ++remarks.spelled_out[tokenizer.token(id)];
-  for (const Message& message : messages) {
-    remarks.count_placeholders("messages", message.content, tokenizer);
-  }
+  count_placeholders(conversation, tokenizer, remarks);
+}
+
+void count_placeholders(const Conversation& conversation, const Tokenizer& tokenizer,
+                        RowRemarks& remarks) {
+  for_each_text(conversation, [&](std::string_view text) {
+    remarks.count_placeholders("messages", text, tokenizer);
+  });
 }
 
 }  // namespace tessera::launch

@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using namespace std::string_view_literals;
-using nlohmann::json;
+using json = RowJson;
 
 constexpr size_t kMaxFileBytes = size_t{4} << 30;
 constexpr size_t kMaxLineBytes = size_t{64} << 20;
@@ -91,7 +91,7 @@ void require_file(const std::string& path) {
 
 json parse_line(std::string_view line, const std::string& where) {
   try {
-    return io::parse_json(line, where);
+    return io::parse_ordered_json(line, where);
   } catch (const Error& error) {
     // Two values, or a Python literal, are told from other broken lines by what a reader can do.
     if (line.find("}{") != line.npos || line.find("} {") != line.npos) {
@@ -140,7 +140,8 @@ void for_each_row(const std::string& path,
   const size_t first = text.find_first_not_of(kBlank);
   if (first == text.npos) fail("{}: the file is empty", path);
   if (text[first] == '[') {
-    const json rows = io::parse_json(text, path, {.max_depth = 64, .max_values = 100'000'000});
+    const json rows =
+        io::parse_ordered_json(text, path, {.max_depth = 64, .max_values = 100'000'000});
     if (rows.empty()) fail("{}: the array holds no rows", path);
     for (size_t i = 0; i < rows.size(); ++i) visit(rows[i], fmt::format("{}: row {}", path, i + 1));
     return;

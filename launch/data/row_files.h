@@ -2,10 +2,10 @@
 // (compressed, a table, another encoding, a folder) is said by name.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 
+#include "launch/data/row_keys.h"
 #include "runtime/core/function_ref.h"
 
 namespace tessera::launch {
@@ -17,7 +17,7 @@ std::string_view plain_text(std::string_view bytes, const std::string& path);
 /// Calls `visit(row, where)` for every row of a file; `where` is file:line, or file and number of
 /// the row in an array. Error when the file is missing, empty, or no JSON of these two shapes.
 void for_each_row(const std::string& path,
-                  FunctionRef<void(const nlohmann::json& row, const std::string& where)> visit);
+                  FunctionRef<void(const RowJson& row, const std::string& where)> visit);
 
 /// Calls `visit(line, where)` for every line of `text` that is not blank.
 void for_each_line(std::string_view text, const std::string& path,

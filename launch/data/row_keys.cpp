@@ -5,20 +5,18 @@
 #include <algorithm>
 #include <array>
 
-#include "launch/text/tokenizer.h"
+#include "launch/text/tokenizer/tokenizer.h"
 #include "runtime/core/error.h"
 #include "runtime/io/printable.h"
 
 namespace tessera::launch {
 namespace {
 
-using nlohmann::json;
+using json = RowJson;
 
-constexpr char kTools[] =
-    "calls of tools cannot be rendered yet; write them into the content as the template spells "
-    "them";
-constexpr char kReasoning[] =
-    "reasoning cannot be rendered yet; write it into the content as the template spells it";
+constexpr char kUnprinted[] =
+    "nothing here would print it; choose a chat_template that does, or write it into the text as "
+    "the model spells it";
 constexpr char kMedia[] = "this is a text model; leave such rows out, or remove the key";
 constexpr char kMasks[] =
     "of all masks, rows of type tokenized can carry attention_mask, "
@@ -36,22 +34,21 @@ struct Meaningful {
   bool rendered;  // by a template: without meaning beside a text that is rendered already
 };
 constexpr bool kRendered = true, kAlways = false;
-constexpr std::array<Meaningful, 51> kMeaningful = {{
-    {"tools", kTools, kRendered},
-    {"functions", kTools, kRendered},
-    {"tool_calls", kTools, kRendered},
-    {"tool_call_id", kTools, kRendered},
-    {"function_call", kTools, kRendered},
-    {"reasoning", kReasoning, kRendered},
-    {"reasoning_content", kReasoning, kRendered},
-    {"thinking", kReasoning, kRendered},
-    {"thinking_content", kReasoning, kRendered},
-    {"thoughts", kReasoning, kRendered},
-    {"thought", kReasoning, kRendered},
+constexpr std::array<Meaningful, 50> kMeaningful = {{
+    {"tools", kUnprinted, kRendered},
+    {"functions", kUnprinted, kRendered},
+    {"tool_calls", kUnprinted, kRendered},
+    {"function_call", kUnprinted, kRendered},
+    {"reasoning", kUnprinted, kRendered},
+    {"reasoning_content", kUnprinted, kRendered},
+    {"thinking", kUnprinted, kRendered},
+    {"thinking_content", kUnprinted, kRendered},
+    {"thoughts", kUnprinted, kRendered},
+    {"thought", kUnprinted, kRendered},
     {"system", kPlace, kRendered},
     {"system_prompt", kPlace, kRendered},
     {"history", kPlace, kRendered},
-    {"documents", kPlace, kRendered},
+    {"documents", kUnprinted, kRendered},
     {"chat_template", kPlace, kRendered},
     {"chat_template_kwargs", kPlace, kRendered},
     {"prefix", kPlace, kRendered},
@@ -99,6 +96,10 @@ bool says_nothing(const json& value) {
   return value.is_null() || (value.is_structured() && value.empty());
 }
 
+bool is_read(std::string_view key, std::span<const std::string_view> read) {
+  return std::ranges::find(read, key) != read.end();
+}
+
 /// A weight that changes nothing.
 bool is_one(const json& value) { return value == json(true) || value == json(1); }
 
@@ -111,7 +112,7 @@ bool changes_nothing(const Meaningful& rule, const json& value) {
 void check_keys(const json& object, const KnownKeys& known, std::string_view where,
                 std::set<std::string>& unused) {
   for (const auto& [key, value] : object.items()) {
-    if (std::ranges::find(known.read, key) != known.read.end() || says_nothing(value)) continue;
+    if (is_read(key, known.read) || says_nothing(value)) continue;
     const auto rule = std::ranges::find(kMeaningful, key, &Meaningful::key);
     if (rule == kMeaningful.end() || (rule->rendered && known.rendered)) {
       unused.insert(io::printable(key));
@@ -141,6 +142,22 @@ std::vector<std::string> RowRemarks::lines() const {
         "special tokens inside messages, taken as letters: {}{}", fmt::join(counted, ", "),
         of_config ? "; special_tokens_in_content: tokens takes them as tokens" : ""));
   }
+  for (const auto& [key, times] : unprinted) {
+    out.push_back(fmt::format("the chat template leaves out, of {1} messages: {0}", key, times));
+  }
+  if (unended > 0) {
+    out.push_back(
+        fmt::format("warning: {} learned turns have no end token behind them: nothing "
+                    "that is learned will end such an answer",
+                    unended));
+  }
+  if (rewritten > 0) {
+    out.push_back(
+        fmt::format("{} learned turns stand behind another text here than when they are made, as "
+                    "the chat template rewrites earlier turns; mask_history: true learns the last "
+                    "turn alone",
+                    rewritten));
+  }
   for (const auto& [which, times] : placeholders) {
     out.push_back(fmt::format("{}, which is {} as letters: {}", which,
                               of_config ? "learned" : "taken", times));
@@ -159,6 +176,23 @@ void RowRemarks::count_placeholders(std::string_view kind, std::string_view text
 bool has_value(const json& object, std::string_view key) {
   const auto found = object.find(key);
   return found != object.end() && !found->is_null();
+}
+
+bool says_something(const json& object, std::string_view key) {
+  const auto found = object.find(key);
+  return found != object.end() && !says_nothing(*found) && *found != json(false);
+}
+
+bool is_media_key(std::string_view key) {
+  const auto rule = std::ranges::find(kMeaningful, key, &Meaningful::key);
+  return rule != kMeaningful.end() && rule->cure == kMedia;
+}
+
+void note_unused(const json& object, std::span<const std::string_view> read,
+                 std::set<std::string>& unused) {
+  for (const auto& [key, value] : object.items()) {
+    if (!is_read(key, read) && !says_nothing(value)) unused.insert(io::printable(key));
+  }
 }
 
 void check_columns(const json& row, const KnownKeys& known, std::string_view where,

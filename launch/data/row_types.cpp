@@ -3,14 +3,15 @@
 #include <algorithm>
 #include <array>
 
+#include "launch/data/chat_rows.h"
+#include "launch/data/learned_spans.h"
 #include "launch/data/messages.h"
 #include "launch/data/tokenized_rows.h"
-#include "launch/text/tokenizer_fields.h"
 
 namespace tessera::launch {
 namespace {
 
-using nlohmann::json;
+using json = RowJson;
 
 std::string text_column(const json& row, const char* key, std::string_view where) {
   if (!has_value(row, key)) fail("{}: the row has no \"{}\"", where, key);
@@ -67,10 +68,10 @@ std::vector<TextPiece> alpaca_pieces(const json& row, const Tokenizer& tokenizer
     text += "\n\n### Instruction:\n" + turns[i].instruction;
     if (!turns[i].input.empty()) text += "\n\n### Input:\n" + turns[i].input;
     pieces.push_back({text + "\n\n### Response:\n"});
-    pieces.push_back({turns[i].output, /*literal=*/false, /*assistant=*/true});
+    pieces.push_back({turns[i].output, /*literal=*/false, /*learned=*/true});
     text.clear();
     if (i + 1 < turns.size() && eos) {
-      pieces.push_back({tokenizer.token(*eos), /*literal=*/false, /*assistant=*/true});
+      pieces.push_back({tokenizer.token(*eos), /*literal=*/false, /*learned=*/true});
     }
   }
   return pieces;
@@ -78,31 +79,36 @@ std::vector<TextPiece> alpaca_pieces(const json& row, const Tokenizer& tokenizer
 
 std::vector<TextPiece> prompt_pieces(const json& row, std::string_view where) {
   return {{text_column(row, "prompt", where)},
-          {text_column(row, "completion", where), /*literal=*/false, /*assistant=*/true}};
+          {text_column(row, "completion", where), /*literal=*/false, /*learned=*/true}};
 }
 
-/// Whether the message that a piece comes from is one that must not be learned.
-bool is_context(const TextPiece& piece, std::span<const Message> messages) {
-  return piece.message >= 0 && size_t(piece.message) < messages.size() &&
-         !messages[size_t(piece.message)].learned;
+/// What answers are made of begins a span, so that a prompt has the tokens it has alone.
+void begin_spans(std::vector<TextPiece>& pieces) {
+  for (size_t i = 1; i < pieces.size(); ++i) {
+    pieces[i].begins_span = pieces[i].learned != pieces[i - 1].learned;
+  }
 }
 
-/// Tokens of a text, and as labels those whose first byte is to be learned.
-Sample encode_pieces(const std::vector<TextPiece>& pieces, std::span<const Message> messages,
-                     bool train_on_inputs, const Encoding& encoding) {
-  Sample sample{encoding.ids, {}};
-  sample.labels.reserve(sample.ids.size());
-  size_t piece = 0;
-  int64_t end = pieces.empty() ? 0 : int64_t(pieces[0].text.size());
-  for (size_t i = 0; i < sample.ids.size(); ++i) {
-    while (encoding.begins[i] >= end && piece + 1 < pieces.size()) {
-      end += int64_t(pieces[++piece].text.size());
-    }
-    const bool learned =
-        (train_on_inputs || pieces[piece].assistant) && !is_context(pieces[piece], messages);
-    sample.labels.push_back(learned ? sample.ids[i] : Sample::kIgnore);
+Sample sample_of(const Encoding& encoding, const std::vector<bool>& learned) {
+  Sample sample{encoding.ids, encoding.ids};
+  for (size_t i = 0; i < learned.size(); ++i) {
+    if (!learned[i]) sample.labels[i] = Sample::kIgnore;
   }
   return sample;
+}
+
+/// Puts `ids` before or behind a text, unless they are there already.
+void add_around(Sample& sample, const std::vector<int32_t>& ids, bool in_front, bool learned) {
+  std::vector<int32_t>& text = sample.ids;
+  const auto n = std::ptrdiff_t(ids.size());
+  const bool there = text.size() >= ids.size() &&
+                     std::equal(ids.begin(), ids.end(), in_front ? text.begin() : text.end() - n);
+  if (there) return;
+  const auto at = in_front ? 0 : std::ptrdiff_t(text.size());
+  const std::vector<int32_t> none(ids.size(), Sample::kIgnore);
+  const std::vector<int32_t>& labels = learned ? ids : none;
+  text.insert(text.begin() + at, ids.begin(), ids.end());
+  sample.labels.insert(sample.labels.begin() + at, labels.begin(), labels.end());
 }
 
 /// Encodes one row's text.
@@ -115,63 +121,59 @@ class TextRow {
   const Tokenizer& tokenizer() const { return *encoder_.tokenizer; }
 
   Encoding encode(const std::vector<TextPiece>& pieces) const {
+    Encoding encoding;
     try {
-      Encoding encoding = tokenizer().encode(pieces);
-      for (const int32_t id : encoding.ids) require_token(id);
-      return encoding;
+      encoding = tokenizer().encode(pieces);
     } catch (const Error& error) {
       fail("{}: {}", where_, error.what());
+    }
+    check(encoding);
+    return encoding;
+  }
+
+  /// Error for an id that the model does not have.
+  void check(const Encoding& encoding) const {
+    for (const int32_t id : encoding.ids) {
+      if (id < encoder_.vocab) continue;
+      fail("{}: the tokenizer gives id {}, but the model has {} tokens; do they belong together?",
+           where_, id, encoder_.vocab);
     }
   }
 
   /// As tokenizer(text) has it, special tokens in the text included, between the tokens that begin
   /// and end a text, unless they are there already. The end is learned.
-  Sample encode_raw(const std::vector<TextPiece>& pieces, bool train_on_inputs,
+  Sample encode_raw(std::vector<TextPiece> pieces, bool train_on_inputs,
                     RowRemarks& remarks) const {
-    for (const TextPiece& piece : pieces) {
+    for (TextPiece& piece : pieces) {
       remarks.count_placeholders("texts", piece.text, tokenizer());
+      piece.learned = piece.learned || train_on_inputs;
     }
-    Sample sample = encode_pieces(pieces, {}, train_on_inputs, encode(pieces));
-    const auto bos = tokenizer().bos_id(), eos = tokenizer().eos_id();
-    if (tokenizer().adds_bos() && (sample.ids.empty() || sample.ids.front() != *bos)) {
-      sample.ids.insert(sample.ids.begin(), *bos);
-      sample.labels.insert(sample.labels.begin(), train_on_inputs ? *bos : Sample::kIgnore);
-    }
-    if (eos && (sample.ids.empty() || sample.ids.back() != *eos)) {
-      sample.ids.push_back(*eos);
-      sample.labels.push_back(*eos);
+    begin_spans(pieces);
+    const Encoding encoding = encode(pieces);
+    Sample sample = sample_of(encoding, learned_tokens(pieces, encoding));
+    add_around(sample, tokenizer().prefix_ids(), /*in_front=*/true, train_on_inputs);
+    add_around(sample, tokenizer().suffix_ids(), /*in_front=*/false, /*learned=*/true);
+    if (const auto eos = tokenizer().eos_id()) {
+      add_around(sample, {*eos}, /*in_front=*/false, /*learned=*/true);
     }
     return sample;
   }
 
  private:
-  void require_token(int32_t id) const {
-    if (id < encoder_.vocab) return;
-    fail("the tokenizer gives id {}, but the model has {} tokens; do they belong together?", id,
-         encoder_.vocab);
-  }
-
   const RowEncoder& encoder_;
   std::string_view where_;
 };
 
 Sample encode_conversation(const json& row, const Config& config, const RowEncoder& encoder,
                            std::string_view where, RowRemarks& remarks) {
-  const std::vector<Message> messages = messages_of(row, where, remarks);
+  Conversation conversation = conversation_of(row, where, remarks);
   const TextRow text(encoder, where);
   if (!encoder.chat_template) throw *encoder.no_chat_template;
-  std::vector<TextPiece> pieces;
-  try {
-    pieces = encoder.chat_template->render(messages, false);
-  } catch (const Error& error) {
-    fail("{}: {}", where, error.what());
-  }
-  if (config.special_tokens_in_content == ContentTokens::kTokens) {
-    for (TextPiece& piece : pieces) piece.literal = false;
-  }
-  const Encoding encoding = text.encode(pieces);
-  count_letters(encoding, messages, text.tokenizer(), remarks);
-  return encode_pieces(pieces, messages, config.train_on_inputs, encoding);
+  const ChatRow chat =
+      chat_row(std::move(conversation), config,
+               {*encoder.chat_template, text.tokenizer(), encoder.ends}, where, remarks);
+  text.check(chat.encoding);
+  return sample_of(chat.encoding, chat.learned);
 }
 
 }  // namespace

@@ -12,11 +12,11 @@
 namespace tessera::launch {
 
 /// The type whose columns `row` has; Error (naming `where`) when none or several fit.
-RowType infer_row_type(const nlohmann::json& row, std::string_view where);
+RowType infer_row_type(const RowJson& row, std::string_view where);
 
 /// Tokens and labels of one row: one sample, or several where a tokenized row holds several.
 /// `where` is file:line, for errors.
-std::vector<Sample> encode_row(const nlohmann::json& row, RowType type, const Config& config,
+std::vector<Sample> encode_row(const RowJson& row, RowType type, const Config& config,
                                const RowEncoder& encoder, std::string_view where,
                                RowRemarks& remarks);
 

@@ -10,7 +10,7 @@
 namespace tessera::launch {
 namespace {
 
-using nlohmann::json;
+using json = RowJson;
 
 constexpr std::array<std::string_view, 6> kColumns = {
     "input_ids", "labels", "attention_mask", "position_ids", "completion_mask", "assistant_masks"};

@@ -16,7 +16,7 @@ namespace tessera::launch {
 /// another sample. Learned are the labels, or without them all ids, where neither completion_mask
 /// nor assistant_masks is 0. Error when ids are not below `vocab`, lengths differ, or a mask says
 /// something else.
-std::vector<Sample> encode_tokenized(const nlohmann::json& row, int64_t vocab,
-                                     std::string_view where, RowRemarks& remarks);
+std::vector<Sample> encode_tokenized(const RowJson& row, int64_t vocab, std::string_view where,
+                                     RowRemarks& remarks);
 
 }  // namespace tessera::launch

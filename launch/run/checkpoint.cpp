@@ -33,7 +33,8 @@ json sealed(const std::string& file) {
 /// The setting to change where a part of the identity is not one itself.
 std::string_view setting_of(std::string_view key) {
   if (key == "base_hash") return " (by base_model)";
-  if (key == "data_hash") return " (by datasets, val_set_size and the tokenizer)";
+  if (key == "data_hash")
+    return " (by datasets, val_set_size, the tokenizer, or a date in the chat template)";
   if (key == "compute_dtype") return " (by bnb_4bit_compute_dtype)";
   if (key == "micro_batches_per_step") return " (by global_batch_size)";
   if (key == "total_steps") return " (by max_steps, num_epochs and the data)";

@@ -1,7 +1,9 @@
 #include "launch/run/run_data.h"
 
 #include <algorithm>
+#include <cstdlib>
 
+#include "launch/data/end_tokens.h"
 #include "runtime/core/error.h"
 #include "runtime/io/hash.h"
 
@@ -35,8 +37,9 @@ bool has_type(const Config& config, RowType type) {
 }
 
 Attempt<ChatTemplate> chat_template(const Config& config, const Tokenizer& tokenizer) {
-  auto chat = Attempt<ChatTemplate>::of(
-      [&] { return ChatTemplate::resolve(config.chat_template, tokenizer); });
+  auto chat = Attempt<ChatTemplate>::of([&] {
+    return ChatTemplate::resolve(config.chat_template, tokenizer, config.chat_template_kwargs);
+  });
   // Certainly needed: then the error comes before the files are read.
   if (chat.error && has_type(config, RowType::kChatTemplate)) throw *chat.error;
   return chat;
@@ -65,11 +68,14 @@ RunData::RunData(const Config& config, int64_t vocab, int ranks, Console& consol
   Attempt<ChatTemplate> chat;
   if (tokenizer && may_hold(config, RowType::kChatTemplate))
     chat = chat_template(config, *tokenizer);
-  Dataset data = load_datasets(config, {.tokenizer = tokenizer ? &*tokenizer : nullptr,
-                                        .chat_template = chat.get(),
-                                        .vocab = vocab,
-                                        .no_tokenizer = loaded.error,
-                                        .no_chat_template = chat.error});
+  Dataset data = load_datasets(
+      config,
+      {.tokenizer = tokenizer ? &*tokenizer : nullptr,
+       .chat_template = chat.get(),
+       .vocab = vocab,
+       .ends = tokenizer ? end_tokens(*tokenizer, config.base_model) : std::vector<int32_t>(),
+       .no_tokenizer = loaded.error,
+       .no_chat_template = chat.error});
   counts = data.counts;
   training = std::move(data.samples);
   validation = split_validation(training, config.val_set_size, uint64_t(config.seed));
@@ -81,6 +87,13 @@ RunData::RunData(const Config& config, int64_t vocab, int ranks, Console& consol
           "warning: neither the tokenizer nor the model's files name an end of text: "
           "nothing that is learned will end an answer");
     }
+  }
+  if (chat.value && chat.value->prints_time() && !std::getenv("SOURCE_DATE_EPOCH") &&
+      data.types.contains(RowType::kChatTemplate)) {
+    console.line(
+        fmt::format("  the chat template prints the date; to resume this run on another day, set "
+                    "SOURCE_DATE_EPOCH={}",
+                    chat.value->time()));
   }
   for (const std::string& note : data.notes) console.line("  " + note);
 }

@@ -7,7 +7,7 @@
 
 #include "launch/config/config.h"
 #include "launch/console/progress.h"
-#include "launch/text/tokenizer.h"
+#include "launch/text/tokenizer/tokenizer.h"
 #include "parallel/communicator.h"
 #include "runtime/core/function_ref.h"
 #include "runtime/io/lock_file.h"

@@ -1,173 +1,279 @@
 #include "launch/text/chat_template.h"
 
-#include <xxhash.h>
+#include <fmt/ranges.h>
 
-#include <array>
-#include <optional>
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
+#include <ctime>
 
-#include "launch/text/chat_template_outline.h"
-#include "launch/text/chat_template_renderers.h"
+#include "launch/text/chat_template_texts.h"
 #include "runtime/core/error.h"
+#include "runtime/io/file.h"
+#include "runtime/io/folder.h"
 
 namespace tessera::launch {
 namespace {
 
-using Renderer = std::shared_ptr<const ChatRenderer>;
+using Json = Conversation::Json;
 
-constexpr char kChoices[] = "chatml, llama3 and alpaca";
+constexpr size_t kLargestTemplate = size_t{1} << 20;
 
-/// The text of a special token; "" when the tokenizer has none, as Jinja prints an undefined value.
-std::string text_of(const Tokenizer& tokenizer, std::optional<int32_t> id) {
-  return id ? tokenizer.token(*id) : std::string();
+/// What strftime_now prints. SOURCE_DATE_EPOCH makes renders repeatable.
+int64_t template_time() {
+  const char* fixed = std::getenv("SOURCE_DATE_EPOCH");
+  if (!fixed || !*fixed) return int64_t(std::time(nullptr));
+  const std::string_view text = fixed;
+  int64_t seconds = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  if (error != std::errc() || end != text.data() + text.size()) {
+    fail_usage("SOURCE_DATE_EPOCH must be a number of seconds, not '{}'", text);
+  }
+  return seconds;
 }
 
-struct Resolved {
-  std::string name;
-  Renderer renderer;
-};
-
-/// A published template that is recognised by the hash of its outline.
-struct Known {
-  uint64_t hash;  // XXH3, 64 bits, of the outline's lines, each with a line feed after it
-  const char* name;
-  Renderer (*make)(const std::string& bos, const std::string& eos);
-};
-
-const std::array<Known, 7> kKnown = {{
-    {0x8fdaa4f6e469f40e, "qwen2.5", [](const auto&, const auto&) { return qwen2_5_renderer(); }},
-    {0x122b1ff7354b31fe, "qwen3", [](const auto&, const auto&) { return qwen3_renderer(); }},
-    {0x6c3ffc770d64c655, "llama3",
-     [](const auto& bos, const auto&) { return llama3_renderer(bos, {.always_prompts = true}); }},
-    {0xe41d1810ed30b7f2, "llama3",
-     [](const auto& bos, const auto&) { return llama3_renderer(bos, {}); }},
-    {0xa3767943a30c259e, "llama3.1",
-     [](const auto& bos, const auto&) { return llama3_renderer(bos, {.dated_system = true}); }},
-    {0xd80c2a4f623da56f, "gemma2",
-     [](const auto& bos, const auto&) { return gemma2_renderer(bos); }},
-    {0xe3642e7ca00df060, "phi3.5",
-     [](const auto&, const auto& eos) { return phi3_5_renderer(eos); }},
-}};
-
-/// Reads an outline line by line.
-class Lines {
- public:
-  explicit Lines(const std::vector<std::string>& lines) : lines_(lines) {}
-
-  bool at_end() const { return at_ == lines_.size(); }
-  bool take(std::string_view line) {
-    const bool same = !at_end() && lines_[at_] == line;
-    at_ += same;
-    return same;
+std::vector<std::string> choices(const Tokenizer& tokenizer) {
+  std::vector<std::string> names;
+  for (const NamedTemplate& named : named_templates()) names.emplace_back(named.name);
+  for (const auto& [name, text] : tokenizer.chat_templates()) {
+    if (name != "default") names.push_back(name);
   }
-  /// What stands between the two ends of a line.
-  std::optional<std::string> take_between(std::string_view begin, std::string_view end) {
-    if (at_end()) return std::nullopt;
-    const std::string& line = lines_[at_];
-    if (line.size() < begin.size() + end.size() || !line.starts_with(begin) ||
-        !line.ends_with(end)) {
-      return std::nullopt;
-    }
-    ++at_;
-    return line.substr(begin.size(), line.size() - begin.size() - end.size());
-  }
-
- private:
-  const std::vector<std::string>& lines_;
-  size_t at_ = 0;
-};
-
-/// The default system message of a ChatML template, where the outline goes on with one.
-std::optional<std::string> take_default_system(Lines& lines, std::string_view condition) {
-  if (!lines.take(condition)) return "";
-  const auto text = lines.take_between("text <|im_start|>system\n", "<|im_end|>\n");
-  return text && !text->empty() && lines.take("endif") ? text : std::nullopt;
+  return names;
 }
 
-/// The many spellings of ChatML, with or without a default system message.
-std::optional<Resolved> match_chatml(const std::vector<std::string>& outline,
-                                     const Tokenizer& tokenizer) {
-  Lines lines(outline);
-  if (lines.take("if not add_generation_prompt is defined") &&
-      !(lines.take("set add_generation_prompt=false") && lines.take("endif"))) {
-    return std::nullopt;
-  }
-  const bool opens_with_bos = lines.take("out bos_token");
-  const auto before = take_default_system(lines, R"(if messages[0].role!="system")");
-  const auto variable = lines.take_between("for ", " in messages");
-  if (!before || !variable) return std::nullopt;
-  const auto inside = take_default_system(lines, R"(if loop.first and messages[0].role!="system")");
-  const bool matches =
-      inside && (before->empty() || inside->empty()) && lines.take("text <|im_start|>") &&
-      lines.take("out " + *variable + ".role") && lines.take("text \n") &&
-      lines.take("out " + *variable + ".content") && lines.take("text <|im_end|>\n") &&
-      lines.take("endfor") && lines.take("if add_generation_prompt") &&
-      lines.take("text <|im_start|>assistant\n") && lines.take("endif") && lines.at_end();
-  if (!matches) return std::nullopt;
-  const std::string system = *before + *inside;
-  const bool smollm2 =
-      system == "You are a helpful AI assistant named SmolLM, trained by Hugging Face";
-  const std::string opening = opens_with_bos ? text_of(tokenizer, tokenizer.bos_id()) : "";
-  return Resolved{smollm2 ? "smollm2" : "chatml", chatml_renderer(system, opening)};
-}
-
-Resolved recognise(const Tokenizer& tokenizer) {
-  const std::string& jinja = tokenizer.chat_template();
-  if (jinja.empty()) {
-    fail_usage("chat_template: the tokenizer brings no chat template; choose one of {}", kChoices);
-  }
-  const auto outline = outline_of(jinja);
-  uint64_t hash = 0;
-  if (outline) {
-    if (auto chatml = match_chatml(*outline, tokenizer)) return *std::move(chatml);
-    std::string lines;
-    for (const std::string& line : *outline) lines += line + '\n';
-    hash = XXH3_64bits(lines.data(), lines.size());
-    for (const Known& known : kKnown) {
-      if (known.hash != hash) continue;
-      return {known.name, known.make(text_of(tokenizer, tokenizer.bos_id()),
-                                     text_of(tokenizer, tokenizer.eos_id()))};
+void require_tokens(const NamedTemplate& named, const Tokenizer& tokenizer) {
+  for (const std::string_view token : named.tokens) {
+    if (!token.empty() && !tokenizer.token_id(token)) {
+      fail_usage("chat_template: {} needs the token {}, which the tokenizer does not have",
+                 named.name, token);
     }
   }
+  if (named.needs_bos && !tokenizer.bos_id()) {
+    fail_usage("chat_template: {} needs a beginning-of-text token", named.name);
+  }
+  if (named.needs_eos && !tokenizer.eos_id()) {
+    fail_usage("chat_template: {} needs an end-of-text token", named.name);
+  }
+}
+
+struct Source {
+  std::string name, text;
+};
+
+/// The template that `choice` means.
+Source find(const std::string& choice, const Tokenizer& tokenizer) {
+  if (choice == "tokenizer_default") {
+    if (tokenizer.chat_template().empty()) {
+      fail_usage(
+          "chat_template: the tokenizer brings no chat template; choose one of {}, or a file",
+          fmt::join(choices(tokenizer), ", "));
+    }
+    return {"chat_template", tokenizer.chat_template()};
+  }
+  const auto own = tokenizer.chat_templates().find(choice);
+  if (own != tokenizer.chat_templates().end()) return {choice, own->second};
+  const auto named = std::ranges::find(named_templates(), choice, &NamedTemplate::name);
+  if (named != named_templates().end()) {
+    require_tokens(*named, tokenizer);
+    const bool begins = named->begins_as_text && tokenizer.adds_bos();
+    return {choice, (begins ? "{{ bos_token }}" : "") + std::string(named->jinja)};
+  }
+  if (choice.find("{{") != choice.npos || choice.find("{%") != choice.npos) {
+    return {"chat_template", choice};
+  }
+  if (io::exists(choice)) return {choice, io::read_file(choice, kLargestTemplate)};
   fail_usage(
-      "chat_template: the tokenizer's own template (outline {:016x}) is none of those recognised "
-      "(ChatML, SmolLM2, Qwen 2.5, Qwen 3, Llama 3, Llama 3.1, Gemma 2, Phi 3.5); choose one of {}",
-      hash, kChoices);
+      "chat_template: '{}' is unknown; choose one of tokenizer_default, {}, a file, or give a "
+      "Jinja text",
+      choice, fmt::join(choices(tokenizer), ", "));
 }
 
-void require_tokens(const std::string& name, std::initializer_list<const char*> tokens,
-                    const Tokenizer& tokenizer) {
-  for (const char* token : tokens) {
-    if (!tokenizer.token_id(token)) {
-      fail_usage("chat_template: {} needs the token {}, which the tokenizer does not have", name,
-                 token);
-    }
-  }
+bool is_word(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
 }
 
-Resolved by_name(const std::string& name, const Tokenizer& tokenizer) {
-  if (name == "chatml") {
-    require_tokens(name, {"<|im_start|>", "<|im_end|>"}, tokenizer);
-    return {name, chatml_renderer("", "")};
+std::set<std::string, std::less<>> words_of(std::string_view text) {
+  std::set<std::string, std::less<>> words;
+  for (size_t at = 0; at < text.size();) {
+    const size_t begin = at;
+    while (at < text.size() && is_word(text[at])) ++at;
+    if (at > begin) words.emplace(text.substr(begin, at - begin));
+    if (at == begin) ++at;
   }
-  if (name == "llama3") {
-    require_tokens(name, {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"}, tokenizer);
-    if (!tokenizer.bos_id()) fail_usage("chat_template: llama3 needs a beginning-of-text token");
-    return {name, llama3_renderer(text_of(tokenizer, tokenizer.bos_id()), {})};
+  return words;
+}
+
+bool is_reasoning(std::string_view key) {
+  return std::ranges::find(kReasoningKeys, key) != std::end(kReasoningKeys);
+}
+
+jinja::Value calls_of(const Json& calls, int32_t message) {
+  jinja::List list;
+  for (const Json& call : calls) {
+    const int32_t part = MessagePart::kFirstCall + int32_t(list.size());
+    list.push_back(jinja::Value::from_json(call, MessagePart{message, part}.source()));
   }
-  if (name == "alpaca") {
-    if (!tokenizer.eos_id()) fail_usage("chat_template: alpaca needs an end-of-text token");
-    const auto bos = tokenizer.adds_bos() ? tokenizer.bos_id() : std::nullopt;
-    return {name, alpaca_renderer(text_of(tokenizer, bos), text_of(tokenizer, tokenizer.eos_id()))};
+  return jinja::Value::list(std::move(list));
+}
+
+/// The value of a message's key, with the marks of its part.
+jinja::Value value_of(const std::string& key, const Json& value, int32_t message) {
+  const auto of = [&](int32_t part) {
+    return jinja::Value::from_json(value, MessagePart{message, part}.source());
+  };
+  if (key == "content") return of(MessagePart::kContent);
+  if (is_reasoning(key)) return of(MessagePart::kReasoning);
+  if (key == "tool_calls" && value.is_array()) return calls_of(value, message);
+  if (key == "tool_calls" || key == "function_call") return of(MessagePart::kFirstCall);
+  return jinja::Value::from_json(value, MessagePart::kOtherData);
+}
+
+/// The message as transformers hands it to a template.
+jinja::Value prepared(const Json& message, int32_t index) {
+  jinja::Dict out;
+  const Json* reasoning = nullptr;
+  for (const std::string_view key : kReasoningKeys) {
+    const auto found = message.find(key);
+    if (!reasoning && found != message.end() && !found->is_null()) reasoning = &*found;
   }
-  if (name == "tokenizer_default") return recognise(tokenizer);
-  fail_usage("chat_template: '{}' is unknown; choose one of tokenizer_default, {}", name, kChoices);
+  const auto set = [&](const std::string& key, const Json& value) {
+    out.set(jinja::Value(jinja::Text(key)), value_of(key, value, index));
+  };
+  if (reasoning) set("thinking", *reasoning);
+  for (const auto& [key, value] : message.items()) {
+    if (!value.is_null()) set(key, value);
+  }
+  if (reasoning) set("reasoning_content", *reasoning);
+  return out;
+}
+
+bool has_tools(const Conversation& conversation) {
+  const auto tools = conversation.variables.find("tools");
+  return tools != conversation.variables.end() && !tools->is_null();
+}
+
+constexpr std::string_view kProbe = "tessera_probe";
+
+/// A text whose arguments are an object of one text, in either form.
+Conversation call_with(Json arguments) {
+  Conversation probe;
+  probe.messages = Json::array(
+      {{{"role", "user"}, {"content", "u"}},
+       {{"role", "assistant"},
+        {"content", ""},
+        {"tool_calls",
+         Json::array({{{"id", "abcdefghi"},
+                       {"type", "function"},
+                       {"function", {{"name", "f"}, {"arguments", std::move(arguments)}}}}})}}});
+  return probe;
 }
 
 }  // namespace
 
-ChatTemplate ChatTemplate::resolve(const std::string& name, const Tokenizer& tokenizer) {
-  Resolved resolved = by_name(name, tokenizer);
-  return ChatTemplate(std::move(resolved.name), std::move(resolved.renderer));
+ChatTemplate::Text ChatTemplate::parse(const std::string& text, const std::string& name) {
+  return {jinja::Template::parse(text, name), words_of(text)};
+}
+
+ChatTemplate ChatTemplate::resolve(const std::string& choice, const Tokenizer& tokenizer,
+                                   Json variables) {
+  const Source source = find(choice, tokenizer);
+  ChatTemplate out;
+  out.name_ = choice;
+  out.texts_.push_back(parse(source.text, source.name));
+  const auto with_tools = tokenizer.chat_templates().find("tool_use");
+  if (choice == "tokenizer_default" && with_tools != tokenizer.chat_templates().end()) {
+    out.texts_.push_back(parse(with_tools->second, "chat_template tool_use"));
+  }
+  out.variables_ = std::move(variables);
+  out.now_ = template_time();
+  for (const auto& [name, token] : tokenizer.named_tokens()) {
+    out.tokens_.set(jinja::Value(jinja::Text(name)), jinja::Text(token));
+  }
+  out.probe();
+  return out;
+}
+
+const ChatTemplate::Text& ChatTemplate::text_for(const Conversation& conversation) const {
+  return texts_[texts_.size() > 1 && has_tools(conversation) ? 1 : 0];
+}
+
+bool ChatTemplate::marks_generation(const Conversation& conversation) const {
+  return text_for(conversation).jinja.has_generation();
+}
+
+bool ChatTemplate::mentions(const Conversation& conversation, std::string_view key) const {
+  return text_for(conversation).words.contains(key);
+}
+
+ChatTemplate::Chat ChatTemplate::chat(const Conversation& conversation) const {
+  Chat chat;
+  chat.template_ = &text_for(conversation).jinja;
+  chat.now_ = now_;
+  for (const Json& message : conversation.messages) {
+    chat.messages_.push_back(prepared(message, int32_t(chat.messages_.size())));
+  }
+  chat.variables_ = tokens_;
+  for (const char* name : {"tools", "documents"}) chat.variables_.set(name, jinja::Value());
+  for (const Json* variables : {&variables_, &conversation.variables}) {
+    for (const auto& [name, value] : variables->items()) {
+      chat.variables_.set(jinja::Value(jinja::Text(name)),
+                          jinja::Value::from_json(value, MessagePart::kOtherData));
+    }
+  }
+  return chat;
+}
+
+jinja::Rendered ChatTemplate::Chat::render(size_t messages, bool add_generation_prompt) const {
+  jinja::Dict variables = variables_;
+  jinja::List list(messages_.begin(), messages_.begin() + int64_t(messages));
+  variables.set("messages", jinja::Value::list(std::move(list)));
+  variables.set("add_generation_prompt", add_generation_prompt);
+  return template_->render(jinja::Value(std::move(variables)), now_);
+}
+
+/// Finds out what no text says: templates differ in the form of contents and arguments they take,
+/// and print Python's spelling of the other one.
+void ChatTemplate::probe() {
+  const auto rendered = [&](const Conversation& conversation) -> std::optional<std::string> {
+    try {
+      return chat(conversation).render(/*add_generation_prompt=*/false).text;
+    } catch (const Error&) {
+      return std::nullopt;
+    }
+  };
+  Conversation parts;
+  parts.messages = Json::array(
+      {{{"role", "user"},
+        {"content", Json::array({{{"type", "text"}, {"text", std::string(kProbe)}}})}}});
+  const std::optional<std::string> text = rendered(parts);
+  takes_parts_ = text && text->find(kProbe) != text->npos && text->find("'text'") == text->npos;
+
+  const std::string value(kProbe);
+  const auto as_object = rendered(call_with({{"k", value}}));
+  const auto as_text = rendered(call_with(fmt::format("{{\"k\": \"{}\"}}", value)));
+  const auto has = [](const std::optional<std::string>& where, const std::string& what) {
+    return where && where->find(what) != where->npos;
+  };
+  const bool object_printed = has(as_object, value) && !has(as_object, "'k'");
+  const bool text_printed = has(as_text, value) && !has(as_text, "\\\"k\\\"");
+  if (object_printed != text_printed) {
+    tool_arguments_ = object_printed ? ToolArguments::kObject : ToolArguments::kText;
+  }
+}
+
+std::vector<TextPiece> pieces_of(const jinja::Rendered& text) {
+  std::vector<TextPiece> pieces;
+  size_t at = 0;
+  const auto add = [&](size_t end, bool literal) {
+    if (end > at) pieces.push_back({text.text.substr(at, end - at), literal});
+    at = end;
+  };
+  for (const jinja::Mark& mark : text.marks) {
+    add(mark.begin, false);
+    add(mark.end, true);
+  }
+  add(text.text.size(), false);
+  return pieces;
 }
 
 }  // namespace tessera::launch

@@ -24,9 +24,9 @@ import struct
 
 import gguf
 import jinja2
-import jinja2.sandbox
 from tokenizers import (AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers,
                         trainers)
+from transformers.utils import chat_template_utils
 
 OUT = pathlib.Path(__file__).parent / "tokenizer"
 MASK = (1 << 64) - 1
@@ -353,16 +353,10 @@ def random_conversation(index):
                          for role in messages]}
 
 
-def raise_exception(message):
-    raise jinja2.exceptions.TemplateError(message)
-
-
 def render(text, messages, prompt):
     """As transformers does; None where the template refuses."""
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    environment.globals["raise_exception"] = raise_exception
     try:
-        return environment.from_string(text).render(
+        return chat_template_utils._compile_jinja_template(text).render(
             messages=messages, add_generation_prompt=prompt, bos_token="<|endoftext|>",
             eos_token="<pad>")
     except jinja2.exceptions.TemplateError:

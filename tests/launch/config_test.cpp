@@ -426,7 +426,10 @@ TEST(Config, TheCommandLineWins) {
 
 Config with_every_key_set() {
   return parse(
-      "base_model: 'odd: name #1'\nchat_template: \"t\\n.jinja\"\nadapter: qlora\nload_in_4bit: "
+      "base_model: 'odd: name #1'\nchat_template: \"t\\n.jinja\"\n"
+      "chat_template_kwargs: {a: true, b: 'true', c: [1, 2.5, null], d: {e: \"x\\ny\"}}\n"
+      "roles_to_train: [user, assistant]\nmask_history: true\ntrain_on_eos: last\n"
+      "adapter: qlora\nload_in_4bit: "
       "true\nbnb_4bit_quant_type: fp4\nbnb_4bit_use_double_quant: false\nbnb_4bit_blocksize: 128\n"
       "bnb_4bit_compute_dtype: float16\nlora_r: 3\nlora_alpha: 0.1\nlora_dropout: 0.05\n"
       "lora_target_modules: [q_proj, mlp.up_proj]\nlora_rank_pattern: {'a: #1': 5, \"[.,}]*\": 7}\n"

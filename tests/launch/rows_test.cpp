@@ -118,8 +118,11 @@ TEST_F(Rows, ATurnOfWeightZeroIsContextOnly) {
   EXPECT_NE(all.find("user\na"), std::string::npos);
   refuse(turns(R"(,"weight":0.5)", ""), "chat_template", "must be 0, 1, false or true, not 0.5");
   refuse(turns(R"(,"weight":1,"train":false)", ""), "chat_template", "contradicts");
-  refuse(R"({"messages":[{"role":"user","content":"a","train":true}]})", "chat_template",
-         "only the assistant's can be");
+  config_.train_on_inputs = false;
+  // A message of another role can be learned; OpenAI's weight of 1 does not ask for it.
+  const std::string user = R"({"messages":[{"role":"user","content":"a",)";
+  EXPECT_EQ(learned(row(user + R"("train":true}]})", "chat_template")), "a<|im_end|>");
+  expect_error([&] { load(user + R"("weight":1}]})", "chat_template"); }, "no row to learn from");
 }
 
 TEST_F(Rows, WeightZeroHoldsInEveryTemplate) {
@@ -174,7 +177,8 @@ TEST_F(Rows, TextPartsOfAContentAreJoined) {
          "chat_template", "part of type \"image\"");
   refuse(R"({"messages":[{"role":"user","content":[{"type":"text","text":"a","image_url":"x"}]}]})",
          "chat_template", "\"image_url\"");
-  refuse(R"({"messages":[{"role":"user","content":null}]})", "chat_template", "list of text parts");
+  refuse(R"({"messages":[{"role":"user","content":null}]})", "chat_template", "no \"content\"");
+  refuse(R"({"messages":[{"role":"user","content":7}]})", "chat_template", "list of text parts");
   const Dataset named = load(
       R"({"messages":[{"role":"user","content":[{"type":"text","text":"a","cache_control":1}]},)"
       R"({"role":"assistant","content":"b"}]})",
@@ -203,7 +207,10 @@ TEST_F(Rows, ShareGptsRolesHaveManyNames) {
   }
   refuse(R"({"conversations":[{"from":"wizard","value":"b"}]})", "chat_template",
          "human, user, gpt");
-  refuse(R"({"conversations":[{"from":"observation","value":"b"}]})", "chat_template", "tools");
+  EXPECT_EQ(whole(row(R"({"conversations":[{"from":"observation","value":"a"},
+                         {"from":"gpt","value":"b"}]})",
+                      "chat_template")),
+            "<|im_start|>tool\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n");
 }
 
 TEST_F(Rows, WhatCannotBeHonouredIsRefusedByName) {
@@ -212,7 +219,7 @@ TEST_F(Rows, WhatCannotBeHonouredIsRefusedByName) {
            key + "\":" + value + "}";
   };
   for (const char* key : {"tools", "functions", "images", "videos", "documents", "history",
-                          "chat_template_kwargs", "attention_mask", "weight", "rejected"}) {
+                          "attention_mask", "weight", "rejected"}) {
     refuse(chat(key, R"(["x"])"), "chat_template",
            "\"" + std::string(key) + "\" is not understood");
     EXPECT_EQ(learned(row(chat(key, "null"), "chat_template")), "b<|im_end|>");
@@ -297,8 +304,10 @@ TEST_F(Rows, ANullColumnIsAbsent) {
   refuse(R"({"text":null})", "completion", "the row has no \"text\"");
   refuse(R"({"messages":null})", "chat_template", "the row has no \"messages\"");
   refuse(R"({"input_ids":null})", "tokenized", "the row has no \"input_ids\"");
-  refuse(R"({"messages":[{"role":"user","content":"a","train":true,"weight":null}]})",
-         "chat_template", "only the assistant's can be");
+  EXPECT_EQ(
+      learned(row(R"({"messages":[{"role":"user","content":"a","train":true,"weight":null}]})",
+                  "chat_template")),
+      "a<|im_end|>");
 }
 
 TEST_F(Rows, AValueThatSaysNothingIsNoFault) {
@@ -333,7 +342,8 @@ void write_tokenizer_with_bos(const tessera::testing::Folder& folder) {
   tessera::testing::write_byte_tokenizer(folder.path());
   auto spec = nlohmann::json::parse(tessera::testing::bytes_of_file(folder.file("tokenizer.json")));
   spec["post_processor"] = nlohmann::json::parse(
-      R"({"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<|endoftext|>"}}]})");
+      R"({"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<|endoftext|>"}},
+                                               {"Sequence":{"id":"A"}}]})");
   spec["added_tokens"].push_back({{"id", 259}, {"content", "<think>"}, {"special", false}});
   folder.write("tokenizer.json", spec.dump());
 }

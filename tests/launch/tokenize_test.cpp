@@ -98,7 +98,7 @@ TEST_F(Tokenizing, RefusesBadInputByPlace) {
   expect("lines.jsonl", good + "\n{\"messages\": [\n", "lines.jsonl:2");
   expect("list.jsonl", good + "\n\n[]\n", "list.jsonl:3", "non-empty");
   expect("number.json", "17", "expected a list of messages");
-  expect("role.json", R"([{"role": "robot", "content": "A"}])", "robot");
+  expect("role.json", R"([{"role": 7, "content": "A"}])", "'role' must be a string");
   expect("content.json", R"([{"role": "user", "content": 3}])", "content");
   expect("cut.json", R"([{"role": "user", )", "cut.json");
   expect_error([&] { read_input(folder_.file("missing")); }, "missing");

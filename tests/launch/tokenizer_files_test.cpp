@@ -5,7 +5,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "launch/text/tokenizer.h"
+#include "launch/text/tokenizer/tokenizer.h"
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
 #include "tests/expect_error.h"

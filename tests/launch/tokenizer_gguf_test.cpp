@@ -6,7 +6,7 @@
 #include <fstream>
 #include <functional>
 
-#include "launch/text/tokenizer.h"
+#include "launch/text/tokenizer/tokenizer.h"
 #include "runtime/core/error.h"
 #include "runtime/io/json.h"
 
@@ -216,6 +216,121 @@ TEST_F(GgufTokenizer, LeavesOutTokensThatNoTextCanHave) {
   EXPECT_EQ(tokenizer.vocab_size(), int64_t(tokens_.size()) + 2);
 }
 
+/// Those of llama.cpp that are supported: all but the ones in the next test.
+TEST_F(GgufTokenizer, KnowsThePreTokenizersOfLlamaCpp) {
+  const char* names[] = {"default",
+                         "llama-bpe",
+                         "llama3",
+                         "llama-v3",
+                         "falcon3",
+                         "pixtral",
+                         "lfm2",
+                         "deepseek-coder",
+                         "deepseek-v3",
+                         "falcon",
+                         "mpt",
+                         "starcoder",
+                         "gpt-2",
+                         "phi-2",
+                         "jina-v2-es",
+                         "jina-v2-code",
+                         "roberta-bpe",
+                         "refact",
+                         "command-r",
+                         "qwen2",
+                         "deepseek-r1-qwen",
+                         "qwen35",
+                         "stablelm2",
+                         "olmo",
+                         "dbrx",
+                         "smaug-bpe",
+                         "poro-chat",
+                         "glm4",
+                         "chatglm-bpe",
+                         "viking",
+                         "jais",
+                         "jais-2",
+                         "tekken",
+                         "smollm",
+                         "codeshell",
+                         "bloom",
+                         "exaone",
+                         "exaone4",
+                         "gpt3-finnish",
+                         "chameleon",
+                         "minerva-7b",
+                         "megrez",
+                         "gpt-4o",
+                         "llama4",
+                         "trillion",
+                         "bailingmoe",
+                         "seed-coder",
+                         "hunyuan",
+                         "minimax-m2",
+                         "granite-docling",
+                         "hunyuan-dense",
+                         "grok-2",
+                         "tiny_aya",
+                         "minicpm5"};
+  for (const char* name : names) {
+    metadata_.set("tokenizer.ggml.pre", std::string(name));
+    const Tokenizer tokenizer = load();
+    for (const std::string& text : kTexts) {
+      const std::string composed = tokenizer.decode(tokenizer.encode(text), false);
+      if (std::string_view(name).starts_with("qwen")) continue;
+      EXPECT_EQ(composed, text) << name;
+    }
+  }
+}
+
+TEST_F(GgufTokenizer, RefusesPreTokenizersThatItDoesNotKnow) {
+  for (const char* name : {"deepseek-llm", "kimi-k2", "superbpe", "exaone-moe", "youtu", "afmoe"}) {
+    metadata_.set("tokenizer.ggml.pre", std::string(name));
+    expect_refused(fmt::format("tokenizer.ggml.pre '{}' is not supported", name));
+  }
+}
+
+/// How many words a text is cut into: nothing is merged where there are no merges, so a vocabulary
+/// of whole words shows it.
+TEST_F(GgufTokenizer, CutsWordsAsItsPreTokenizerSays) {
+  const auto cut = [&](const char* pre, const std::string& text) {
+    metadata_.set("tokenizer.ggml.pre", std::string(pre));
+    const Tokenizer tokenizer = load();
+    std::vector<std::string> pieces;
+    for (const int32_t id : tokenizer.encode(text)) pieces.push_back(tokenizer.token(id));
+    return pieces;
+  };
+  using Pieces = std::vector<std::string>;
+  // Only these words are tokens of more than one byte; a digit is never joined with another.
+  tokens_.insert(tokens_.end(), {"20", "202", "24", ".,"});
+  types_.insert(types_.end(), 4, 1);
+  metadata_.set("tokenizer.ggml.tokens", tokens_);
+  metadata_.set("tokenizer.ggml.token_type", types_);
+  metadata_.set("tokenizer.ggml.merges", std::vector<std::string>{"2 0", "20 2", "2 4", ". ,"});
+  EXPECT_EQ(cut("gpt-2", "2024.,"), (Pieces{"202", "4", ".,"}));
+  EXPECT_EQ(cut("smollm", "2024.,"), (Pieces{"2", "0", "2", "4", ".,"}));
+  EXPECT_EQ(cut("llama-bpe", "2024.,"), (Pieces{"202", "4", ".,"}));
+  EXPECT_EQ(cut("deepseek-v3", "20242"), (Pieces{"202", "4", "2"}));
+  EXPECT_EQ(cut("falcon", "2024"), (Pieces{"202", "4"}));
+  EXPECT_EQ(cut("qwen2", "24"), (Pieces{"2", "4"}));
+  EXPECT_EQ(cut("gpt-4o", "24"), (Pieces{"24"}));
+  EXPECT_EQ(cut("chameleon", ".,"), (Pieces{".", ","}));
+  EXPECT_EQ(cut("viking", "24"), (Pieces{"2", "4"}));
+  EXPECT_EQ(cut("bloom", ".,24"), (Pieces{".,", "24"}));
+}
+
+TEST_F(GgufTokenizer, HasChatTemplatesByName) {
+  metadata_.set("tokenizer.chat_templates", std::vector<std::string>{"tool_use"});
+  expect_refused("'tokenizer.chat_template.tool_use' is missing");
+  metadata_.set("tokenizer.chat_template.tool_use", std::string("{{ b }}"));
+  const Tokenizer tokenizer = load();
+  EXPECT_EQ(tokenizer.chat_template(), "{{ a }}");
+  const json config = json::parse(tokenizer.files().back().second);
+  EXPECT_EQ(config["chat_template"],
+            json::array({{{"name", "default"}, {"template", "{{ a }}"}},
+                         {{"name", "tool_use"}, {"template", "{{ b }}"}}}));
+}
+
 TEST_F(GgufTokenizer, RefusesDamagedMetadata) {
   const Metadata good = metadata_;
   const auto expect = [&](const std::string& key, const auto& value, const std::string& part) {
@@ -224,16 +339,20 @@ TEST_F(GgufTokenizer, RefusesDamagedMetadata) {
     expect_refused(part);
   };
   using Strings = std::vector<std::string>;
-  expect("ggml.model", std::string("llama"), "model 'llama' is not supported");
+  expect("ggml.model", std::string("bert"), "model 'bert' is not supported");
+  expect("ggml.model", std::string("rwkv"), "model 'rwkv' is not supported");
+  expect("ggml.model", std::string("llama"), "'tokenizer.ggml.scores' is missing");
   expect("ggml.pre", std::string("mystery"), "'mystery' is not supported");
   expect("ggml.pre", uint32_t{7}, "tokenizer.ggml.pre");
   expect("ggml.token_type", std::vector<int32_t>{1, 2}, "2 values in tokenizer.ggml.token_type");
-  expect("ggml.tokens", Strings{"a"}, "but there are 1 tokens");
+  expect("ggml.tokens", Strings{"a"}, "there are 1 tokens, but");
   expect("ggml.merges", Strings{"a\nb c"}, "'a?b'");
   expect("ggml.merges", Strings{"zzz zzz"}, "needs the token 'zzz'");
   expect("ggml.merges", Strings{"zzz"}, "must be two tokens");
   expect("ggml.merges", Strings{"\xff b"}, "not in the vocabulary");
-  expect("ggml.eos_token_id", uint32_t{100000}, "eos_token_id is 100000");
+  expect("ggml.eos_token_id", uint32_t{100000}, "eos_token_id is 100000, but there are");
+  expect("ggml.padding_token_id", uint32_t(tokens_.size()),
+         fmt::format("with the ids 0 to {}", tokens_.size() - 1));
   expect("chat_template", std::string("\xff"), "tokenizer.chat_template is not valid UTF-8");
   for (const char* key : {"model", "pre", "tokens", "merges"}) {
     metadata_ = good;

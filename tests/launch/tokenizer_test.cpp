@@ -1,6 +1,6 @@
 // Ids, offsets and texts against the `tokenizers` package (goldens and their maker are in
 // tests/golden), damaged files, and the amount of work on long texts.
-#include "launch/text/tokenizer.h"
+#include "launch/text/tokenizer/tokenizer.h"
 
 #include <gtest/gtest.h>
 
@@ -8,11 +8,13 @@
 #include <fstream>
 #include <functional>
 
-#include "launch/text/bpe.h"
-#include "launch/text/pretokenizer.h"
+#include "launch/text/tokenizer/bpe.h"
+#include "launch/text/tokenizer/byte_stand_ins.h"
+#include "launch/text/tokenizer/pretokenizer.h"
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
 #include "runtime/io/json.h"
+#include "tests/launch/tokenizer_strings.h"
 #include "tests/sanitized.h"
 
 namespace tessera::launch {
@@ -21,12 +23,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-const fs::path kGolden = fs::path(TESSERA_GOLDEN_DIR) / "tokenizer";
 const fs::path kShared = TESSERA_SHARED_DIR;
-
-json read_golden(const char* name) {
-  return io::read_json_file((kGolden / name).string(), 16 << 20);
-}
 
 /// A folder of one test, removed with it.
 class Folder {
@@ -67,47 +64,6 @@ std::string message_of(const std::function<void()>& call) {
     return e.what();
   }
   return "no Error";
-}
-
-/// splitmix64.
-uint64_t next_random(uint64_t& state) {
-  uint64_t z = state += 0x9e3779b97f4a7c15;
-  z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-  z = (z ^ z >> 27) * 0x94d049bb133111eb;
-  return z ^ z >> 31;
-}
-
-/// As random_string() of make_tokenizer_golden.py.
-std::string random_string(uint64_t index, const json& groups) {
-  std::string text;
-  const uint64_t fragments = next_random(index) % 41;
-  for (uint64_t i = 0; i < fragments; ++i) {
-    const json& group = groups[next_random(index) % groups.size()];
-    if (group.contains("texts")) {
-      text += group["texts"][next_random(index) % group["texts"].size()].get<std::string>();
-    } else {
-      const json& range = group["ranges"][next_random(index) % group["ranges"].size()];
-      const uint64_t low = range[0].get<uint64_t>(), high = range[1].get<uint64_t>();
-      append_utf8(text, char32_t(low + next_random(index) % (high - low + 1)));
-    }
-  }
-  return text;
-}
-
-std::vector<std::string> random_strings(size_t count) {
-  const json golden = read_golden("strings.json");
-  std::vector<std::string> strings;
-  for (size_t i = 0; i < count; ++i) strings.push_back(random_string(i, golden["groups"]));
-  for (size_t i = 0; i < golden["samples"].size() && i < count; ++i) {
-    EXPECT_EQ(strings[i], golden["samples"][i].get<std::string>()) << "the generators differ";
-  }
-  return strings;
-}
-
-std::string hash_of(std::string_view bytes) {
-  uint32_t value = 0x811c9dc5;
-  for (char c : bytes) value = (value ^ uint8_t(c)) * 0x01000193;
-  return fmt::format("{:08x}", value);
 }
 
 template <class T>
@@ -375,21 +331,41 @@ TEST(Tokenizer, AddsBosAsThePostProcessorDoes) {
   EXPECT_NE(tokenizer.encode("the").at(0), *tokenizer.bos_id());
 }
 
-TEST(Tokenizer, RefusesWhatItsPostProcessorAddsBesideBosAndEos) {
-  const auto expect = [](const char* post_processor, const std::string& part) {
+TEST(Tokenizer, TakesWhatItsPostProcessorPutsAroundAText) {
+  const auto with = [](const char* post_processor) {
     json spec = read_golden("byte_level.json");
     spec["post_processor"] = json::parse(post_processor);
-    const std::string message = message_of([&] { load_json(spec); });
+    return load_json(spec);
+  };
+  const Tokenizer two = with(
+      R"({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<|endoftext|>"}},
+          {"SpecialToken": {"id": "<pad>"}}, {"Sequence": {"id": "A"}},
+          {"SpecialToken": {"id": "<mask>"}}]})");
+  const auto id = [&](const char* token) { return two.token_id(token).value(); };
+  EXPECT_EQ(two.prefix_ids(), (std::vector<int32_t>{id("<|endoftext|>"), id("<pad>")}));
+  EXPECT_EQ(two.suffix_ids(), std::vector<int32_t>{id("<mask>")});
+  EXPECT_FALSE(two.adds_bos());  // which token it is, no file says
+  EXPECT_EQ(two.eos_id(), id("<mask>"));
+
+  // The template's own table holds, and processors stand around one another.
+  const Tokenizer nested = with(
+      R"({"type": "Sequence", "processors": [
+          {"type": "RobertaProcessing", "cls": ["a", 5], "sep": ["b", 6]},
+          {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "x"}},
+           {"Sequence": {"id": "A"}}], "special_tokens": {"x": {"ids": [7, 8]}}}]})");
+  EXPECT_EQ(nested.prefix_ids(), (std::vector<int32_t>{7, 8, 5}));
+  EXPECT_EQ(nested.suffix_ids(), std::vector<int32_t>{6});
+
+  const auto expect = [&](const char* post_processor, const std::string& part) {
+    const std::string message = message_of([&] { with(post_processor); });
     EXPECT_NE(message.find(part), std::string::npos) << message;
   };
-  expect(R"({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<|endoftext|>"}},
-             {"SpecialToken": {"id": "<pad>"}}, {"Sequence": {"id": "A"}}]})",
-         "begins a text with '<|endoftext|><pad>', where only the bos_token is supported");
-  expect(R"({"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A"}},
-             {"SpecialToken": {"id": "<pad>"}}, {"SpecialToken": {"id": "<pad>"}}]})",
-         "ends a text with '<pad><pad>', where only the eos_token is supported");
-  expect(R"({"type": "RobertaProcessing", "sep": ["</s>", 2], "cls": ["<s>", 0]})",
-         "'RobertaProcessing' is not supported");
+  expect(R"({"type": "TemplateProcessing", "single": []})", "must have the text once, not 0 times");
+  expect(R"({"type": "BertProcessing", "cls": ["a", 99999], "sep": ["b", 6]})",
+         "puts the id 99999 around a text, which no token has");
+  expect(R"({"type": "BertProcessing", "cls": ["a"], "sep": ["b", 6]})",
+         "'cls' must be a token and its id");
+  expect(R"({"type": "Other"})", "type 'Other' is not supported");
 }
 
 TEST(Tokenizer, TakesTheTokensOfItsConfig) {
@@ -417,7 +393,9 @@ TEST(Tokenizer, RefusesDamagedFiles) {
     EXPECT_EQ(message.find('\n'), std::string::npos) << message;
   };
   const auto model = [](const json& patch) { return json{{"model", patch}}; };
-  expect(model({{"type", "Unigram"}}), "type 'Unigram' is not supported");
+  expect(model({{"type", "WordPiece"}}), "type 'WordPiece' is not supported");
+  expect(model({{"type", "Unigram"}}), "'vocab' must be an array");
+  expect(model({{"dropout", 0.1}}), "'dropout' makes ids random");
   expect(model({{"dropout", 0.1}}), "'dropout'");
   expect(model({{"vocab", {{"the", 1 << 24}}}}), "token id must be an integer");
   expect(model({{"vocab", {{"the", -1}}}}), "token id must be an integer");
@@ -433,17 +411,16 @@ TEST(Tokenizer, RefusesDamagedFiles) {
   expect(model({{"merges", json::array({json::array({"t", 7})})}}), "must be two tokens");
   expect(model({{"merges", 7}}), "'merges' must be an array");
   expect(model({{"unk_token", 7}}), "'unk_token' must be a string");
-  expect(model({{"continuing_subword_prefix", "##"}}), "continuing_subword_prefix");
-  expect(model({{"byte_fallback", true}}), "byte_fallback");
+  expect(model({{"continuing_subword_prefix", "##"}}), "lacks the prefix '##' on its right");
   expect({{"model", nullptr}}, "'model' is missing");
   expect({{"added_tokens", {{{"id", 3}, {"content", "!"}}}}}, "has the id 3, but elsewhere");
   expect({{"added_tokens", {{{"id", 430}, {"content", ""}}}}}, "must have 1 to 1024 bytes");
   expect({{"added_tokens", {{{"content", "x"}}}}}, "'id' is missing");
-  expect({{"pre_tokenizer", {{"type", "Whitespace"}}}}, "'Whitespace' is not supported");
+  expect({{"pre_tokenizer", {{"type", "UnicodeScripts"}}}}, "'UnicodeScripts' is not supported");
   expect({{"pre_tokenizer",
-           {{"type", "Split"}, {"pattern", {{"Regex", "(a+)+"}}}, {"behavior", "Isolated"}}}},
-         "'(a+)+' is not one of those supported");
-  expect({{"normalizer", {{"type", "Lowercase"}}}}, "'Lowercase' is not supported");
+           {{"type", "Split"}, {"pattern", {{"Regex", "(a)\\1"}}}, {"behavior", "Isolated"}}}},
+         "the regular expression '(a)\\1' is not supported: '\\1' at byte 5");
+  expect({{"normalizer", {{"type", "Cyrillic"}}}}, "'Cyrillic' is not supported");
   expect({{"decoder", {{"type", "WordPiece"}}}}, "'WordPiece' is not supported");
   expect({{"post_processor",
            {{"type", "TemplateProcessing"}, {"single", {{{"SpecialToken", {{"id", "zzz"}}}}}}}}},
@@ -458,7 +435,7 @@ TEST(Tokenizer, RefusesWhatIsNoTokenizer) {
   };
   expect(folder.path(), "there is no tokenizer.json");
   folder.write("tokenizer.model", "x");
-  expect(folder.path(), "SentencePiece tokenizer.model alone is not supported");
+  expect(folder.path(), "tokenizer.model: line 1: ");
   expect(folder.path() + "/none.json", "none.json");
   expect(folder.write("deep.json", std::string(100000, '[')), "nested deeper");
   expect(folder.write("surrogate.json", R"({"model": {"vocab": {"\ud800": 1}}})"), "invalid JSON");

@@ -131,7 +131,7 @@ PLANTED = {
     "lora/model/spec.h": '#include "lora/decoder/block.h"',
     "lora/decoder/block.h": '#include "runtime/core/tensor.h"',
     "runtime/core/tensor.h": '#include "quant/format.h"',
-    "launch/text/bpe.h": '#include "launch/data/rows.h"',
+    "launch/text/tokenizer/bpe.h": '#include "launch/data/rows.h"',
     "launch/attic/old.h": '#include "launch/config/config.h"',
     "launch/config/config.h": '#include "launch/config/flags.h"',
     "launch/config/flags.h": '#include "launch/config/config.h"',

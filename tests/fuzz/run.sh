@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Fuzzes what reads templates, tokenizers and vocabularies: run.sh BUILD SECONDS [TARGET ...]. Each
+# target begins with the small files that the tests are made of, and with what earlier runs found
+# under BUILD. What makes one fail stays in BUILD/findings.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+golden=$here/../golden
+build=$1 seconds=$2
+targets=("${@:3}")
+[ ${#targets[@]} -gt 0 ] || targets=(jinja tokenizer sentencepiece)
+mkdir -p "$build/findings" "$build/seeds"
+python3 "$here/write_seeds.py" "$golden" "$build/seeds"
+for target in "${targets[@]}"; do
+  corpus=$build/corpus/$target
+  mkdir -p "$corpus"
+  echo "$target"
+  "$build/tests/fuzz/${target}_fuzz" -max_total_time="$seconds" -max_len=65536 -timeout=20 \
+    -rss_limit_mb=4096 -artifact_prefix="$build/findings/$target-" -print_final_stats=1 \
+    "$corpus" "$build/seeds/$target" >"$build/$target.log" 2>&1 || {
+    tail -40 "$build/$target.log" >&2
+    exit 1
+  }
+  grep -E 'number_of_executed_units|slowest_unit' "$build/$target.log"
+done
