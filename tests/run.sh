@@ -92,7 +92,7 @@ if [ "$all" = 1 ]; then
     ${simulated:+cuda_tests cuda_on_cpu_tests}
   part "build-$tsan: tests"
   CUDA_ON_CPU_DEVICES=0 check "build-$tsan" -E '^cuda' -R \
-    '(Communicators|ShardedStore|LayerScheduler|ShardedDecoder|PagedAdamW|launch.Ranks)\.'
+    '(Communicators|ShardedStore|LayerScheduler|ShardedDecoder|PagedAdamW|launch.(Ranks|Rows))\.'
   if [ -n "$simulated" ]; then
     # Of the runs that train, two; each takes a minute, and the operators are tested alone.
     check "build-$tsan" -R '^cuda' -E \

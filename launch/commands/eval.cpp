@@ -70,7 +70,7 @@ Evaluation evaluate(const Config& config, const std::optional<std::string>& adap
   const auto base = quantization(with_stored_format(config, lora::checkpoint_format(checkpoint)));
   LoadedModel model(ctx, checkpoint, base, {alone, {}}, console);
   auto adapters = load_adapter(ctx, opened, model.spec());
-  const RunData data(config, model.spec().vocab, 1, console);
+  const RunData data(config, model.spec().vocab, 1, ctx.threads(), console);
   const bool split = !data.validation.empty();
   const auto batches = evaluation_batches(split ? data.validation : data.training, data.options);
   console.line(fmt::format("base     {} ({})", config.base_model, describe(base)));

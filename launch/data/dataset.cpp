@@ -1,6 +1,9 @@
 #include "launch/data/dataset.h"
 
 #include <algorithm>
+#include <atomic>
+#include <exception>
+#include <thread>
 
 #include "launch/data/row_files.h"
 #include "launch/data/row_types.h"
@@ -60,6 +63,65 @@ class Collector {
   Dataset& out_;
 };
 
+/// Encodes rows on several threads, and gives what they become in their order.
+class RowQueue {
+ public:
+  using Take = FunctionRef<void(std::vector<Sample>& samples, const RowRemarks& remarks)>;
+
+  /// All arguments outlive the queue.
+  RowQueue(const Config& config, const RowEncoder& encoder, Take take)
+      : config_(config), encoder_(encoder), take_(take) {}
+
+  void push(const json& row, RowType type, const std::string& where) {
+    jobs_.push_back({row, type, where, {}, {}, nullptr});
+    if (jobs_.size() == kRows * size_t(encoder_.threads)) finish();
+  }
+
+  /// The first row that fails, in their order, is the one that is heard of.
+  void finish() {
+    std::atomic<size_t> next = 0;
+    const auto work = [&] {
+      for (size_t i = next++; i < jobs_.size(); i = next++) encode(jobs_[i]);
+    };
+    {
+      std::vector<std::jthread> others;
+      const size_t most = std::min(size_t(encoder_.threads), jobs_.size());
+      for (size_t i = 1; i < most; ++i) others.emplace_back(work);
+      work();
+    }
+    for (Job& job : jobs_) {
+      if (job.error) std::rethrow_exception(job.error);
+      take_(job.samples, job.remarks);
+    }
+    jobs_.clear();
+  }
+
+ private:
+  static constexpr size_t kRows = 64;  // of a thread, before what they became is taken
+
+  struct Job {
+    json row;
+    RowType type;
+    std::string where;
+    std::vector<Sample> samples;
+    RowRemarks remarks;
+    std::exception_ptr error;
+  };
+
+  void encode(Job& job) const {
+    try {
+      job.samples = encode_row(job.row, job.type, config_, encoder_, job.where, job.remarks);
+    } catch (...) {
+      job.error = std::current_exception();
+    }
+  }
+
+  const Config& config_;
+  const RowEncoder& encoder_;
+  const Take take_;
+  std::vector<Job> jobs_;
+};
+
 }  // namespace
 
 bool may_hold(const Config& config, RowType type) {
@@ -73,6 +135,13 @@ Dataset load_datasets(const Config& config, const RowEncoder& encoder) {
   for (const DatasetConfig& dataset : config.datasets) {
     std::optional<RowType> type = dataset.type;
     RowRemarks remarks;
+    const auto take = [&](std::vector<Sample>& samples, const RowRemarks& of_row) {
+      remarks.add(of_row);
+      for (Sample& sample : samples) {
+        collector.add(std::move(sample), type == RowType::kCompletion);
+      }
+    };
+    RowQueue queue(config, encoder, take);
     for_each_row(dataset.path, [&](const json& row, const std::string& where) {
       if (!row.is_object()) fail("{}: a row must be a JSON object", where);
       if (!type) {
@@ -80,10 +149,9 @@ Dataset load_datasets(const Config& config, const RowEncoder& encoder) {
         out.notes.push_back(fmt::format("{}: read as type {}", dataset.path, name_of(*type)));
       }
       ++out.counts.rows;
-      for (Sample& sample : encode_row(row, *type, config, encoder, where, remarks)) {
-        collector.add(std::move(sample), type == RowType::kCompletion);
-      }
+      queue.push(row, *type, where);
     });
+    queue.finish();
     if (type) out.types.insert(*type);
     for (const std::string& line : remarks.lines()) {
       out.notes.push_back(fmt::format("{}: {}", dataset.path, line));

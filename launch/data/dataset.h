@@ -48,6 +48,7 @@ struct RowEncoder {
   const Tokenizer* tokenizer = nullptr;         // needed by every type but tokenized
   const ChatTemplate* chat_template = nullptr;  // needed by rows of messages only
   int64_t vocab = 0;                            // ids must be below
+  int threads = 1;                              // that encode rows
   std::vector<int32_t> ends = {};               // tokens that end an answer
   /// Why there is none of the two: thrown at the first row that needs it.
   std::optional<Error> no_tokenizer = {};

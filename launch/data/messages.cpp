@@ -286,6 +286,7 @@ void fit_to_template(Conversation& conversation, const ChatTemplate& chat, std::
     }
     check_message_keys(message, {keys_read(conversation, message, chat)}, where, remarks);
     fit_content(message, chat, where, remarks);
+    if (chat.needs_content() && !message.contains("content")) message["content"] = "";
     if (!message.contains("tool_calls") || !message["tool_calls"].is_array()) continue;
     for (json& call : message["tool_calls"]) fit_arguments(call, chat.tool_arguments(), where);
   }

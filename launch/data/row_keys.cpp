@@ -124,6 +124,16 @@ void check_keys(const json& object, const KnownKeys& known, std::string_view whe
 
 }  // namespace
 
+void RowRemarks::add(const RowRemarks& other) {
+  unused_columns.insert(other.unused_columns.begin(), other.unused_columns.end());
+  unused_message_keys.insert(other.unused_message_keys.begin(), other.unused_message_keys.end());
+  for (const auto& [token, times] : other.spelled_out) spelled_out[token] += times;
+  for (const auto& [which, times] : other.placeholders) placeholders[which] += times;
+  for (const auto& [key, times] : other.unprinted) unprinted[key] += times;
+  unended += other.unended;
+  rewritten += other.rewritten;
+}
+
 std::vector<std::string> RowRemarks::lines() const {
   std::vector<std::string> out;
   if (!unused_columns.empty()) {

@@ -34,6 +34,8 @@ struct RowRemarks {
 
   /// Counts the placeholders of images, videos and sounds in one of the `kind`: messages, texts.
   void count_placeholders(std::string_view kind, std::string_view text, const Tokenizer& tokenizer);
+  /// Adds those of another row.
+  void add(const RowRemarks& other);
   /// One line for each kind of remark.
   std::vector<std::string> lines() const;
 };

@@ -54,7 +54,7 @@ bool needs_end_of_text(const Dataset& data) {
 
 }  // namespace
 
-RunData::RunData(const Config& config, int64_t vocab, int ranks, Console& console)
+RunData::RunData(const Config& config, int64_t vocab, int ranks, int threads, Console& console)
     : options{.sequence_len = config.sequence_len,
               .micro_batch_size = *config.micro_batch_size,
               .micro_batches = micro_batches_per_step(config, ranks),
@@ -73,6 +73,7 @@ RunData::RunData(const Config& config, int64_t vocab, int ranks, Console& consol
       {.tokenizer = tokenizer ? &*tokenizer : nullptr,
        .chat_template = chat.get(),
        .vocab = vocab,
+       .threads = threads,
        .ends = tokenizer ? end_tokens(*tokenizer, config.base_model) : std::vector<int32_t>(),
        .no_tokenizer = loaded.error,
        .no_chat_template = chat.error});

@@ -13,7 +13,7 @@ namespace tessera::launch {
 
 struct RunData {
   /// Reads and tokenizes everything; reports what was found on the console.
-  RunData(const Config& config, int64_t vocab, int ranks, Console& console);
+  RunData(const Config& config, int64_t vocab, int ranks, int threads, Console& console);
 
   std::optional<Tokenizer> tokenizer;  // empty only where every data set is tokenized already
   DatasetCounts counts;

@@ -1,6 +1,7 @@
 #include "launch/run/run_inputs.h"
 
 #include "launch/machine/agreement.h"
+#include "launch/machine/processors.h"
 #include "launch/run/generator.h"
 #include "lora/model/loader.h"
 
@@ -25,14 +26,20 @@ lora::Checkpoint open_base(const Config& config, Console& console) {
   return checkpoint;
 }
 
+RunData read_data(const Config& config, const lora::Checkpoint& base, parallel::Communicator& world,
+                  Console& console) {
+  const int threads = thread_count(config.threads, world);
+  return on_all(world,
+                [&] { return RunData(config, base.spec().vocab, world.size(), threads, console); });
+}
+
 }  // namespace
 
 RunInputs::RunInputs(const Config& config, std::optional<lora::PeftFolder> opened,
                      parallel::Communicator& world, Console& console)
     : checkpoint(on_all(world, [&] { return open_base(config, console); })),
       start(std::move(opened)),
-      data(on_all(world,
-                  [&] { return RunData(config, checkpoint.spec().vocab, world.size(), console); })),
+      data(read_data(config, checkpoint, world, console)),
       steps(data.training, data.options, config.num_epochs, config.max_steps.value_or(0)) {}
 
 }  // namespace tessera::launch

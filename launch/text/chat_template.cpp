@@ -259,6 +259,10 @@ void ChatTemplate::probe() {
   if (object_printed != text_printed) {
     tool_arguments_ = object_printed ? ToolArguments::kObject : ToolArguments::kText;
   }
+
+  Conversation silent = call_with({{"k", value}});
+  silent.messages[1].erase("content");
+  needs_content_ = as_object && !rendered(silent);
 }
 
 std::vector<TextPiece> pieces_of(const jinja::Rendered& text) {

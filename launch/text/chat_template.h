@@ -89,6 +89,8 @@ class ChatTemplate {
   /// Whether it prints the texts of a content that is a list of parts.
   bool takes_parts() const { return takes_parts_; }
   ToolArguments tool_arguments() const { return tool_arguments_; }
+  /// Whether it fails on a message that calls tools and has no content.
+  bool needs_content() const { return needs_content_; }
 
  private:
   struct Text {
@@ -107,6 +109,7 @@ class ChatTemplate {
   jinja::Dict tokens_;  // bos_token and the like
   int64_t now_ = 0;
   bool takes_parts_ = false;
+  bool needs_content_ = false;
   ToolArguments tool_arguments_ = ToolArguments::kEither;
 };
 

@@ -14,7 +14,7 @@ for target in "${targets[@]}"; do
   corpus=$build/corpus/$target
   mkdir -p "$corpus"
   echo "$target"
-  "$build/tests/fuzz/${target}_fuzz" -max_total_time="$seconds" -max_len=65536 -timeout=20 \
+  "$build/${target}_fuzz" -max_total_time="$seconds" -max_len=65536 -timeout=20 \
     -rss_limit_mb=4096 -artifact_prefix="$build/findings/$target-" -print_final_stats=1 \
     "$corpus" "$build/seeds/$target" >"$build/$target.log" 2>&1 || {
     tail -40 "$build/$target.log" >&2

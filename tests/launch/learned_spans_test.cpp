@@ -272,6 +272,12 @@ TEST_F(LearnedSpans, ArgumentsAndPartsComeAsTheTemplateTakesThem) {
     EXPECT_EQ(calling(" | tojson", arguments), "uc{\"x\": \"é\"}");
   }
   expect_error([&] { calling(" | tojson", Json("{x}")); }, "d.jsonl:1: \"arguments\"", "JSON");
+  Json silent = {{"role", "assistant"},
+                 {"tool_calls", Json::array({{{"function", {{"name", "f"}}}}})}};
+  EXPECT_EQ(whole("{% for m in messages %}{{ m.content + '.' }}{% for c in m.tool_calls or [] %}"
+                  "{{ c.function.name }}{% endfor %}{% endfor %}",
+                  Json::array({user("u"), silent})),
+            "u..f");
   const Json parts =
       Json::array({{{"type", "text"}, {"text", "a"}}, {{"type", "text"}, {"text", "b"}}});
   const Json messages = Json::array({{{"role", "user"}, {"content", parts}}, answer("c")});

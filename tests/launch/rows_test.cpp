@@ -394,6 +394,28 @@ TEST_F(Rows, AMissingTemplateIsNamedWhereARowNeedsIt) {
       "no tokenizer.json");
 }
 
+TEST_F(Rows, AnyNumberOfThreadsGivesTheSameSamples) {
+  std::string rows;
+  for (int i = 0; i < 300; ++i) rows += fmt::format("{{\"text\":\"row {}\",\"id\":1}}\n", i);
+  config_.datasets = {{folder_.write("many.jsonl", rows), RowType::kCompletion}};
+  const auto with = [&](int threads) {
+    return load_datasets(config_, {.tokenizer = &*tokenizer_,
+                                   .chat_template = &*chat_,
+                                   .vocab = tessera::testing::kByteVocab,
+                                   .threads = threads});
+  };
+  const Dataset one = with(1), three = with(3);
+  ASSERT_EQ(one.samples.size(), 300u);
+  for (size_t i = 0; i < one.samples.size(); ++i) {
+    EXPECT_EQ(one.samples[i].ids, three.samples[i].ids) << i;
+  }
+  EXPECT_EQ(one.notes, three.notes);
+  // Of several rows at fault, the first is heard of.
+  config_.datasets = {{folder_.write("bad.jsonl", rows + "{\"text\":1}\n{\"text\":2}\n" + rows),
+                       RowType::kCompletion}};
+  expect_error([&] { with(3); }, "bad.jsonl:301");
+}
+
 TEST_F(Rows, FilesOfOtherKindsAreNamed) {
   const auto refuse_file = [&](const std::string& name, const std::string& bytes,
                                const std::string& part) {

@@ -44,7 +44,8 @@ void Bpe::index_merges(const std::vector<std::pair<std::string, std::string>>& m
                        const std::string& source) {
   merges_.resize(std::bit_ceil(merges.size() * 2 + 2));
   for (size_t rank = 0; rank < merges.size(); ++rank) {
-    const auto& [left, right] = merges[rank];
+    const std::string& left = merges[rank].first;
+    const std::string& right = merges[rank].second;
     const auto id_of = [&](const std::string& token) {
       const auto id = find(token);
       if (!id) {
