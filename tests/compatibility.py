@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Writes docs/compatibility.md: what the tests of a build measure of each family of models, and the
-tests that hold each format of files.
+"""Writes docs/compatibility.md: what the tests of a build measure of each family of models, chat
+template and tokenizer, and the tests that hold each format of files.
 Usage: compatibility.py BUILD [BUILD_WITH_CUDA]
-Runs those tests; where one fails, or was not built, there is no page. Without BUILD_WITH_CUDA, the
-column of that backend is empty. layout/compatibility.py checks that no family is missing."""
+Runs those tests; where one fails, was not built or lacks the shared data, there is no page. Without
+BUILD_WITH_CUDA, the column of that backend is empty. layout/compatibility.py checks that no family
+is missing."""
 import json
 import os
 import pathlib
@@ -11,7 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -195,12 +196,58 @@ FORMATS = {
     ],
 }
 
+RENDERS = "launch.Jinja.EqualsTheSharedRenders"
+MASKS = "launch.Masks.AreThoseOfTransformersOrExplained"
+PUBLISHED = "launch.Published.EqualsTheReference"
+RANDOM = "launch.Model.EqualsTheReference"
+LLAMA_CPP = "launch.Tokenizer.GivesLlamaCppsIds"
+# Small tokenizers: the test, and the kind of files where its rows do not tell.
+SMALL = {
+    "launch.Kind.EqualsTheReference": "tokenizer.json",
+    "launch.Variant.EqualsTheReference": "tokenizer.json",
+    "launch.VocabularyFiles.GiveTheIdsOfTransformers": None,
+    "launch.GgufSentencePiece.GivesTheIdsOfTheModel": "GGUF",
+}
+# None of their parameters may be skipped, or a table would lack rows.
+OF_TEXTS = [RENDERS, MASKS, PUBLISHED, RANDOM, LLAMA_CPP, *SMALL]
+MODELS_OF_VARIANTS = {"byte_level": "byte-level BPE", "byte_fallback": "BPE, byte fallback"}
+NEEDS_A_DOWNLOAD = (RANDOM, "smollm2_gguf")  # which the page does not show
+# The conversations of the shared renders, by what they try.
+CONVERSATIONS = {
+    "turns": ["user", "user+prompt", "user_assistant", "system_turns", "turns_no_system",
+              "turns_no_system+prompt", "long", "system_user+prompt"],
+    "system messages: empty, alone, two, later, from a developer": [
+        "empty_system", "system_only+prompt", "two_systems", "system_later+prompt", "developer"],
+    "roles out of order or unknown": [
+        "two_users", "two_users+prompt", "assistant_first", "assistant_first+prompt", "odd_role"],
+    "contents: empty, with blanks at the ends, line ends, Unicode, markup, Jinja": [
+        "empty_user", "empty_assistant", "outer_space", "newlines", "unicode", "markup",
+        "template_like"],
+    "contents in parts, with an image": ["parts_text", "parts_image+prompt"],
+    "thoughts: in a key, in tags, in the last and in earlier turns": [
+        "reasoning", "reasoning_last", "think_tags", "think_field", "reasoning_tool"],
+    "variables that turn thoughts on and off": [
+        "thinking_on+prompt", "thinking_off+prompt", "thinking_on_reasoning",
+        "thinking_off_reasoning", "thinking_off_tools+prompt", "thinking_key+prompt",
+        "reasoning_effort+prompt"],
+    "tool calls and answers: arguments as object and as text, none, several calls at once": [
+        "tool_dict_args", "tool_string_args", "tool_no_args", "tool_rich_args", "tool_no_content",
+        "tools_parallel", "tool_text_and_call+prompt", "tool_calls_without_tools"],
+    "lists of tools": [
+        "tools_listed+prompt", "tools_no_system+prompt", "tools_flat+prompt", "tools_return+prompt",
+        "tools_empty_list+prompt", "builtin_tools+prompt"],
+    "documents, a date, no begin token, keys of other programs": [
+        "documents+prompt", "date_string+prompt", "no_bos+prompt", "extra_keys"],
+}
+
 
 class Results:
     """Of the tests of one build."""
 
     def __init__(self):
         self.passed = set()  # (folder.suite.test, parameter or "")
+        self.skipped = set()  # likewise
+        self.counts = defaultdict(list)  # by test and property: what each parameter's run recorded
         self.lost = {}  # by family
         self.distances = defaultdict(list)  # by family and quantity: (Tessera, peer or None)
 
@@ -214,9 +261,13 @@ class Results:
             with tempfile.TemporaryDirectory() as scratch:
                 self.run_program(build / "tests" / f"{folder}_tests", folder, tests,
                                  pathlib.Path(scratch))
+        passed = {test for test, _ in self.passed}
+        skipped = {test for test, _ in self.skipped - {NEEDS_A_DOWNLOAD}}
         for name in names:
-            if not any(test == name for test, _ in self.passed):
+            if name not in passed | skipped:
                 sys.exit(f"{build}: there is no test {name}")
+            if name not in passed or name in skipped.intersection(OF_TEXTS):
+                sys.exit(f"{build}: {name} was skipped; is the shared data beside the project?")
 
     def run_program(self, program, folder, tests, scratch):
         wanted = ":".join(f"{test}:*/{test}/*" for test in tests)
@@ -231,8 +282,14 @@ class Results:
         for suite in json.loads(output.read_text())["testsuites"]:
             for test in suite["testsuite"]:
                 name, _, parameter = test["name"].partition("/")
+                full_name = f"{folder}.{suite['name'].split('/')[-1]}.{name}"
                 if test["result"] == "COMPLETED":
-                    self.passed.add((f"{folder}.{suite['name'].split('/')[-1]}.{name}", parameter))
+                    self.passed.add((full_name, parameter))
+                else:
+                    self.skipped.add((full_name, parameter))
+                for key in ("templates", "cases", "masks", "tokenizers"):
+                    if key in test:
+                        self.counts[full_name, key].append(json.loads(test[key]))
                 if "lost" in test:
                     self.lost[parameter] = test["lost"].splitlines()
         for line in report.read_text().splitlines() if report.exists() else []:
@@ -264,6 +321,69 @@ def table(head, rows):
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
+def of_all(count, whole=None):
+    """Of tests that passed: what was compared agrees."""
+    return f"{count:,} of {whole or count:,}" if count else NONE
+
+
+def template_rows(results):
+    [templates], [cases] = results.counts[RENDERS, "templates"], results.counts[RENDERS, "cases"]
+    [masks] = results.counts[MASKS, "masks"]
+    for file, counts in templates.items():
+        name, output, refused = file[:-6], counts.get("output", 0), counts.get("error", 0)
+        learned = masks.get(name, {})
+        both = learned.get("both refuse", 0)
+        equal = f"{learned.get('equal', 0) + both} of {sum(learned.values())}" if learned else NONE
+        yield [f"`{name}`", of_all(output + refused, len(cases)), str(refused),
+               of_all(counts.get("generation", 0), output), equal, str(both) if learned else NONE,
+               ", ".join(f"{why} {count}" for why, count in learned.items()
+                         if why not in ("equal", "both refuse")) or NONE]
+
+
+def conversation_rows(results):
+    [templates], [cases] = results.counts[RENDERS, "templates"], results.counts[RENDERS, "cases"]
+    if set(cases) != {name for names in CONVERSATIONS.values() for name in names}:
+        sys.exit(f"{RENDERS}: not the conversations that tests/compatibility.py sorts by kind")
+    for kind, names in CONVERSATIONS.items():
+        refused = [cases[name].get("error", 0) for name in names]
+        equal = [cases[name].get("output", 0) + both for name, both in zip(names, refused)]
+        yield [kind, of_all(min(equal), len(templates)),
+               of_all(sum(equal), len(names) * len(templates)), str(sum(refused)),
+               ", ".join(f"`{name}`" for name in names)]
+
+
+def tokenizer_rows(results):
+    random = {row["name"]: row["strings"] for row in results.counts[RANDOM, "tokenizers"]}
+    models = {}
+    for row in results.counts[PUBLISHED, "tokenizers"]:
+        models[row["name"]] = row["model"]
+        texts = of_all(row["texts"])
+        added = texts if row["with special"] else f"{texts}, none added"
+        yield [f"`{row['name']}`", row["model"], "tokenizer.json", texts, added, texts,
+               of_all(random.get(row["name"], 0))]
+    [rows] = results.counts[LLAMA_CPP, "tokenizers"]
+    kinds = {".json": "tokenizer.json", ".model": "SentencePiece", ".gguf": "GGUF"}
+    for name in dict.fromkeys(row["name"] for row in rows):
+        paths = [pathlib.PurePath(row["file"]) for row in rows if row["name"] == name]
+        model = next(models[path.parts[1]] for path in paths if path.parts[1] in models)
+        files = ", ".join(kinds[path.suffix] for path in paths)
+        texts = of_all(next(row["texts"] for row in rows if row["name"] == name))
+        yield [f"`{name}` of llama.cpp", model, files, texts, NONE, NONE, NONE]
+
+
+def small_tokenizer_rows(results):
+    for test, file in SMALL.items():
+        sums = defaultdict(Counter)
+        for recorded in results.counts[test, "tokenizers"]:
+            for row in recorded if isinstance(recorded, list) else [recorded]:
+                model = row.get("model") or MODELS_OF_VARIANTS[row["name"]]
+                sums[file or row["file"], model].update(
+                    tokenizers=1, texts=row.get("texts", 0), strings=row.get("strings", 0))
+        for (kind, model), count in sums.items():
+            yield [kind, model, str(count["tokenizers"]), of_all(count["texts"]),
+                   of_all(count["strings"]), f"`{test}`"]
+
+
 def machine():
     text = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8")
     name = " ".join(re.search(r"model name\s*: (.*)", text)[1].replace("(R)", "").split())
@@ -275,6 +395,46 @@ def published():
     text = (GOLDEN / "README.md").read_text(encoding="utf-8")
     section = text.split("## A published Gemma 3\n")[1].split("\n## ")[0]
     return "".join(line + "\n" for line in section.splitlines() if line.startswith("|"))
+
+
+def text_sections(results):
+    """The sections on chat templates and tokenizers."""
+    return f"""## Chat templates
+
+Published templates, each with the same conversations. A render is equal where it has the text of
+transformers, or where both refuse the conversation; the words of a refusal are compared where the
+template wrote them. Where a template marks generation, so are the marked spans. The test is
+`{RENDERS}`. It leaves out conversations whose last message is to go on:
+transformers cuts their text behind the template.
+
+The masks say which tokens of a conversation are learned. The test is
+`{MASKS}`. Where a mask differs, the last column has the
+reason. [masks.md](masks.md#against-transformers-and-trl) explains it, conversation by conversation.
+
+{table(["template", "renders equal", "of which both refuse", "generation spans equal",
+        "masks equal", "of which both refuse", "masks that differ"], template_rows(results))}
+The same renders by what the conversations try. With `+prompt`, the text ends with the generation
+prompt.
+
+{table(["conversations", "templates that render all equal", "renders equal",
+        "of which both refuse", "names"], conversation_rows(results))}
+## Tokenizers
+
+Published tokenizers against the `tokenizers` package. The texts are compared in their ids, with and
+without the special tokens that go around a text, and in what these ids decode to, by
+`{PUBLISHED}`; random strings in ids, offsets and decoded text, by
+`{RANDOM}`. The last rows are the test vectors of llama.cpp, of which
+`{LLAMA_CPP}` compares the ids, for each of the files that are named.
+
+{table(["tokenizer", "model", "files", "ids", "ids with special tokens", "decoded",
+        "random strings"], tokenizer_rows(results))}
+Small tokenizers, made to have every setting, are compared in ids and decoded text: a tokenizer.json
+with `tokenizers`, the other vocabularies with transformers. A GGUF file that describes a
+SentencePiece model has to give the ids of the model.
+
+{table(["files", "model", "tokenizers", "texts equal", "random strings equal", "test"],
+       small_tokenizer_rows(results))}
+"""
 
 
 def page(results):
@@ -320,7 +480,7 @@ llama.cpp does. Given the settings, the tests find the losses of the folder, to 
 Gemma models the norms are rounded after 1 was added to them, so there the bound is 1e-5.
 
 {table(["golden", "setting", "in the file"], lost)}
-## Files
+{text_sections(results)}## Files
 
 [formats.md](formats.md) describes them.
 {formats}
@@ -344,6 +504,7 @@ def main():
     names = [f"{c.folder}.{test}" for c in COLUMNS for test in c.tests]
     names += [test for lines in FORMATS.values() for _, test in lines]
     names += [test for _, test in ALWAYS]
+    names += OF_TEXTS
     results.run(builds[0], [name for name in names if not name.startswith("cuda.")])
     if len(builds) == 2:
         results.run(builds[1], [name for name in names if name.startswith("cuda.")])

@@ -97,7 +97,7 @@ Prompts read_prompts(const GenerateOptions& options, const Tokenizer& tokenizer,
   prompts.lines = conversations.lines;
   prompts.chat = ChatTemplate::resolve(options.chat_template, tokenizer);
   for (ChatRequest& request : conversations.list) {
-    request.add_generation_prompt = !request.continue_final_message;
+    request.add_generation_prompt = !request.continues;
     const jinja::Rendered text = render(request, *prompts.chat, conversations.remarks);
     Encoding encoding = tokenizer.encode(pieces_of(text));
     count_letters(encoding, request.conversation, tokenizer, conversations.remarks);

@@ -1,5 +1,6 @@
 #include "launch/data/conversations.h"
 
+#include <algorithm>
 #include <cstdio>
 
 #include "launch/data/messages.h"
@@ -7,6 +8,7 @@
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
 #include "runtime/io/json.h"
+#include "runtime/io/printable.h"
 
 namespace tessera::launch {
 namespace {
@@ -15,6 +17,7 @@ using json = RowJson;
 
 constexpr size_t kMaxInput = size_t{1} << 30;
 constexpr std::string_view kBlank = " \t\r\n";
+constexpr char kContinues[] = "continue_final_message";
 
 /// Takes a flag out of the object.
 bool take_flag(json& object, const char* key, const std::string& where) {
@@ -34,21 +37,66 @@ ChatRequest request_of(json value, const std::string& where, RowRemarks& remarks
   ChatRequest request;
   request.where = where;
   request.add_generation_prompt = take_flag(value, "add_generation_prompt", where);
-  request.continue_final_message = take_flag(value, "continue_final_message", where);
+  const auto continues = value.find(kContinues);
+  if (continues != value.end() && continues->is_string()) {
+    request.continues = continues->get<std::string>();
+    value.erase(continues);
+  } else if (take_flag(value, kContinues, where)) {
+    request.continues = "content";
+  }
   request.conversation = conversation_of(value, where, remarks);
   return request;
 }
 
-/// The text up to the end of the last message.
-jinja::Rendered cut_behind_last(jinja::Rendered text, const ChatRequest& request) {
-  const int32_t last = int32_t(request.conversation.messages.size()) - 1;
-  while (!text.marks.empty() && MessagePart::of(text.marks.back()).message != last) {
-    text.marks.pop_back();
+/// Stands behind the last message while it is rendered, as in transformers: what a template strips
+/// off the end of a content is then not the end that is to be continued.
+constexpr std::string_view kEndTag = "CONTINUE_FINAL_MESSAGE_TAG ";
+
+/// Where the text of a message's key ends: in a list of parts, in the last of them.
+json* end_of_text(json& message, const std::string& key) {
+  const auto found = message.find(key);
+  if (found == message.end() || !found->is_array()) {
+    return found != message.end() && found->is_string() ? &*found : nullptr;
   }
-  if (text.marks.empty()) {
-    fail("{}: the template leaves nothing of the last message to go on from", request.where);
+  json* last = nullptr;
+  for (json& part : *found) {
+    if (part.is_object() && part.contains("text") && part["text"].is_string()) {
+      last = &part["text"];
+    }
   }
-  text.text.resize(text.marks.back().end);
+  return last;
+}
+
+Conversation with_end_tag(Conversation conversation, const std::string& key,
+                          const std::string& where) {
+  json& message = conversation.messages.back();
+  const json* text = end_of_text(message, key);
+  if (!text) fail("{}: the last message has no \"{}\" to go on from", where, io::printable(key));
+  std::vector<std::string> keys = {key};
+  // Templates read a thought under one of its names, so that the tag is behind all of them.
+  const bool reasoning = std::ranges::find(kReasoningKeys, key) != std::end(kReasoningKeys);
+  for (const std::string_view other : kReasoningKeys) {
+    if (reasoning && other != key && message.value(other, json()) == *text)
+      keys.emplace_back(other);
+  }
+  for (const std::string& each : keys) {
+    end_of_text(message, each)->get_ref<std::string&>() += kEndTag;
+  }
+  return conversation;
+}
+
+/// The text before the tag.
+jinja::Rendered cut_at_end_tag(jinja::Rendered text, const std::string& where) {
+  const std::string_view word = kEndTag.substr(0, kEndTag.size() - 1);
+  const size_t at = text.text.rfind(word);
+  if (at == std::string::npos) fail("{}: the template leaves out the last message", where);
+  const bool keeps_blanks = text.text.compare(at, kEndTag.size(), kEndTag) == 0;
+  text.text.resize(at);
+  if (!keeps_blanks) text.text.resize(text.text.find_last_not_of(" \t\r\n") + 1);
+  while (!text.marks.empty() && text.marks.back().begin >= text.text.size()) text.marks.pop_back();
+  if (!text.marks.empty()) {
+    text.marks.back().end = std::min(text.marks.back().end, text.text.size());
+  }
   return text;
 }
 
@@ -101,9 +149,12 @@ Conversations read_conversations(const std::string& path) {
 jinja::Rendered render(const ChatRequest& request, const ChatTemplate& chat, RowRemarks& remarks) {
   note_unread_keys(request.conversation, chat, remarks);
   try {
-    jinja::Rendered text = chat.chat(request.conversation).render(request.add_generation_prompt);
-    if (!request.continue_final_message) return text;
-    return cut_behind_last(std::move(text), request);
+    if (request.continues) {
+      const Conversation tagged =
+          with_end_tag(request.conversation, *request.continues, request.where);
+      return cut_at_end_tag(chat.chat(tagged).render(request.add_generation_prompt), request.where);
+    }
+    return chat.chat(request.conversation).render(request.add_generation_prompt);
   } catch (const jinja::TemplateRefusal& refusal) {
     fail("{}: the chat template refuses the conversation: {}", request.where, refusal.what());
   } catch (const Error& error) {

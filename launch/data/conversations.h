@@ -1,6 +1,7 @@
 // Conversations and texts that a user hands to a command in a file.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,9 +14,10 @@ namespace tessera::launch {
 /// A conversation, and how it is to be rendered.
 struct ChatRequest {
   Conversation conversation;
-  std::string where;                    // for errors
-  bool add_generation_prompt = false;   // open the assistant's turn at the end
-  bool continue_final_message = false;  // end the text where the last message ends
+  std::string where;                   // for errors
+  bool add_generation_prompt = false;  // open the assistant's turn at the end
+  /// The key of the last message at whose end the text ends, to be gone on with.
+  std::optional<std::string> continues = {};
 };
 
 struct Conversations {

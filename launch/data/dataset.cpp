@@ -97,7 +97,7 @@ class RowQueue {
   }
 
  private:
-  static constexpr size_t kRows = 64;  // of a thread, before what they became is taken
+  static constexpr size_t kRows = 512;  // of a thread, before what they became is taken
 
   struct Job {
     json row;

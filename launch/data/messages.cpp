@@ -154,7 +154,8 @@ json list_column(const json& row, const char* key, std::string_view where) {
 
 void add_variables(Conversation& conversation, const json& row, std::string_view where) {
   for (const char* key : {"tools", "documents"}) {
-    if (!says_something(row, key)) continue;
+    // An empty list is not the same as none to some templates.
+    if (!says_something(row, key) && !(row.contains(key) && row.at(key).is_array())) continue;
     conversation.variables[key] = list_column(row, key, where);
   }
   if (!says_something(row, kTemplateVariables)) return;

@@ -123,6 +123,10 @@ TEST(GgufSentencePiece, GivesTheIdsOfTheModel) {
   metadata = describe("unigram.model", "t5");
   expect_ids(metadata, "unigram");
   EXPECT_EQ(metadata.load().suffix_ids(), Ids{2});
+  const size_t texts = json::parse(stored("golden.json"))["texts"].size();
+  const json rows = {{{"model", "BPE"}, {"texts", texts}},
+                     {{"model", "Unigram"}, {"texts", texts}}};
+  RecordProperty("tokenizers", rows.dump());  // for docs/compatibility.md
 }
 
 /// As in llama.cpp, which looks for them before it adds the prefix.

@@ -167,6 +167,7 @@ TEST(Masks, AreThoseOfTransformersOrExplained) {
   const Json golden = read_golden("masks.json");
   ::setenv("SOURCE_DATE_EPOCH", golden["now"].dump().c_str(), /*overwrite=*/1);
   auto explained = read_explained();
+  std::map<std::string, std::map<std::string, int>> counts;  // by template and outcome
   for (const auto& [name, entry] : golden["templates"].items()) {
     const Tokenizer tokenizer = byte_tokenizer(entry);
     const auto chat = ChatTemplate::resolve((kTemplates / (name + ".jinja")).string(), tokenizer);
@@ -182,9 +183,12 @@ TEST(Masks, AreThoseOfTransformersOrExplained) {
       if (how == "other" || how == "taken") {
         EXPECT_EQ(ours.hashes, row->second.learned) << name << ", " << title;
       }
+      const char* agreed = expected.is_null() ? "both refuse" : "equal";
+      ++counts[name][row == explained.end() ? agreed : row->second.why];
       if (row != explained.end()) explained.erase(row);
     }
   }
+  RecordProperty("masks", json(counts).dump());  // for docs/compatibility.md
   ::unsetenv("SOURCE_DATE_EPOCH");
   for (const auto& [place, row] : explained) {
     ADD_FAILURE() << row.why << " explains what is not there: " << place.first << ", "

@@ -105,6 +105,15 @@ void expect_spans(const Tokenizer& tokenizer, const json& spec, const std::strin
   }
 }
 
+/// For docs/compatibility.md. Older files do not name the type of their model.
+std::string kind_of(const json& spec) {
+  const json& model = spec["model"];
+  const std::string type = model.value("type", model.contains("merges") ? "BPE" : "Unigram");
+  const json decoder = spec.value("decoder", json());
+  if (decoder.is_object() && decoder["type"] == "ByteLevel") return "byte-level " + type;
+  return type + (model.value("byte_fallback", json()) == true ? ", byte fallback" : "");
+}
+
 std::vector<std::string> kinds() {
   std::vector<std::string> names;
   for (const auto& entry : fs::directory_iterator(kGolden / "kinds")) {
@@ -136,6 +145,8 @@ TEST_P(Kind, EqualsTheReference) {
     EXPECT_EQ(tokenizer.decode(ids, true), text) << wanted["ids"];
     EXPECT_EQ(streamed(tokenizer, ids), text) << wanted["ids"];
   }
+  const json row = {{"model", kind_of(golden["tokenizer"])}, {"texts", golden["cases"].size()}};
+  RecordProperty("tokenizers", row.dump());
 }
 
 TEST_P(Kind, TakesLongTexts) {
@@ -172,9 +183,10 @@ TEST_P(Published, EqualsTheReference) {
   const std::string content = unpacked(path);
   const tessera::testing::ScratchFolder folder;
   const Tokenizer tokenizer = Tokenizer::load(folder.write("tokenizer.json", content));
-  const json spec = {{"normalizer", json::parse(content).value("normalizer", json())}};
+  const json spec = json::parse(content);
   const json golden = io::read_json_file(vectors.string(), 16 << 20);
   ASSERT_EQ(golden["rows"].size(), 200u);
+  size_t with_special = 0;
   for (const json& row : golden["rows"]) {
     const auto text = row["text"].get<std::string>();
     std::vector<int32_t> ids = tokenizer.encode(text);
@@ -185,7 +197,13 @@ TEST_P(Published, EqualsTheReference) {
     ids.insert(ids.begin(), tokenizer.prefix_ids().begin(), tokenizer.prefix_ids().end());
     ids.insert(ids.end(), tokenizer.suffix_ids().begin(), tokenizer.suffix_ids().end());
     EXPECT_EQ(json(ids), row.value("ids_special", row["ids"])) << text;
+    with_special += row.contains("ids_special");
   }
+  const json row = {{"name", GetParam()},
+                    {"model", kind_of(spec)},
+                    {"texts", golden["rows"].size()},
+                    {"with special", with_special}};
+  RecordProperty("tokenizers", row.dump());
 }
 
 INSTANTIATE_TEST_SUITE_P(Tokenizer, Published,

@@ -160,6 +160,8 @@ TEST_P(Variant, EqualsTheReference) {
     const auto strings = random_strings(golden["strings"].get<size_t>());
     if (variant.contains("words")) expect_words(spec, variant, strings);
     expect_golden(load_json(spec), variant, strings);
+    const json row = {{"name", variant["base"]}, {"strings", strings.size()}};
+    RecordProperty("tokenizers", row.dump());  // for docs/compatibility.md
   }
 }
 
@@ -179,8 +181,10 @@ TEST_P(Model, EqualsTheReference) {
   const json golden = read_golden("models.json");
   for (const json& model : golden["models"]) {
     if (model["path"] != GetParam()) continue;
-    expect_golden(Tokenizer::load(path.string()), model,
-                  random_strings(golden["strings"].get<size_t>()));
+    const auto strings = random_strings(golden["strings"].get<size_t>());
+    expect_golden(Tokenizer::load(path.string()), model, strings);
+    const json row = {{"name", path.filename().string()}, {"strings", strings.size()}};
+    RecordProperty("tokenizers", row.dump());  // for docs/compatibility.md
   }
 }
 
@@ -205,7 +209,17 @@ std::vector<std::string> split_text(const std::string& text, const std::string& 
   return parts;
 }
 
-void expect_ggml_vectors(const Tokenizer& tokenizer, const std::string& name) {
+/// The tokenizer of a file of the shared data; a tokenizer.model as the only one of its folder.
+Tokenizer load_shared(const std::string& file) {
+  if (!file.ends_with(".model")) return Tokenizer::load((kShared / file).string());
+  const Folder folder;
+  folder.write("tokenizer.model", io::read_file((kShared / file).string(), 16 << 20));
+  return Tokenizer::load(folder.path());
+}
+
+/// Adds a row to `rows`.
+void expect_ggml_vectors(const std::string& file, const std::string& name, json& rows) {
+  const Tokenizer tokenizer = load_shared(file);
   const fs::path vectors = kShared / "vectors/ggml-vocab" / ("ggml-vocab-" + name + ".gguf");
   const auto read = [&](const char* end) { return io::read_file(vectors.string() + end, 1 << 20); };
   const auto texts = split_text(read(".inp"), "\n__ggml_vocab_test__\n");
@@ -217,15 +231,19 @@ void expect_ggml_vectors(const Tokenizer& tokenizer, const std::string& name) {
     for (int32_t id; numbers >> id;) expected.push_back(id);
     EXPECT_EQ(tokenizer.encode(texts[i]), expected) << name << " text " << i << ": " << texts[i];
   }
+  rows.push_back({{"name", name}, {"file", file}, {"texts", texts.size()}});
 }
 
 TEST(Tokenizer, GivesLlamaCppsIds) {
   if (!fs::exists(kShared / "vectors/ggml-vocab")) GTEST_SKIP() << kShared << " is absent";
-  const auto load = [](const char* path) { return Tokenizer::load((kShared / path).string()); };
-  expect_ggml_vectors(load("vectors/ggml-vocab/ggml-vocab-gpt-2.gguf"), "gpt-2");
-  expect_ggml_vectors(load("tokenizers/gpt2"), "gpt-2");
-  expect_ggml_vectors(load("tokenizers/llama3"), "llama-bpe");
-  expect_ggml_vectors(load("tokenizers/qwen3"), "qwen2");
+  json rows;
+  expect_ggml_vectors("vectors/ggml-vocab/ggml-vocab-gpt-2.gguf", "gpt-2", rows);
+  expect_ggml_vectors("tokenizers/gpt2/tokenizer.json", "gpt-2", rows);
+  expect_ggml_vectors("tokenizers/llama3/tokenizer.json", "llama-bpe", rows);
+  expect_ggml_vectors("tokenizers/llama2/tokenizer.model", "llama-spm", rows);
+  expect_ggml_vectors("tokenizers/llama2_from_model/tokenizer.json", "llama-spm", rows);
+  expect_ggml_vectors("tokenizers/qwen3/tokenizer.json", "qwen2", rows);
+  RecordProperty("tokenizers", rows.dump());  // for docs/compatibility.md
 }
 
 TEST(Tokenizer, KeepsOffsetsThroughComposition) {

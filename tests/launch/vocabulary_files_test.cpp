@@ -62,9 +62,18 @@ void expect_ids(const Tokenizer& tokenizer, const json& wanted) {
   }
 }
 
+/// For docs/compatibility.md: of a file, and of the model in it.
+json kinds_of(const std::string& file) {
+  if (file.ends_with(".tiktoken")) return {{"file", "tiktoken"}, {"model", "byte-level BPE"}};
+  if (file == "tekken.json") return {{"file", "Tekken"}, {"model", "byte-level BPE"}};
+  const bool bpe = parse_sentencepiece_model(stored(file), file).kind == SentencePieceKind::kBpe;
+  return {{"file", "SentencePiece"}, {"model", bpe ? "BPE" : "Unigram"}};
+}
+
 json id_or_null(std::optional<int32_t> id) { return id ? json(*id) : json(nullptr); }
 
 TEST(VocabularyFiles, GiveTheIdsOfTransformers) {
+  json rows;
   for (const auto& [name, wanted] : golden()["folders"].items()) {
     SCOPED_TRACE(name);
     const Tokenizer tokenizer =
@@ -76,7 +85,10 @@ TEST(VocabularyFiles, GiveTheIdsOfTransformers) {
     std::vector<int32_t> around = tokenizer.prefix_ids();
     around.insert(around.end(), tokenizer.suffix_ids().begin(), tokenizer.suffix_ids().end());
     EXPECT_EQ(json(around), wanted["around"]);
+    rows.push_back(kinds_of(wanted["file"]));
+    rows.back()["texts"] = wanted["ids"].size();
   }
+  RecordProperty("tokenizers", rows.dump());
 }
 
 TEST(VocabularyFiles, GiveTheIdsOfSentencePiece) {
