@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "launch/config/config.h"
@@ -88,13 +89,16 @@ void add_model_options(CLI::App* command, Options& options) {
       ->type_name("N");
 }
 
-/// The template that renders conversations.
-inline void add_chat_template(CLI::App* command, std::string& name) {
-  command
-      ->add_option("--chat_template", name,
-                   "tokenizer_default, chatml, llama3 or another name, or a file")
-      ->capture_default_str()
-      ->type_name("NAME");
+/// The template that renders conversations. A std::string's default is shown.
+template <class Text>
+void add_chat_template(CLI::App* command, Text& name) {
+  const bool optional = std::is_same_v<Text, std::optional<std::string>>;
+  CLI::Option* option = command->add_option(
+      "--chat_template", name,
+      std::string("tokenizer_default, chatml, llama3 or another name, or a file") +
+          (optional ? "; default: that of the adapter's run, else tokenizer_default" : ""));
+  option->type_name("NAME");
+  if (!optional) option->capture_default_str();
 }
 
 /// Null where there is none of that name.

@@ -81,7 +81,16 @@ struct Prompts {
   bool lines = false;
 };
 
-Prompts read_prompts(const GenerateOptions& options, const Tokenizer& tokenizer, Console& console) {
+/// The adapter's run says how conversations become text, unless the user does.
+ChatTemplate chat_template(const GenerateOptions& options, const std::optional<AdapterRun>& run,
+                           const Tokenizer& tokenizer) {
+  const Config config = run && run->base ? *run->base : Config{};
+  return ChatTemplate::resolve(options.chat_template.value_or(config.chat_template), tokenizer,
+                               config.chat_template_kwargs);
+}
+
+Prompts read_prompts(const GenerateOptions& options, const std::optional<AdapterRun>& run,
+                     const Tokenizer& tokenizer, Console& console) {
   Prompts prompts;
   if (options.prompt) {
     std::vector<int32_t> ids = tokenizer.encode(*options.prompt);
@@ -95,7 +104,7 @@ Prompts read_prompts(const GenerateOptions& options, const Tokenizer& tokenizer,
   }
   Conversations conversations = read_conversations(*options.messages);
   prompts.lines = conversations.lines;
-  prompts.chat = ChatTemplate::resolve(options.chat_template, tokenizer);
+  prompts.chat = chat_template(options, run, tokenizer);
   for (ChatRequest& request : conversations.list) {
     request.add_generation_prompt = !request.continues;
     const jinja::Rendered text = render(request, *prompts.chat, conversations.remarks);
@@ -181,7 +190,9 @@ void generate(const GenerateOptions& options) {
   for (const std::string& note : tokenizer.notes()) console.line(note);
   const GenerationConfig generation = read_generation_config(options.base_model);
   for (const std::string& note : generation.notes) console.line(note);
-  const Prompts prompts = read_prompts(options, tokenizer, console);
+  std::optional<AdapterRun> run;
+  if (options.adapter) run = AdapterRun::of(*options.adapter, {});
+  const Prompts prompts = read_prompts(options, run, tokenizer, console);
 
   const lora::Checkpoint checkpoint = lora::Checkpoint::open(options.base_model);
   check_prompts(prompts.ids, checkpoint.spec());
@@ -191,9 +202,8 @@ void generate(const GenerateOptions& options) {
   });
   const lora::BaseFormat stored = lora::checkpoint_format(checkpoint);
   if (said || base.adapter == AdapterKind::kQlora) base = with_stored_format(base, stored);
-  if (options.adapter) {
-    const AdapterRun run = AdapterRun::of(*options.adapter, {});
-    const std::string warning = other_base_warning(run, options.base_model, stored);
+  if (run) {
+    const std::string warning = other_base_warning(*run, options.base_model, stored);
     if (!warning.empty()) console.line(warning);
   }
 

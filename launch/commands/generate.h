@@ -14,10 +14,10 @@ namespace tessera::launch {
 struct GenerateOptions {
   std::string base_model;
   std::optional<std::string> adapter;
-  std::vector<std::string> base_settings;  // as base_config() takes them
-  std::optional<std::string> prompt;       // a plain text to go on with
-  std::optional<std::string> messages;     // a file, as read_conversations() takes it
-  std::string chat_template = "tokenizer_default";
+  std::vector<std::string> base_settings;    // as base_config() takes them
+  std::optional<std::string> prompt;         // a plain text to go on with
+  std::optional<std::string> messages;       // a file, as read_conversations() takes it
+  std::optional<std::string> chat_template;  // empty: that of the adapter's run
   int64_t max_new_tokens = 256;
   SamplerOptions sampler;
   std::optional<int64_t> threads;

@@ -51,13 +51,17 @@ Config config_of(std::vector<std::string> settings, bool four_bit) {
 
 constexpr std::string_view kComputeDtype = "bnb_4bit_compute_dtype";
 
-/// What `file` says of the base. A compute type that this machine lacks becomes auto, unless
-/// `settings` ask for it.
+/// Whether a key says how conversations become text, which an adapter has learned.
+bool is_of_text(std::string_view key) { return key.starts_with("chat_template"); }
+
+/// What `file` says of the base and of conversations. A compute type that this machine lacks
+/// becomes auto, unless `settings` ask for it.
 Config base_of_run(const std::string& file, const std::vector<std::string>& settings) {
   Faults faults;
   Settings read =
       read_settings(io::read_file(file, YamlLimits{}.max_bytes), file, settings, faults);
-  std::erase_if(read, [](const auto& entry) { return !is_of_base(entry.first); });
+  std::erase_if(
+      read, [](const auto& entry) { return !is_of_base(entry.first) && !is_of_text(entry.first); });
   Config config = checked_config(read, file, {}, faults);
   const auto asked = read.find(kComputeDtype);
   const bool own = asked == read.end() || !asked->second.on_command_line();

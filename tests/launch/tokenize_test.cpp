@@ -57,6 +57,44 @@ TEST_F(Tokenizing, AConversationGoesThroughItsTemplate) {
             "[257,117,115,101,114,10,65,60,124,105,109,95,101,110,100,124,62,258,10]\n");
 }
 
+TEST_F(Tokenizing, AnObjectSaysHowItIsRendered) {
+  options_.text = true;
+  options_.chat_template =
+      "{{ tools | tojson }} {{ documents }} {{ mode }}:{% for m in messages %}{{ m.content }}."
+      "{% endfor %}{{ 'open' if add_generation_prompt }}";
+  const std::string turns = R"({"messages": [{"role": "user", "content": "A"},
+                                {"role": "assistant", "content": "B "}])";
+  EXPECT_EQ(messages("a.json", turns + "}"), "null None :A.B .");
+  EXPECT_EQ(messages("b.json", turns + R"(, "tools": [{"z": 1, "a": 2}], "documents": [],
+                                  "chat_template_kwargs": {"mode": "x"},
+                                  "add_generation_prompt": true})"),
+            "[{\"z\": 1, \"a\": 2}] [] x:A.B .open");
+  EXPECT_EQ(messages("c.json", turns + R"(, "continue_final_message": true})"), "null None :A.B ");
+  expect_error([&] { messages("d.json", turns + R"(, "continue_final_message": "thinking"})"); },
+               "d.json: the last message has no \"thinking\"");
+  expect_error([&] { messages("e.json", turns + R"(, "add_generation_prompt": 1})"); },
+               "must be true or false");
+  options_.chat_template = "{{ raise_exception('Only one turn, please.') }}";
+  expect_error([&] { messages("f.json", turns + "}"); }, "f.json", "Only one turn, please.");
+}
+
+TEST_F(Tokenizing, MasksAreWhatTrainingLearns) {
+  options_.masks = true;
+  const std::string turns = R"([{"role": "user", "content": "A"},
+                                {"role": "assistant", "content": "B"}])";
+  EXPECT_EQ(
+      messages("a.json", turns),
+      "{\"input_ids\":[257,117,115,101,114,10,65,258,10,257,97,115,115,105,115,116,97,110,116,"
+      "10,66,258,10],\"assistant_masks\":[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,1,1,0]}\n");
+  options_.text = true;
+  EXPECT_EQ(tokenize(options_, console_),
+            "[{\"learned\":false,\"text\":\"<|im_start|>user\\nA<|im_end|>\\n<|im_start|>"
+            "assistant\\n\"},{\"learned\":true,\"text\":\"B<|im_end|>\"},"
+            "{\"learned\":false,\"text\":\"\\n\"}]\n");
+  options_.add_generation_prompt = true;
+  expect_error([&] { tokenize(options_, console_); }, "--masks shows what is trained on");
+}
+
 TEST_F(Tokenizing, JsonLinesGiveALineEach) {
   const std::string one = R"({"messages": [{"role": "user", "content": "A"}]})";
   const std::string two = R"([{"role": "user", "content": "B"}])";

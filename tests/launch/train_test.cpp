@@ -1,5 +1,6 @@
 // A run from a config to its folder: what lies there, what ends it, what it refuses.
 #include "launch/run/train.h"
+#include "launch/run/adapter_run.h"
 
 #include <gtest/gtest.h>
 #include <sys/mount.h>
@@ -67,6 +68,16 @@ learning_rate: 1e-3
   parallel::SelfCommunicator alone_;
   fs::path dir_;
 };
+
+TEST_F(Training, RemembersHowConversationsBecameText) {
+  EXPECT_EQ(run({"max_steps=1", "chat_template='{{ messages[0].content }}'",
+                 "chat_template_kwargs={a: true}"}),
+            kFinished);
+  const AdapterRun again = AdapterRun::of((dir_ / "out").string(), {});
+  ASSERT_TRUE(again.base);
+  EXPECT_EQ(again.base->chat_template, "{{ messages[0].content }}");
+  EXPECT_EQ(again.base->chat_template_kwargs, nlohmann::ordered_json({{"a", true}}));
+}
 
 TEST_F(Training, LeavesAnAdapterMetricsAndAFinishedState) {
   // Every step sees all 16 rows, so that losses can be compared.
