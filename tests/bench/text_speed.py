@@ -47,7 +47,7 @@ TEMPLATES = {
 PAGE = """\
 # Tokenization and rendering: measured
 
-Training, `tokenize` and `chat` render conversations and tokenize texts. This page compares the
+Training, `tokenize` and `generate` render conversations and tokenize texts. This page compares the
 speed of both with the packages that transformers uses. `tests/bench/text_speed.py` wrote it on
 {date}.
 
