@@ -393,7 +393,7 @@ constexpr Family kFamilies[] = {
     {"Olmo3ForCausalLM", "olmo3", "olmo2", "attention.sliding_window", read_olmo3},
     {"Exaone4ForCausalLM", "exaone4", "exaone4", "", read_exaone4},
     {"SeedOssForCausalLM", "seed_oss", "seed_oss", "", read_seed_oss},
-    {"GlmForCausalLM", "glm", "", "", read_glm},
+    {"GlmForCausalLM", "glm", "chatglm", "", read_glm},
     {"Glm4ForCausalLM", "glm4", "glm4", "", read_glm4},
 };
 

@@ -459,6 +459,21 @@ void finish(const Metadata& data, std::string_view model_type, json& config) {
   if (is_there) own->finish(data, config);
 }
 
+/// llama.cpp's converter knows ChatGLM's names of these settings alone. For a Glm, whose config has
+/// others, it writes the hidden size as the number of positions, and constants as the other two.
+void warn_of_constants(const Metadata& data, std::vector<std::string>& notes) {
+  if (data.architecture() != "chatglm") return;
+  if (data.integer("context_length") != data.integer("embedding_length")) return;
+  constexpr std::string_view kEpsilon = "attention.layer_norm_rms_epsilon",
+                             kBase = "rope.freq_base";
+  notes.push_back(fmt::format(
+      "warning: {}: metadata {} is the hidden size, which llama.cpp's converter writes where it "
+      "does not find the model's; it may have missed {} ({}) and {} ({}), too: compare them with "
+      "rms_norm_eps and rope_theta in the model's config.json",
+      data.path(), data.name("context_length"), data.name(kEpsilon), float(data.real(kEpsilon)),
+      data.name(kBase), data.real_or(kBase, 10000.0)));
+}
+
 }  // namespace
 
 std::string config_of_metadata(const GgufFile& file, std::vector<std::string>& notes) {
@@ -472,6 +487,7 @@ std::string config_of_metadata(const GgufFile& file, std::vector<std::string>& n
   add_token_ids(file, config, notes);
   add_rope(data, config);
   finish(data, family.model_type, config);
+  warn_of_constants(data, notes);
   return config.dump(2) + "\n";
 }
 

@@ -323,6 +323,26 @@ TEST_F(GgufFamilies, Glm4) {
   }
 }
 
+TEST_F(GgufFamilies, Glm) {
+  for (const bool bias : {false, true}) {
+    const json config = config_of("glm", {{"attention_bias", bias}, {"rope_theta", 5000000}});
+    GgufBuilder builder = metadata_of("chatglm", config).f32("chatglm.rope.freq_base", 5e6f);
+    expect_same(builder.u32("chatglm.rope.dimension_count", 4), config);
+  }
+}
+
+/// The converter writes the hidden size for a number of positions that it does not find.
+TEST_F(GgufFamilies, GlmWithTheConstantsOfTheConverter) {
+  const json config = config_of("glm", {{"max_position_embeddings", 32}});
+  const ModelSpec spec = parse_config(config.dump(), "config.json");
+  GgufBuilder builder = metadata_of("chatglm", config).u32("chatglm.rope.dimension_count", 4);
+  const std::string notes = fmt::format("{}", fmt::join(open(builder, spec).notes(), "\n"));
+  EXPECT_NE(notes.find("missed chatglm.attention.layer_norm_rms_epsilon (0.0009765625) and "
+                       "chatglm.rope.freq_base (10000), too"),
+            std::string::npos)
+      << notes;
+}
+
 /// Adds what llama.cpp's saver writes into every file, with the values that mean nothing.
 GgufBuilder with_neutral_metadata(GgufBuilder builder, const std::string& name) {
   const auto add = [&](const char* key, uint32_t type, const std::string& bytes) {
@@ -349,7 +369,7 @@ GgufBuilder with_neutral_metadata(GgufBuilder builder, const std::string& name) 
   zero_or("rope.freq_base_swa", 10000);
   add("attention.key_length_swa", kU32, raw(8u));
   add("attention.value_length_swa", kU32, raw(8u));
-  const uint32_t turns = name == "glm4" ? 4 : 8;
+  const uint32_t turns = name == "glm4" || name == "chatglm" ? 4 : 8;
   add("rope.dimension_count", kU32, raw(turns));
   add("rope.dimension_count_swa", kU32, raw(turns));
   add("rope.scaling.original_context_length", kU32, raw(64u));
@@ -371,7 +391,7 @@ TEST_F(GgufFamilies, NeutralMetadataChangeNothing) {
     if (family.model_type == "ministral3") builder.f32(name + ".attention.temperature_scale", 0.5f);
     if (family.model_type == "granite") builder.f32("granite.attention.scale", 0.25f);
     if (family.model_type == "olmo3") builder.u32("olmo2.attention.sliding_window", 16);
-    if (family.model_type == "glm4") builder.u32("glm4.rope.dimension_count", 4);
+    if (family.model_type.starts_with("glm")) builder.u32(name + ".rope.dimension_count", 4);
     const std::string expected = described(open(builder, model).spec());
     EXPECT_NE(expected.find(std::string(family.architecture)), std::string::npos) << expected;
     EXPECT_EQ(described(open(with_neutral_metadata(builder, name), model).spec()), expected);

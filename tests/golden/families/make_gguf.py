@@ -9,9 +9,10 @@ converter reads a config through that package, so another version may write othe
 
 The tiny models have no tokenizer, so no vocabulary is written: of set_vocab only llama.cpp's
 SpecialVocab runs, which writes the ids of special tokens that the config has. The converter counts
-the tokens of a Gemma 3 in its tokenizer.json; that file is made up here. All else is as
-`convert_hf_to_gguf.py --outtype bf16` does it. Needs numpy, torch, transformers, sentencepiece,
-requests, pyyaml, tqdm.
+the tokens of a Gemma 3 in its tokenizer.json; that file is made up here. A Glm is converted with
+the config that a ChatGLM of the same sizes has, and the file is told the size of its heads. All
+else is as `convert_hf_to_gguf.py --outtype bf16` does it. Needs numpy, torch, transformers,
+sentencepiece, requests, pyyaml, tqdm.
 """
 
 import argparse
@@ -23,16 +24,32 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-# llama.cpp converts glm as a chatglm and reads the config by the names that ChatGLM has: base of
-# the rotary angles, epsilon, head size, context and end tokens of the file are not the model's. It
-# does not know ministral.
-NOT_CONVERTED = {"glm", "ministral"}
+# llama.cpp does not know it.
+NOT_CONVERTED = {"ministral"}
 
 
 def write_special_ids(self):
     import gguf
 
     gguf.SpecialVocab(self.dir_model).add_to_gguf(self.gguf_writer)
+
+
+def as_chatglm(config):
+    """The config of a Glm with ChatGLM's names of its settings beside its own. The converter knows
+    no others, and writes constants where it does not find them."""
+    return config | {
+        "seq_length": config["max_position_embeddings"],
+        "layernorm_epsilon": config["rms_norm_eps"],
+        "rope_ratio": config["rope_theta"] / 10000,
+        "attention_dim": config["head_dim"],
+    }
+
+
+def write_head_size(model):
+    """The converter leaves the size out for a Glm: heads of published models have the size
+    hidden_size / num_attention_heads. The tiny model's do not."""
+    model.gguf_writer.add_key_length(model.hparams["head_dim"])
+    model.gguf_writer.add_value_length(model.hparams["head_dim"])
 
 
 def converter_class(folder):
@@ -52,6 +69,10 @@ def convert(source, scratch):
     for name in ("config.json", "model.safetensors"):
         shutil.copy(source / name, folder)
     config = json.loads((folder / "config.json").read_text())
+    is_glm = config["model_type"] == "glm"
+    if is_glm:
+        config = as_chatglm(config)
+        (folder / "config.json").write_text(json.dumps(config))
     vocab = {str(i): i for i in range(config.get("text_config", config)["vocab_size"])}
     tokenizer = {"model": {"vocab": vocab}, "added_tokens": []}
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
@@ -60,6 +81,8 @@ def convert(source, scratch):
         model = converter_class(folder)(folder, gguf.LlamaFileType.MOSTLY_BF16, file)
         for part in (model, getattr(model, "impl", model)):  # mistral3 has a model inside
             part.set_vocab = write_special_ids.__get__(part)
+        if is_glm:
+            write_head_size(model)
         model.write()
     return file
 
