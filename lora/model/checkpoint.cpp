@@ -159,6 +159,7 @@ Checkpoint::Checkpoint(const std::string& path, const ModelSpec& spec, FoundTens
   for (size_t i = 0; i < tensors_.size(); ++i) index_.emplace(tensors_[i].name, i);
   // The embedding comes first, see tensors_of(). What the file holds beats what it says.
   spec_.dtype = tensors_.front().dtype;
+  if (found.ties_head) spec_.tied_head = true;
   if (found.unties_head) {
     spec_.tied_head = false;
     spec_.head_differs = true;

@@ -88,7 +88,9 @@ class FolderReader {
   }
 
   FoundTensors read() && {
+    if (spec_.may_be_tied) spec_.tied_head = true;
     untie();
+    found_.ties_head = spec_.tied_head;
     for (const TensorRow& row : tensors_of(spec_)) {
       const Found at = place_of(row);
       used_.insert(at.entry->name);
@@ -113,6 +115,7 @@ class FolderReader {
     if (head) used_.insert(head->entry->name);
     if (!embedding || !head || same_bytes(shards_, *embedding, *head)) return;
     spec_.tied_head = false;
+    if (spec_.may_be_tied) return;  // the config says nothing else
     found_.unties_head = true;
     found_.notes.push_back(fmt::format(
         "warning: {}: tie_word_embeddings is true, but '{}' and '{}' differ; both are used, as "

@@ -52,6 +52,7 @@ class CheckpointSource {
 struct FoundTensors {
   std::vector<TensorInfo> tensors;
   CheckpointSource source;
+  bool ties_head = false;    // the files have no head but the embedding
   bool unties_head = false;  // the spec's tied head has weights of its own
   StoredNames names = {};
   std::vector<OtherTensor> others = {};

@@ -145,7 +145,7 @@ void add_sizes(const Metadata& data, json& config) {
 /// What the tensors tell.
 void add_switches(const GgufFile& file, json& config) {
   config["tie_word_embeddings"] = file.find(kHeadGguf) == nullptr;
-  config["attention_bias"] = file.find("blk.0.attn_q.bias") != nullptr;
+  config["attention_bias"] = file.find("blk.0.attn_q.bias") || file.find("blk.0.attn_qkv.bias");
   config["mlp_bias"] = file.find("blk.0.ffn_up.bias") != nullptr;
 }
 

@@ -17,7 +17,7 @@ using nlohmann::json;
 /// What tie_word_embeddings of a wrapper means beside its text model's.
 enum class Ties : uint8_t {
   kWhole,   // the wrapper's, by default true
-  kGiven,   // the wrapper's, where it is given
+  kFiles,   // the wrapper's; where it is left out, tied unless the files have another head
   kEither,  // one of the two has to be true
 };
 
@@ -33,8 +33,8 @@ struct Wrapper {
 };
 constexpr Wrapper kWrappers[] = {
     {"Gemma3ForConditionalGeneration", "gemma3", R"({"model_type": "gemma3_text"})", Ties::kWhole},
-    {"Mistral3ForConditionalGeneration", "mistral3", R"({"model_type": "mistral"})",
-     Ties::kGiven},  // the class ties by default, but for files like the published ones
+    // Published configs leave it out and have a head, so without the files it counts as one.
+    {"Mistral3ForConditionalGeneration", "mistral3", R"({"model_type": "mistral"})", Ties::kFiles},
     {"LlavaForConditionalGeneration", "llava",
      R"({"model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008,
          "num_hidden_layers": 32, "num_attention_heads": 32, "vocab_size": 32000})",
@@ -169,9 +169,7 @@ const Row* row_of(std::span<const Row> table, const ConfigKeys& keys) {
 void take_tie(const Wrapper& wrapper, const ConfigKeys& keys, json& text) {
   constexpr const char* kTie = "tie_word_embeddings";
   const bool whole = keys.boolean(kTie, wrapper.ties == Ties::kWhole);
-  const bool counts =
-      wrapper.ties == Ties::kWhole || (wrapper.ties == Ties::kGiven && keys.find(kTie));
-  if (counts || whole) text[kTie] = whole;
+  if (wrapper.ties != Ties::kEither || whole) text[kTie] = whole;
 }
 
 /// What is read as the config of the text model. Where both have a key that is the whole model's,
@@ -208,6 +206,7 @@ ModelSpec read_wrapped(const Wrapper& wrapper, const ConfigKeys& keys) {
   ModelSpec spec = family->read(text_keys);
   spec.architecture = wrapper.architecture;
   spec.prefix = "model.language_model.";
+  spec.may_be_tied = wrapper.ties == Ties::kFiles && !keys.find("tie_word_embeddings");
   // The wrappers' classes in transformers apply the head alone.
   spec.logit_scale = 1;
   spec.logit_softcap = 0;

@@ -88,6 +88,7 @@ struct ModelSpec {
   double logit_scale = 1;
   double logit_softcap = 0;  // > 0: the bound of the logits
   bool tied_head = false;
+  bool may_be_tied = false;   // not in the config: tied, unless the files have another head
   bool head_differs = false;  // the config calls it tied, but the files have weights of its own
   DType dtype = DType::kF32;  // of the checkpoint's weights
   int32_t bos_id = -1;        // -1: none

@@ -179,6 +179,19 @@ TEST_P(Families, TheConfigThatTransformers5WritesIsTheSameModel) {
 INSTANTIATE_TEST_SUITE_P(All, Families, ::testing::ValuesIn(tessera::testing::kFamilyNames),
                          [](const auto& info) { return std::string(info.param); });
 
+/// The class ties a head that neither the config nor the files tell of.
+TEST(HeadOfMistral3, IsTheEmbeddingWhereTheFilesHaveNoOther) {
+  const FamilyGolden golden("mistral3");
+  const tessera::testing::ScratchFolder copy;
+  nlohmann::json config = io::read_json_file(golden.folder + "/config.json", 1 << 20);
+  ASSERT_EQ(config.erase("tie_word_embeddings"), 1u);
+  copy.write("config.json", config.dump());
+  fs::copy_file(golden.folder + "/model.safetensors", copy.file("model.safetensors"));
+  DenseModel said(golden.folder), silent(copy.path());
+  EXPECT_TRUE(silent.checkpoint.spec().tied_head);
+  EXPECT_EQ(losses_of(silent, alone(golden.samples)), losses_of(said, alone(golden.samples)));
+}
+
 TEST(FamilyGoldens, AreAllInTheTable) {
   std::set<std::string> folders, names;
   for (const auto& entry : fs::directory_iterator(std::string(TESSERA_GOLDEN_DIR) + "/families")) {

@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <functional>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "lora/model/checkpoint.h"
@@ -328,6 +329,38 @@ TEST_F(GgufFamilies, Glm) {
     const json config = config_of("glm", {{"attention_bias", bias}, {"rope_theta", 5000000}});
     GgufBuilder builder = metadata_of("chatglm", config).f32("chatglm.rope.freq_base", 5e6f);
     expect_same(builder.u32("chatglm.rope.dimension_count", 4), config);
+  }
+}
+
+/// A file that was made of a ChatGLM has q, k and v of a layer in one tensor.
+TEST_F(GgufFamilies, GlmWithFusedProjections) {
+  const json config = config_of("glm", json::object());
+  const ModelSpec spec = parse_config(config.dump(), "config.json");
+  GgufBuilder builder = metadata_of("chatglm", config).u32("chatglm.rope.dimension_count", 4);
+  std::map<std::string, std::string> fused;  // of q, k and v, which come in this order
+  for (const TensorRow& row : tensors_of(spec)) {
+    if (row.gguf.find(".attn_q.") == std::string::npos &&
+        row.gguf.find(".attn_k.") == std::string::npos &&
+        row.gguf.find(".attn_v.") == std::string::npos) {
+      add_tensor(row, builder);
+      continue;
+    }
+    std::string& bytes = fused[fmt::format("blk.{}.attn_qkv.{}", row.layer, row.parameter)];
+    const int64_t values = row.shape.front() * (row.shape.size() > 1 ? row.shape.back() : 1);
+    for (int64_t i = 0; i < values; ++i) bytes += raw(value_of(row, i));
+  }
+  for (const auto& [name, bytes] : fused) {
+    if (name.ends_with("weight")) builder.tensor(name, {32, 64}, kF32, bytes);
+    if (name.ends_with("bias")) builder.tensor(name, {64}, kF32, bytes);
+  }
+  const Checkpoint file = Checkpoint::open(folder_.write("model.gguf", builder.build()));
+  EXPECT_EQ(described(file.spec()), described(spec));
+  for (const TensorRow& row : tensors_of(spec)) {
+    std::vector<float> values(size_t(file.info(row.name()).numel()));
+    file.read_f32(row.name(), values);
+    for (size_t i = 0; i < values.size(); ++i) {
+      ASSERT_EQ(values[i], value_of(row, int64_t(i))) << row.name() << " element " << i;
+    }
   }
 }
 
