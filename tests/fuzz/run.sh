@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fuzzes what reads templates, tokenizers and vocabularies: run.sh BUILD SECONDS [TARGET ...]. Each
 # target begins with the small files that the tests are made of, and with what earlier runs found
-# under BUILD. What makes one fail stays in BUILD/findings.
+# under BUILD. What makes one fail stays in BUILD/findings. TESSERA_SEED chooses the mutations.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 golden=$here/../golden
@@ -14,7 +14,7 @@ for target in "${targets[@]}"; do
   corpus=$build/corpus/$target
   mkdir -p "$corpus"
   echo "$target"
-  "$build/${target}_fuzz" -max_total_time="$seconds" -max_len=65536 -timeout=20 \
+  "$build/${target}_fuzz" -seed="${TESSERA_SEED:-0}" -max_total_time="$seconds" -max_len=65536 -timeout=20 \
     -rss_limit_mb=4096 -artifact_prefix="$build/findings/$target-" -print_final_stats=1 \
     "$corpus" "$build/seeds/$target" >"$build/$target.log" 2>&1 || {
     tail -40 "$build/$target.log" >&2
