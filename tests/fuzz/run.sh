@@ -14,8 +14,8 @@ for target in "${targets[@]}"; do
   corpus=$build/corpus/$target
   mkdir -p "$corpus"
   echo "$target"
-  "$build/${target}_fuzz" -seed="${TESSERA_SEED:-0}" -max_total_time="$seconds" -max_len=65536 -timeout=20 \
-    -rss_limit_mb=4096 -artifact_prefix="$build/findings/$target-" -print_final_stats=1 \
+  "$build/${target}_fuzz" -seed="${TESSERA_SEED:-0}" -max_total_time="$seconds" \
+    -max_len=65536 -timeout=20 -rss_limit_mb=4096 -artifact_prefix="$build/findings/$target-" -print_final_stats=1 \
     "$corpus" "$build/seeds/$target" >"$build/$target.log" 2>&1 || {
     tail -40 "$build/$target.log" >&2
     exit 1
