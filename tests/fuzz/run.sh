@@ -15,7 +15,8 @@ for target in "${targets[@]}"; do
   mkdir -p "$corpus"
   echo "$target"
   "$build/${target}_fuzz" -seed="${TESSERA_SEED:-0}" -max_total_time="$seconds" \
-    -max_len=65536 -timeout=20 -rss_limit_mb=4096 -artifact_prefix="$build/findings/$target-" -print_final_stats=1 \
+    -max_len=65536 -timeout=20 -rss_limit_mb=4096 -print_final_stats=1 \
+    -artifact_prefix="$build/findings/$target-" \
     "$corpus" "$build/seeds/$target" >"$build/$target.log" 2>&1 || {
     tail -40 "$build/$target.log" >&2
     exit 1
