@@ -74,9 +74,8 @@ Conversation with_end_tag(Conversation conversation, const std::string& key,
   if (!text) fail("{}: the last message has no \"{}\" to go on from", where, io::printable(key));
   std::vector<std::string> keys = {key};
   // Templates read a thought under one of its names, so that the tag is behind all of them.
-  const bool reasoning = std::ranges::find(kReasoningKeys, key) != std::end(kReasoningKeys);
   for (const std::string_view other : kReasoningKeys) {
-    if (reasoning && other != key && message.value(other, json()) == *text)
+    if (is_reasoning_key(key) && other != key && message.value(other, json()) == *text)
       keys.emplace_back(other);
   }
   for (const std::string& each : keys) {

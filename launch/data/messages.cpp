@@ -213,10 +213,6 @@ bool is_known_role(const std::string& role) {
   return std::ranges::find(kKnown, role) != kKnown.end();
 }
 
-bool is_reasoning(std::string_view key) {
-  return std::ranges::find(kReasoningKeys, key) != std::end(kReasoningKeys);
-}
-
 /// The variables that the template reads.
 std::vector<std::string_view> variables_read(const Conversation& conversation,
                                              const ChatTemplate& chat) {
@@ -233,7 +229,8 @@ std::vector<std::string_view> keys_read(const Conversation& conversation, const 
   const auto mentioned = [&](std::string_view key) { return chat.mentions(conversation, key); };
   std::vector<std::string_view> read = {"role", "content"};
   for (const auto& [key, value] : message.items()) {
-    const bool under_any_name = is_reasoning(key) && std::ranges::any_of(kReasoningKeys, mentioned);
+    const bool under_any_name =
+        is_reasoning_key(key) && std::ranges::any_of(kReasoningKeys, mentioned);
     if (!is_media_key(key) && (under_any_name || mentioned(key))) read.push_back(key);
   }
   return read;

@@ -103,10 +103,6 @@ std::set<std::string, std::less<>> words_of(std::string_view text) {
   return words;
 }
 
-bool is_reasoning(std::string_view key) {
-  return std::ranges::find(kReasoningKeys, key) != std::end(kReasoningKeys);
-}
-
 jinja::Value calls_of(const Json& calls, int32_t message) {
   jinja::List list;
   for (const Json& call : calls) {
@@ -122,7 +118,7 @@ jinja::Value value_of(const std::string& key, const Json& value, int32_t message
     return jinja::Value::from_json(value, MessagePart{message, part}.source());
   };
   if (key == "content") return of(MessagePart::kContent);
-  if (is_reasoning(key)) return of(MessagePart::kReasoning);
+  if (is_reasoning_key(key)) return of(MessagePart::kReasoning);
   if (key == "tool_calls" && value.is_array()) return calls_of(value, message);
   if (key == "tool_calls" || key == "function_call") return of(MessagePart::kFirstCall);
   return jinja::Value::from_json(value, MessagePart::kOtherData);

@@ -119,4 +119,8 @@ std::vector<TextPiece> pieces_of(const jinja::Rendered& text);
 /// The names that a message's reasoning has; the first is the one that templates read.
 inline constexpr std::string_view kReasoningKeys[] = {"reasoning_content", "thinking", "reasoning"};
 
+inline bool is_reasoning_key(std::string_view key) {
+  return std::ranges::find(kReasoningKeys, key) != std::end(kReasoningKeys);
+}
+
 }  // namespace tessera::launch

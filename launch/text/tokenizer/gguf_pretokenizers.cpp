@@ -25,11 +25,6 @@ constexpr std::string_view kTekken =
     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
     R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)"
     R"(|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kGpt4o =
-    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+)"
-    R"([\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3})"
-    R"(| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 constexpr std::string_view kJais2 =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
     R"(|\s*[\r\n]+|\s{512}(?!\S)|\s{256}(?!\S)|\s{128}(?!\S)|\s{64}(?!\S)|\s{32}(?!\S))"
@@ -92,7 +87,7 @@ const std::vector<Family>& families() {
                  "solar-open", "grok-2"},
        .cuts = {kQwen2Pattern}},
       {.names = {"tekken"}, .cuts = {kTekken}, .ignore_merges = true, .adds_bos = true},
-      {.names = {"gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"}, .cuts = {kGpt4o}},
+      {.names = {"gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"}, .cuts = {kO200kPattern}},
       {.names = {"deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"},
        .cuts = {kThreeDigits, kDeepSeek3Chinese, kDeepSeek3}},
       {.names = {"deepseek-coder"},
@@ -113,7 +108,7 @@ const std::vector<Family>& families() {
       {.names = {"ufakzeka"}, .cuts = {kWithoutContractions}},
       {.names = {"laguna"}, .cuts = {R"([^\n]+|[\n]+)", kQwen2Pattern}},
       {.names = {"minicpm5"}, .cuts = {kThreeDigits, kMiniCpm5}, .ignore_merges = true},
-      {.names = {"tiny_aya", "cohere2moe"}, .cuts = {R"(\d{1,3}(?=(?:\d{3})*\b))", kGpt4o}},
+      {.names = {"tiny_aya", "cohere2moe"}, .cuts = {R"(\d{1,3}(?=(?:\d{3})*\b))", kO200kPattern}},
   };
   return all;
 }

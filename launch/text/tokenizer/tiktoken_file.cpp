@@ -10,6 +10,7 @@
 
 #include "launch/text/tokenizer/base64.h"
 #include "launch/text/tokenizer/byte_level_vocabulary.h"
+#include "launch/text/tokenizer/pretokenizer_pattern.h"
 #include "launch/text/tokenizer/tokenizer_class.h"
 #include "launch/text/tokenizer/tokenizer_fields.h"
 #include "launch/text/tokenizer/tokenizer_json_parts.h"
@@ -27,11 +28,6 @@ constexpr std::string_view kR50kPattern =
 constexpr std::string_view kCl100kPattern =
     R"('(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*+)"
     R"(|\s++$|\s*[\r\n]|\s+(?!\S)|\s)";
-constexpr std::string_view kO200kPattern =
-    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+)"
-    R"([\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3})"
-    R"(| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
 struct SpecialToken {
   std::string text;
