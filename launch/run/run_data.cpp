@@ -1,7 +1,10 @@
 #include "launch/run/run_data.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <cstdlib>
+#include <optional>
 
 #include "launch/data/end_tokens.h"
 #include "runtime/core/error.h"
@@ -61,10 +64,18 @@ RunData::RunData(const Config& config, int64_t vocab, int ranks, int threads, Co
               .packing = config.sample_packing,
               .shuffle = config.shuffle,
               .seed = uint64_t(config.seed)} {
+  read(config, vocab, threads, console);
+  // What a tokenizer of 262,144 tokens and the making of it took, 200 MB: malloc would keep it, in
+  // pieces too small for a model's tensors.
+  malloc_trim(0);
+}
+
+void RunData::read(const Config& config, int64_t vocab, int threads, Console& console) {
   console.live("reading and tokenizing the data sets");
   auto loaded = Attempt<Tokenizer>::of([&] { return Tokenizer::load(config.base_model); });
   if (loaded.error && !all_tokenized(config)) throw *loaded.error;
-  tokenizer = std::move(loaded.value);
+  const std::optional<Tokenizer>& tokenizer = loaded.value;
+  if (tokenizer) tokenizer_files = tokenizer->files();
   Attempt<ChatTemplate> chat;
   if (tokenizer && may_hold(config, RowType::kChatTemplate))
     chat = chat_template(config, *tokenizer);

@@ -1,8 +1,6 @@
 // What a run learns from: tokenizer, data sets, validation split and the plan of steps.
 #pragma once
 
-#include <optional>
-
 #include "launch/config/options.h"
 #include "launch/console/progress.h"
 #include "launch/data/batches.h"
@@ -15,7 +13,7 @@ struct RunData {
   /// Reads and tokenizes everything; reports what was found on the console.
   RunData(const Config& config, int64_t vocab, int ranks, int threads, Console& console);
 
-  std::optional<Tokenizer> tokenizer;  // empty only where every data set is tokenized already
+  TokenizerFiles tokenizer_files;  // of base_model, to put beside the adapter
   DatasetCounts counts;
   std::vector<Sample> training;
   std::vector<Sample> validation;
@@ -23,6 +21,9 @@ struct RunData {
 
   /// Hash of every token and label.
   uint64_t fingerprint() const;
+
+ private:
+  void read(const Config& config, int64_t vocab, int threads, Console& console);
 };
 
 }  // namespace tessera::launch

@@ -107,8 +107,7 @@ bool RunFolder::holds_finished(int64_t step) const {
   }
 }
 
-void RunFolder::begin(const Config& resolved, const std::optional<Tokenizer>& tokenizer,
-                      int64_t step) const {
+void RunFolder::begin(const Config& resolved, const TokenizerFiles& tokenizer, int64_t step) const {
   on_first_rank([&] {
     if (config_.overwrite_output_dir && !config_.resume_from_checkpoint) remove_older_run();
     write_state(step, false);
@@ -125,15 +124,10 @@ void RunFolder::remove_older_run() const {
   }
 }
 
-void RunFolder::write_start(const Config& resolved,
-                            const std::optional<Tokenizer>& tokenizer) const {
+void RunFolder::write_start(const Config& resolved, const TokenizerFiles& tokenizer) const {
   const fs::path dir = config_.output_dir;
   io::write_file((dir / kResolvedConfigFile).string(), dump_config(resolved));
-  if (tokenizer) {
-    for (const auto& [name, content] : tokenizer->files()) {
-      io::write_file((dir / name).string(), content);
-    }
-  }
+  for (const auto& [name, content] : tokenizer) io::write_file((dir / name).string(), content);
 }
 
 void RunFolder::end(int64_t step, bool finished) const {

@@ -28,7 +28,7 @@ class RunFolder {
   bool finished(int64_t step) const;
   /// Writes `resolved` as config.resolved.yml and the tokenizer's files for a run that begins after
   /// `step`; removes an older run if told to.
-  void begin(const Config& resolved, const std::optional<Tokenizer>& tokenizer, int64_t step) const;
+  void begin(const Config& resolved, const TokenizerFiles& tokenizer, int64_t step) const;
   /// Writes state.json: how far the run came and whether it finished.
   void end(int64_t step, bool finished) const;
 
@@ -36,7 +36,7 @@ class RunFolder {
   void prepare(Console& console);
   void take_lock(Console& console);
   void remove_older_run() const;
-  void write_start(const Config& resolved, const std::optional<Tokenizer>& tokenizer) const;
+  void write_start(const Config& resolved, const TokenizerFiles& tokenizer) const;
   void write_state(int64_t step, bool finished) const;
   bool holds_finished(int64_t step) const;
   /// On rank 0 alone; where it throws there, all ranks do.

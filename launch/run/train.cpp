@@ -134,7 +134,7 @@ void Loop::begin() {
     const bool resuming = config_.resume_from_checkpoint.has_value();
     if (leads() && resuming) checkpoints_.require_no_other_run(state_.identity);
   });
-  folder_.begin(config_, data_.tokenizer, state_.step);
+  folder_.begin(config_, data_.tokenizer_files, state_.step);
   all_or_none(world_, [&] {
     if (leads()) metrics_.emplace(config_.output_dir + "/metrics.jsonl", state_.step);
   });

@@ -513,7 +513,7 @@ Bpe doubling_bpe() {
   std::vector<std::pair<std::string, std::string>> merges;
   std::string token = "a";
   for (int32_t id = 0; id < 8; ++id, token += token) {
-    vocabulary.emplace(token, id);
+    vocabulary.set(token, id);
     if (id < 7) merges.emplace_back(token, token);
   }
   return Bpe(vocabulary, merges, {}, "test");

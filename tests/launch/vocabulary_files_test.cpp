@@ -108,12 +108,10 @@ TEST(VocabularyFiles, GiveTheIdsOfSentencePiece) {
 TEST(VocabularyFiles, WriteFilesThatLoadAsTheSame) {
   for (const auto& [name, wanted] : golden()["folders"].items()) {
     SCOPED_TRACE(name);
+    const Tokenizer tokenizer =
+        load(wanted["name"], stored(wanted["file"]), wanted["config"], wanted["model_config"]);
     ScratchFolder beside;
-    for (const auto& [file, content] :
-         load(wanted["name"], stored(wanted["file"]), wanted["config"], wanted["model_config"])
-             .files()) {
-      beside.write(file, content);
-    }
+    for (const auto& [file, content] : tokenizer.files()) beside.write(file, content);
     const Tokenizer again = Tokenizer::load(beside.path());
     expect_ids(again, wanted);
     EXPECT_EQ(id_or_null(again.eos_id()), wanted["eos"]);

@@ -60,9 +60,7 @@ class Bpe {
 
   const BpeOptions& options() const { return options_; }
   const Vocabulary& vocabulary() const { return vocabulary_; }
-  std::optional<int32_t> find(std::string_view token) const {
-    return find_token(vocabulary_, token);
-  }
+  std::optional<int32_t> find(std::string_view token) const { return vocabulary_.find(token); }
 
   /// Appends the tokens of `word`, which is shorter than 2 GiB.
   void encode(AlignedView word, Scratch& scratch, Encoding& out) const;

@@ -36,7 +36,7 @@ TokenizerJson read_tokenizer(const std::string& path) {
 struct Tokenizer::State {
   TokenizerParts parts;
   std::string path;
-  std::vector<std::pair<std::string, std::string>> files;
+  TokenizerFiles files;
 };
 
 Tokenizer Tokenizer::load(const std::string& path) {
@@ -103,7 +103,7 @@ bool Tokenizer::is_special(int32_t id) const {
 }
 const std::vector<std::string>& Tokenizer::notes() const { return state_->parts.notes; }
 
-std::vector<std::pair<std::string, std::string>> Tokenizer::files() const { return state_->files; }
+const TokenizerFiles& Tokenizer::files() const { return state_->files; }
 
 std::string StreamDecoder::push(int32_t id) {
   const TokenizerParts& parts = tokenizer_.state_->parts;

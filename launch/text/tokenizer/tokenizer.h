@@ -18,6 +18,9 @@
 
 namespace tessera::launch {
 
+/// Files by name, with what they hold.
+using TokenizerFiles = std::vector<std::pair<std::string, std::string>>;
+
 /// A stretch of one text. Pieces are tokenized as one concatenated text, so that a token may span
 /// two of them, unless the second begins a span; only the added tokens (<|im_end|> and the like)
 /// look at `literal`.
@@ -79,9 +82,9 @@ class Tokenizer {
   /// What a user should know of what was read, a line each.
   const std::vector<std::string>& notes() const;
 
-  /// Name and content of the files to put beside an adapter: a folder's originals, or, for a GGUF
+  /// The files to put beside an adapter: a folder's originals, or, for a GGUF
   /// file, a tokenizer.json and tokenizer_config.json that transformers loads with the same ids.
-  std::vector<std::pair<std::string, std::string>> files() const;
+  const TokenizerFiles& files() const;
 
  private:
   friend class StreamDecoder;

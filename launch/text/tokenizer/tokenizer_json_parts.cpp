@@ -25,8 +25,10 @@ json text_piece(const char* name, unsigned type) {
 /// `indent` as in json::dump().
 void put_file(TokenizerJson& out, const char* name, const json& value, int indent) {
   std::erase_if(out.files, [&](const auto& file) { return file.first == name; });
-  out.files.emplace_back(
-      name, value.dump(indent, ' ', /*ensure_ascii=*/false, json::error_handler_t::replace));
+  std::string text =
+      value.dump(indent, ' ', /*ensure_ascii=*/false, json::error_handler_t::replace);
+  text.shrink_to_fit();  // it stays as long as the tokenizer
+  out.files.emplace_back(name, std::move(text));
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ Vocabulary read_vocabulary(const json& model, const std::string& where) {
   if (!node.is_object()) fail("{}: 'vocab' must be an object of tokens and ids", where);
   Vocabulary vocabulary;
   vocabulary.reserve(node.size());
-  for (const auto& [token, id] : node.items()) vocabulary.emplace(token, token_id_of(id, where));
+  for (const auto& [token, id] : node.items()) vocabulary.set(token, token_id_of(id, where));
   return vocabulary;
 }
 
@@ -102,28 +102,26 @@ TokenModel TokenModel::read(const json& tokenizer, Pretokenizer& pretokenizer,
 
 const Vocabulary& TokenModel::vocabulary() const {
   return std::visit([](const auto& model) -> const Vocabulary& { return model.vocabulary(); },
-                    kind_);
+                    *kind_);
 }
 
 std::vector<std::pair<std::string_view, int32_t>> TokenModel::tokens() const {
+  const auto* unigram = std::get_if<Unigram>(kind_.get());
+  if (!unigram) return vocabulary().tokens();
   std::vector<std::pair<std::string_view, int32_t>> tokens;
-  if (const auto* unigram = std::get_if<Unigram>(&kind_)) {
-    for (const auto& piece : unigram->pieces()) {
-      tokens.emplace_back(piece.first, int32_t(tokens.size()));
-    }
-  } else {
-    tokens.assign(vocabulary().begin(), vocabulary().end());
+  for (const auto& piece : unigram->pieces()) {
+    tokens.emplace_back(piece.first, int32_t(tokens.size()));
   }
   return tokens;
 }
 
 void TokenModel::encode(AlignedView word, Scratch& scratch, Encoding& out) const {
-  if (const auto* bpe = std::get_if<Bpe>(&kind_)) {
+  if (const auto* bpe = std::get_if<Bpe>(kind_.get())) {
     bpe->encode(word, scratch.bpe, out);
-  } else if (const auto* unigram = std::get_if<Unigram>(&kind_)) {
+  } else if (const auto* unigram = std::get_if<Unigram>(kind_.get())) {
     unigram->encode(word, scratch.unigram, out);
   } else {
-    std::get<WordLevel>(kind_).encode(word, out);
+    std::get<WordLevel>(*kind_).encode(word, out);
   }
 }
 

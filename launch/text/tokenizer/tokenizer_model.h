@@ -1,7 +1,8 @@
-// The "model" of a tokenizer.json: what makes tokens of a word.
+// The "model" of a tokenizer.json: what makes tokens of a word. Immutable; copies share it.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -31,9 +32,7 @@ class TokenModel {
   static TokenModel read(const nlohmann::json& tokenizer, Pretokenizer& pretokenizer,
                          const std::string& source);
 
-  std::optional<int32_t> find(std::string_view token) const {
-    return find_token(vocabulary(), token);
-  }
+  std::optional<int32_t> find(std::string_view token) const { return vocabulary().find(token); }
   const Vocabulary& vocabulary() const;
   /// Every token and its id. Unigram may list one token under two ids.
   std::vector<std::pair<std::string_view, int32_t>> tokens() const;
@@ -43,9 +42,9 @@ class TokenModel {
 
  private:
   using Kind = std::variant<Bpe, Unigram, WordLevel>;
-  explicit TokenModel(Kind kind) : kind_(std::move(kind)) {}
+  explicit TokenModel(Kind kind) : kind_(std::make_shared<const Kind>(std::move(kind))) {}
 
-  Kind kind_;
+  std::shared_ptr<const Kind> kind_;
 };
 
 }  // namespace tessera::launch

@@ -63,8 +63,7 @@ struct TokenizerJson {
   std::optional<int32_t> model_eos = {};
   std::string model_eos_source = {};
   std::vector<std::string> notes = {};  // what a user should know of how it was made
-  /// Name and content of the files to put beside an adapter.
-  std::vector<std::pair<std::string, std::string>> files = {};
+  TokenizerFiles files = {};            // to put beside an adapter
 
   const std::string& source_of(std::string_view key) const {
     return mapped.contains(key) ? map_source : config_source;

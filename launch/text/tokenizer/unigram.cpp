@@ -22,17 +22,14 @@ Vocabulary ids_of(const std::vector<std::pair<std::string, double>>& pieces,
       fail("{}: a token may have {} bytes, and all together {}; with token {} it is more", source,
            Unigram::kLongest, Unigram::kMostBytes, id);
     }
-    ids[token] = int32_t(id);
+    ids.set(token, int32_t(id));
   }
   return ids;
 }
 
 std::vector<std::pair<std::string_view, int32_t>> strings_of(const Vocabulary& vocabulary) {
-  std::vector<std::pair<std::string_view, int32_t>> strings;
-  strings.reserve(vocabulary.size());
-  for (const auto& [token, id] : vocabulary) {
-    if (!token.empty()) strings.emplace_back(token, id);
-  }
+  auto strings = vocabulary.tokens();
+  std::erase_if(strings, [](const auto& token) { return token.first.empty(); });
   return strings;
 }
 
@@ -108,11 +105,11 @@ void Unigram::append_unknown(AlignedView part, Encoding& out) const {
     out.ids.push_back(id);
     out.begins.push_back(part.origin[0]);
   };
-  if (const auto id = find_token(vocabulary_, part.text)) return append(*id);
+  if (const auto id = vocabulary_.find(part.text)) return append(*id);
   if (byte_fallback_) {
     std::vector<int32_t> bytes;
     for (char c : part.text) {
-      const auto id = find_token(vocabulary_, fmt::format("<0x{:02X}>", uint8_t(c)));
+      const auto id = vocabulary_.find(fmt::format("<0x{:02X}>", uint8_t(c)));
       if (!id) return append(unknown());
       bytes.push_back(*id);
     }

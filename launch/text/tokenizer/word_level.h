@@ -22,8 +22,8 @@ class WordLevel {
   /// Error when neither the word nor the unknown token is in the vocabulary.
   void encode(AlignedView word, Encoding& out) const {
     if (word.text.empty()) return;
-    auto id = find_token(vocabulary_, word.text);
-    if (!id) id = find_token(vocabulary_, unk_token_);
+    auto id = vocabulary_.find(word.text);
+    if (!id) id = vocabulary_.find(unk_token_);
     if (!id) {
       fail("the word '{}' is no token, and the unknown token '{}' is not in the vocabulary",
            io::printable(word.text), io::printable(unk_token_));
