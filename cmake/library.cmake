@@ -4,11 +4,12 @@ function(tessera_whole_switches target)
 endfunction()
 
 # tessera_library(folder DEPENDS targets...): the static library of one folder, all its sources, but
-# for cuda/ where there is no CUDA backend, and for what speaks MPI (mpi_*).
+# for cuda/ where there is no CUDA backend, and for what speaks MPI (mpi_*) or reads Parquet files
+# (parquet_module*).
 function(tessera_library folder)
   cmake_parse_arguments(ARG "" "" "DEPENDS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${folder}/*.cpp)
-  list(FILTER sources EXCLUDE REGEX "/main\\.cpp$|/mpi_")
+  list(FILTER sources EXCLUDE REGEX "/main\\.cpp$|/mpi_|/parquet_module")
   set(cuda_only ${sources})
   list(FILTER cuda_only INCLUDE REGEX "/cuda/|/nccl_")
   if(cuda_only AND NOT TESSERA_HAS_CUDA)

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes a folder for machines without root and without Tessera's packages, and packs it:
 # build/bundle/ and build/tessera-bundle.tar.gz. It needs glibc 2.34 or later and libstdc++, which
-# every machine has; MPI, cuBLASLt and NCCL are used where the machine has them.
+# every machine has; MPI, cuBLASLt and NCCL are used where the machine has them. It reads no Parquet
+# files.
 #
 #   launch/bundle.sh                         the program, computing on the CPU
 #   launch/bundle.sh --cuda 90 100           and on GPUs of compute capability 9.0 and 10.0
@@ -28,7 +29,8 @@ done
 
 launch/setup.sh
 folder=build-bundle out=build/bundle
-options=(-DTESSERA_BUNDLE=ON -DTESSERA_MPI=ON -DTESSERA_CUDA=OFF) targets=(tessera)
+options=(-DTESSERA_BUNDLE=ON -DTESSERA_MPI=ON -DTESSERA_PARQUET=OFF -DTESSERA_CUDA=OFF)
+targets=(tessera)
 if [ ${#architectures[@]} -gt 0 ]; then
   folder=build-bundle-cuda
   # A GPU that is later than the last one compiles its PTX.
@@ -51,7 +53,7 @@ cp "$highway" "$out/lib/$(basename "$highway")"
 cp -r examples "$out/examples"
 cp LICENSE "$out/licences/tessera"
 for package in libhwy1 libfmt9 libyaml-cpp-dev nlohmann-json3-dev libcli11-dev libpcre2-dev \
-  libutf8proc-dev libxxhash-dev gcc-12-base; do
+  libutf8proc-dev libxxhash-dev zlib1g-dev libzstd-dev gcc-12-base; do
   cp "/usr/share/doc/$package/copyright" "$out/licences/$package"
 done
 git describe --always --dirty --abbrev=12 >"$out/COMMIT" 2>/dev/null || echo unknown >"$out/COMMIT"

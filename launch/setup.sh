@@ -6,7 +6,8 @@ set -euo pipefail
 packages=(
   g++ cmake ninja-build pkg-config ccache git ca-certificates
   libhwy-dev libyaml-cpp-dev nlohmann-json3-dev libcli11-dev libfmt-dev
-  libpcre2-dev libutf8proc-dev libxxhash-dev libopenmpi-dev openmpi-bin
+  libpcre2-dev libutf8proc-dev libxxhash-dev zlib1g-dev libzstd-dev libcurl4-openssl-dev
+  libopenmpi-dev openmpi-bin
   libgtest-dev libdnnl-dev libbenchmark-dev
   python3 python3-pip python3-venv
   "$@"

@@ -83,6 +83,13 @@ fi
 on_gpu='^(cuda|parallel\.mpi\.nccl)|/Devices' # tests of the backend
 
 if [ "$all" = 1 ]; then
+  part "pyarrow" # brings the library that reads Parquet files; without it their tests are skipped
+  if python3 -m venv build/pyarrow && build/pyarrow/bin/pip install --quiet --retries 1 \
+    --disable-pip-version-check --no-deps --only-binary :all: pyarrow==26.0.1; then
+    export VIRTUAL_ENV=$PWD/build/pyarrow # where cmake looks for it
+  else
+    echo "skipped: Parquet: pip cannot install pyarrow"
+  fi
   export TESSERA_SEED=${TESSERA_SEED:-$RANDOM}
   echo "seed $TESSERA_SEED: TESSERA_SEED=$TESSERA_SEED chooses the same samples again"
   # With the backend where it can be simulated; the other tests are for a machine without a GPU.
@@ -103,7 +110,7 @@ if [ "$all" = 1 ]; then
   # Three judge by time limits.
   CUDA_ON_CPU_DEVICES=0 check "build-$asan" -E "$on_gpu"'|^ranks\.(signals|faults|full_disk)$'
   [ -z "$simulated" ] || check "build-$asan" -R "$on_gpu"
-  build fuzz build-fuzz jinja_fuzz tokenizer_fuzz sentencepiece_fuzz
+  build fuzz build-fuzz jinja_fuzz tokenizer_fuzz sentencepiece_fuzz rows_fuzz hub_fuzz
   part "build-fuzz: 15 seconds each"
   tests/fuzz/run.sh build-fuzz 15
   part "download of SmolLM2"

@@ -15,6 +15,7 @@
 #include "launch/commands/arguments.h"
 #include "launch/commands/command_line.h"
 #include "launch/console/progress.h"
+#include "launch/data/files/parquet_rows.h"
 #include "launch/machine/processors.h"
 #include "launch/machine/system_limits.h"
 #include "launch/plan/device_profile.h"
@@ -89,6 +90,7 @@ std::string diagnose(const Gpus& gpus) {
     for (const std::string& gpu : gpus.left_out) row("", "not used: " + gpu);
   }
   row("ranks", "as many as mpirun or srun starts, by " + parallel::describe_mpi());
+  row("parquet", describe_parquet());
   if constexpr (kHasCuda) {
     row("cuda", said(cuda::describe_runtime));
     // Where its lack keeps GPUs from being used, their row has said so.

@@ -6,6 +6,7 @@
 
 #include "launch/commands/arguments.h"
 #include "launch/config/options.h"
+#include "launch/hub/find_model.h"
 #include "launch/machine/device.h"
 #include "launch/machine/processors.h"
 #include "launch/machine/ranks.h"
@@ -56,8 +57,8 @@ std::optional<std::string> take_adapter(std::vector<std::string>& overrides) {
 
 }  // namespace
 
-Evaluation evaluate(const Config& config, const std::optional<std::string>& adapter,
-                    Console& console) {
+std::vector<SetEvaluation> evaluate(const Config& config, const std::optional<std::string>& adapter,
+                                    Console& console) {
   require_keys(config, kEvalNeeds);
   const std::optional<std::string> folder = choose_adapter(config, adapter);
   const Device device = choose_device(config.device, console);
@@ -66,56 +67,74 @@ Evaluation evaluate(const Config& config, const std::optional<std::string>& adap
   parallel::SelfCommunicator alone;
   Context ctx(device, thread_count(config.threads), uint64_t(config.seed));
   ctx.set_compute_dtype(compute);
-  const lora::Checkpoint checkpoint = lora::Checkpoint::open(config.base_model);
+  const lora::Checkpoint checkpoint = lora::Checkpoint::open(config.model());
   const auto base = quantization(with_stored_format(config, lora::checkpoint_format(checkpoint)));
   LoadedModel model(ctx, checkpoint, base, {alone, {}}, console);
   auto adapters = load_adapter(ctx, opened, model.spec());
   const RunData data(config, model.spec().vocab, 1, ctx.threads(), console);
-  const bool split = !data.validation.empty();
-  const auto batches = evaluation_batches(split ? data.validation : data.training, data.options);
+  data.print_notes(console);
+  std::vector<RunData::EvaluationSet> sets = data.evaluation;
+  if (sets.empty()) sets.push_back({"all", data.training});
   console.line(fmt::format("base     {} ({})", config.base_model, describe(base)));
   console.line(fmt::format("compute  {}", describe_compute(compute, device)));
   console.line(fmt::format("adapter  {}", folder.value_or("none")));
   std::string lost = describe_losses(data.counts);
-  if (!split && lost.empty()) lost = ", all";
-  console.line(fmt::format("data     {} rows{}{}",
-                           split ? data.validation.size() : data.training.size(),
-                           split ? " held out" : "", lost));
+  if (data.evaluation.empty()) {
+    console.line(
+        fmt::format("data     {} rows{}", data.training.size(), lost.empty() ? ", all" : lost));
+  } else {
+    console.line(fmt::format("data     {}{}", data.describe_evaluation(" rows"), lost));
+  }
 
   lora::Decoder decoder(ctx, model.base(), model.scheduler(), adapters ? &*adapters : nullptr);
+  std::vector<EvaluationBatches> batches;
   int64_t tokens = 0;
-  for (const lora::Batch& batch : batches) tokens = std::max(tokens, batch.tokens());
+  for (const auto& set : sets) {
+    batches.emplace_back(set.samples, data.options);
+    tokens = std::max(tokens, batches.back().max_tokens());
+  }
   lora::EvaluationPass(decoder, *config.loss).plan(tokens);
   decoder.allocate();
-  const Evaluation result = evaluate(decoder, *config.loss, batches, alone, console);
-  if (!std::isfinite(result.loss)) {
-    fail("the loss is {}; is the base model or the adapter damaged?", result.loss);
+  std::vector<SetEvaluation> results;
+  for (size_t s = 0; s < sets.size(); ++s) {
+    const auto batch = [&](size_t i) { return batches[s][i]; };
+    results.push_back(
+        {evaluate(decoder, *config.loss, {int64_t(batches[s].size()), batch}, alone, console),
+         sets[s].name});
+    if (std::isfinite(results.back().loss)) continue;
+    fail("the loss is {}; is the base model or the adapter damaged?", results.back().loss);
   }
-  return result;
+  return results;
 }
 
-std::string to_json(const Evaluation& evaluation) {
-  const nlohmann::ordered_json json = {{"loss", evaluation.loss},
-                                       {"perplexity", evaluation.perplexity()},
-                                       {"tokens", evaluation.tokens}};
-  return json.dump();
+std::string to_json(const std::vector<SetEvaluation>& evaluations) {
+  nlohmann::ordered_json all;
+  for (const SetEvaluation& evaluation : evaluations) {
+    all[evaluation.set] = {{"loss", evaluation.loss},
+                           {"perplexity", evaluation.perplexity()},
+                           {"tokens", evaluation.tokens}};
+  }
+  return (all.size() == 1 ? all.front() : all).dump();
 }
 
 void declare_eval(CLI::App* command, int&) {
   auto arguments = std::make_shared<ConfigArguments>();
   arguments->add_to(command);
   command->footer(
-      "\nPrints {\"loss\", \"perplexity\", \"tokens\"} as JSON: over the held-out rows where "
-      "val_set_size is\nset, else over all rows. The adapter is the one in output_dir if there is "
-      "one, else that of\nlora_model_dir; adapter=PATH names another, adapter=none measures the "
-      "base model alone.\n\n"
+      "\nPrints {\"loss\", \"perplexity\", \"tokens\"} as JSON: over the rows that val_set_size "
+      "holds out and\nover test_datasets, by name where there are several, else over all rows. The "
+      "adapter is the one in\noutput_dir if there is one, else that of lora_model_dir; "
+      "adapter=PATH "
+      "names another, adapter=none\nmeasures the base model alone.\n\n"
       "Example: tessera eval run.yml adapter=none");
   command->callback([arguments] {
     require_cpu();
     require_alone("eval");
     const auto adapter = take_adapter(arguments->overrides);
     Console console;
-    write_stdout(to_json(evaluate(arguments->load(kEvalNeeds), adapter, console)) + "\n");
+    Config config = arguments->load(kEvalNeeds);
+    config.model_path = find_model(config.base_model, console);
+    write_stdout(to_json(evaluate(config, adapter, console)) + "\n");
   });
 }
 

@@ -13,6 +13,7 @@
 #include "launch/data/conversations.h"
 #include "launch/data/learned_spans.h"
 #include "launch/data/messages.h"
+#include "launch/hub/find_model.h"
 #include "launch/machine/device.h"
 #include "launch/machine/processors.h"
 #include "launch/machine/ranks.h"
@@ -298,6 +299,8 @@ void declare_generate(CLI::App* command, int&) {
   command->callback([options] {
     require_cpu();
     require_alone("generate");
+    Console console;
+    options->base_model = find_model(options->base_model, console);
     generate(*options);
   });
 }

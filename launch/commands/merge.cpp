@@ -6,6 +6,7 @@
 #include "launch/commands/merged_weights.h"
 #include "launch/commands/model_folder.h"
 #include "launch/config/options.h"
+#include "launch/hub/find_model.h"
 #include "launch/machine/processors.h"
 #include "launch/machine/ranks.h"
 #include "launch/machine/signals.h"
@@ -185,6 +186,7 @@ void declare_merge(CLI::App* command, int&) {
     require_cpu();
     require_alone("merge");
     Console console;
+    options->base_model = find_model(options->base_model, console);
     const MergeReport report = merge(*options, console);
     write_stdout(describe(report, options->output));
   });

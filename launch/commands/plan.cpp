@@ -9,6 +9,7 @@
 #include "launch/config/flags.h"
 #include "launch/config/options.h"
 #include "launch/console/progress.h"
+#include "launch/hub/find_model.h"
 #include "launch/machine/ranks.h"
 #include "launch/plan/plan_table.h"
 #include "launch/run/loaded_model.h"
@@ -83,7 +84,9 @@ PlanReport make_report(const PlanOptions& options) {
   if (options.profile) report.profile = find_profile(*options.profile);
   const bool gpu = report.profile && report.profile->gpu;
   report.config = read_config(options, gpu);
-  const ModelShape shape = read_shape(report.config.base_model);
+  Console console;
+  const ModelShape shape =
+      read_shape(find_model_without_weights(report.config.base_model, console));
   report.config = with_stored_format(report.config, shape.stored);
   const Config& config = report.config;
   report.input = plan_input(config, shape.spec, shape.stored, nodes_of(options, gpu), gpu);

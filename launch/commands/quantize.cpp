@@ -11,6 +11,7 @@
 
 #include "launch/commands/arguments.h"
 #include "launch/commands/model_folder.h"
+#include "launch/hub/find_model.h"
 #include "launch/machine/processors.h"
 #include "launch/machine/ranks.h"
 #include "launch/machine/signals.h"
@@ -282,6 +283,7 @@ void declare_quantize(CLI::App* command, int&) {
     if (options->double_quant) options->storage.double_quant = *options->double_quant;
     if (options->block) options->storage.block = *options->block;
     Console console;
+    options->model = find_model(options->model, console);
     const QuantizeReport report = quantize(*options, console);
     write_stdout(describe(report, *options));
   });

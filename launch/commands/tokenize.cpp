@@ -7,6 +7,7 @@
 #include "launch/data/conversations.h"
 #include "launch/data/end_tokens.h"
 #include "launch/data/messages.h"
+#include "launch/hub/find_model.h"
 #include "launch/text/tokenizer/tokenizer.h"
 #include "runtime/core/error.h"
 
@@ -101,6 +102,7 @@ void declare_tokenize(CLI::App* command, int&) {
   command->footer("\nExample: echo -n 'Hello' | tessera tokenize --tokenizer models/smollm2 -");
   command->callback([options] {
     Console console;
+    options->tokenizer = find_model_without_weights(options->tokenizer, console);
     write_stdout(tokenize(*options, console));
   });
 }

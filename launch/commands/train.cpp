@@ -1,6 +1,7 @@
 // `tessera train`: the command line of a run (launch/run/train.h).
 #include "launch/run/train.h"
 #include "launch/commands/arguments.h"
+#include "launch/hub/find_model.h"
 #include "launch/machine/agreement.h"
 #include "launch/machine/processors.h"
 #include "launch/machine/ranks.h"
@@ -18,8 +19,9 @@ void declare_train(CLI::App* command, int& exit_code) {
   command->callback([arguments, &exit_code] {
     require_cpu();
     exit_code = run_on_ranks([&](parallel::Communicator& world) {
-      const Config config = on_all(world, [&] { return arguments->load(kTrainNeeds); });
+      Config config = on_all(world, [&] { return arguments->load(kTrainNeeds); });
       Console console(world.rank() == 0);
+      config.model_path = on_all(world, [&] { return find_model(config.base_model, console); });
       note_on_stopping(console);
       return train(config, world);
     });

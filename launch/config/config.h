@@ -30,15 +30,64 @@ enum class ContentTokens { kLetters, kTokens };
 /// Which end-of-turn tokens are learned: of learned turns, of all turns, of the last learned one.
 enum class EndTokens { kTurn, kAll, kLast };
 enum class Reduction { kInvariant, kFast };
-enum class RowType { kAlpaca, kChatTemplate, kCompletion, kPromptCompletion, kTokenized };
+enum class RowType {
+  kAlpaca,
+  kChatTemplate,
+  kCompletion,
+  kPromptCompletion,
+  kTokenized,
+  kInputOutput
+};
 
 /// As a config spells them.
 std::string name_of(RowType type);
 std::string name_of(parallel::Sharding::Mode mode);
 
+/// Names in order: ours, and what it is in the rows of a data set.
+template <class Theirs>
+using NameMap = std::vector<std::pair<std::string, Theirs>>;
+
+/// One entry of `datasets`: where its rows are, how they spell our columns (applied by
+/// launch/data/row_mapping.h), and what of them is learned. Empty names are our own.
 struct DatasetConfig {
   std::string path;
-  std::optional<RowType> type;  // empty: inferred from the columns
+  std::optional<RowType> type = {};  // empty: inferred from the columns
+
+  // where the rows are
+  std::string name = {};                     // of a subset
+  std::string split = {};                    // such as train[:1000]
+  std::vector<std::string> data_files = {};  // names or globs
+  std::string ds_type = {};                  // json, csv, text or parquet; empty: told by the file
+  std::string revision = {};                 // of a data set of the hub
+  double weight = 1;                         // above 0: how often its rows are taken
+  std::optional<int64_t> max_samples = {};   // rows; empty: all
+
+  // how the columns are called
+  std::string field = {};  // the text of a completion
+  std::string field_messages = {};
+  std::string field_tools = {};
+  std::string field_system = {};
+  std::string field_instruction = {};  // the prompt of a prompt_completion
+  std::string field_input = {};
+  std::string field_output = {};  // its completion
+  std::string field_history = {};
+
+  // how the messages are
+  NameMap<std::string> message_property_mappings = {};
+  NameMap<std::vector<std::string>> roles = {};
+  bool drop_system_message = false;
+
+  // what stands around the texts
+  std::string system_prompt = {};  // of rows that have none of their own
+  std::string system_format = {};
+  std::string format = {};
+  std::string no_input_format = {};
+
+  // what is learned, where it is not as in the rest of the run
+  std::optional<bool> train_on_inputs = {};
+  std::optional<std::vector<std::string>> roles_to_train = {};
+  std::optional<EndTokens> train_on_eos = {};
+
   bool operator==(const DatasetConfig&) const = default;
 };
 
@@ -78,6 +127,8 @@ struct Config {
 
   // data
   std::vector<DatasetConfig> datasets;
+  std::vector<DatasetConfig> test_datasets;          // each is evaluated on its own
+  std::optional<std::string> dataset_prepared_path;  // of the tokens; empty: the user's cache
   double val_set_size = 0;  // below 1: share of the rows; from 1 on: a whole number of rows
   bool train_on_inputs = false;
   std::vector<std::string> roles_to_train = {"assistant"};
@@ -87,6 +138,7 @@ struct Config {
   int64_t sequence_len = 2048;  // tokens
   ExcessLength excess_length_strategy = ExcessLength::kDrop;
   bool sample_packing = true;
+  bool group_by_length = false;
   bool shuffle = true;
 
   // batch and length of the run
@@ -137,6 +189,10 @@ struct Config {
 
   /// Name of the file the settings came from, for messages. Not a key.
   std::string source;
+  /// Where base_model was found, if it is the name of a repository of the hub. Not a key.
+  std::string model_path = {};
+  /// The model's folder or file.
+  const std::string& model() const { return model_path.empty() ? base_model : model_path; }
 
   bool operator==(const Config&) const = default;
 };

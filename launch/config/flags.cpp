@@ -1,5 +1,6 @@
 #include "launch/config/flags.h"
 
+#include <algorithm>
 #include <map>
 
 #include "runtime/core/error.h"
@@ -69,6 +70,14 @@ const ForeignKey* find_foreign_key(std::string_view key) {
     if (std::ranges::count(foreign.names, key) > 0) return &foreign;
   }
   return nullptr;
+}
+
+bool asks_for_nothing(const ForeignKey& foreign, const YamlNode& value) {
+  if (value.kind == YamlNode::Kind::kNull || value.kind == YamlNode::Kind::kFaulty) return true;
+  if (value.kind != YamlNode::Kind::kScalar) return false;
+  if (value.text.empty() || std::ranges::count(foreign.harmless, value.text) > 0) return true;
+  const bool wanted = std::ranges::count(foreign.harmless, "true") > 0;
+  return parse_bool(value.text) == wanted;
 }
 
 std::string_view nearest_key(std::string_view key) {

@@ -112,6 +112,9 @@ struct ForeignKey {
 const std::vector<ForeignKey>& foreign_keys();
 const ForeignKey* find_foreign_key(std::string_view key);
 
+/// Whether `value` is one of the harmless values of the key.
+bool asks_for_nothing(const ForeignKey& foreign, const YamlNode& value);
+
 /// The known key nearest to `key`, or empty when none is near.
 std::string_view nearest_key(std::string_view key);
 

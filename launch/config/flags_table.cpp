@@ -161,14 +161,20 @@ std::vector<Flag> lora_flags() {
 std::vector<Flag> data_flags() {
   return {
       flag("datasets", &Config::datasets, DatasetsType{},
-           "Files to train on, each with path and type: alpaca, chat_template, completion, "
-           "prompt_completion or tokenized. A type left out is inferred from the columns. "
-           "Required.")
+           "What to train on: a list of data sets, each with a path and, where their rows need it, "
+           "more (see the keys of a data set). Required.")
           .such_as("[{path: data.jsonl, type: alpaca}]"),
       flag("val_set_size", &Config::val_set_size, ShareOrCountType{},
            "Rows held back for validation: a share below 1, or a number of rows; 0 for none. 1 is "
            "one row, and 1.0, which would be all, is an error.")
           .alias({"val_size"}),
+      flag("test_datasets", &Config::test_datasets, DatasetsType{},
+           "Data sets to evaluate on, each on its own, whenever val_set_size would: as datasets."),
+      flag("dataset_prepared_path", &Config::dataset_prepared_path, OptionalType<PathType>{},
+           "Folder where the tokens of the data sets are kept for the next run. null: "
+           "tessera/tokens in the user's cache ($XDG_CACHE_HOME, or ~/.cache), for data sets of 64 "
+           "MiB and more; smaller ones are read anew.")
+          .alias({"tokenized_path"}),
       flag("train_on_inputs", &Config::train_on_inputs, BoolType{},
            "Take the loss on prompts too, not on answers alone.")
           .alias({"train_on_prompt", "train_on_input"}),
@@ -178,9 +184,7 @@ std::vector<Flag> data_flags() {
           "goes before it."),
       flag("mask_history", &Config::mask_history, BoolType{},
            "Learn only the last of a conversation's turns that would be learned."),
-      flag("train_on_eos", &Config::train_on_eos,
-           ChoiceType<EndTokens>{
-               {{EndTokens::kTurn, "turn"}, {EndTokens::kAll, "all"}, {EndTokens::kLast, "last"}}},
+      flag("train_on_eos", &Config::train_on_eos, end_tokens_type(),
            "Which end tokens of a conversation are learned: those of learned turns, those of all "
            "turns, or that of the last learned turn alone."),
       flag("special_tokens_in_content", &Config::special_tokens_in_content,
@@ -198,6 +202,13 @@ std::vector<Flag> data_flags() {
       flag("sample_packing", &Config::sample_packing, BoolType{},
            "Put several samples in one row; they never attend to each other.")
           .alias({"packing", "neat_packing"}),
+      flag("group_by_length", &Config::group_by_length, BoolType{},
+           "Give the rows of a step a like length, so that ranks wait less for each other. For "
+           "rows that are not packed.")
+          .ruled_out_by(
+              "sample_packing",
+              [](const Config& c) { return c.group_by_length && c.sample_packing; },
+              "packed rows have one length already; remove it, or set sample_packing: false"),
       flag("shuffle", &Config::shuffle, BoolType{},
            "A new order every epoch, which depends on seed alone."),
   };

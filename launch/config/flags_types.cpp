@@ -104,6 +104,12 @@ std::string CheckpointingType::write(std::optional<Policy> value) const {
   return {};
 }
 
+const ChoiceType<EndTokens>& end_tokens_type() {
+  static const ChoiceType<EndTokens> type = {
+      {{EndTokens::kTurn, "turn"}, {EndTokens::kAll, "all"}, {EndTokens::kLast, "last"}}};
+  return type;
+}
+
 std::optional<bool> FourBitType::read(const Setting& setting) const {
   if (setting.key != "quantization_bit") return BoolType::read(setting);
   const std::string* text = setting.scalar("4");

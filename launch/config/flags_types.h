@@ -182,7 +182,7 @@ struct ResumeType {
 struct DatasetsType {
   std::optional<std::vector<DatasetConfig>> read(const Setting& setting) const;
   std::string write(const std::vector<DatasetConfig>& value) const;
-  std::string describe() const { return "a list of {path, type}"; }
+  std::string describe() const { return "a list of data sets"; }
 };
 
 inline constexpr std::string_view kNotInThisVersion = "is not in this version";
@@ -244,6 +244,8 @@ struct ChoiceType {
     return *std::ranges::find(choices, value, &Choice<E>::value);
   }
 };
+
+const ChoiceType<EndTokens>& end_tokens_type();
 
 /// A value that may be empty: written as `word`, or, where `word` is empty, by leaving the key out.
 template <class Inner>

@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 
 #include "launch/config/config.h"
+#include "launch/config/dataset_keys.h"
+#include "launch/config/dataset_spellings.h"
 #include "launch/config/flags.h"
 
 namespace tessera::launch {
@@ -44,6 +46,42 @@ error.
 |---|---|---|
 )";
 
+constexpr std::string_view kDatasetIntroduction =
+    R"(
+## Keys of a data set
+
+Each entry of `datasets` is a map of these keys; [data.md](data.md) shows what rows they are for.
+
+| key | type | default | meaning |
+|---|---|---|---|
+)";
+
+constexpr std::string_view kSpellings =
+    R"(
+These spellings of other trainers are understood too. `columns.prompt` stands for the key `prompt`
+in a map `columns`.
+
+| their key | ours |
+|---|---|
+)";
+
+constexpr std::string_view kTypes =
+    R"(
+`type` takes these names. The settings that come with a name give way to those of the data set.
+
+| name | type | with |
+|---|---|---|
+)";
+
+constexpr std::string_view kForeignDatasetKeys =
+    R"(
+These keys of data sets have no counterpart. They are accepted without a value and with the values
+in the column `accepted`; any other value is an error.
+
+| key | accepted | instead |
+|---|---|---|
+)";
+
 std::string joined(const std::vector<std::string_view>& names, std::string_view mark) {
   std::string out;
   for (const std::string_view name : names) {
@@ -75,6 +113,71 @@ void append_wrapped(std::string& out, std::string_view text, size_t indent) {
   out += '\n';
 }
 
+/// The value of a key of a data set that leaves it out; empty where that says nothing.
+std::string default_of(const DatasetKey& key) {
+  const std::string value = key.write(DatasetConfig{});
+  return value == "null" ? "" : value;
+}
+
+/// YAML text for a cell of a table.
+std::string in_cell(std::string_view text) {
+  std::string out;
+  for (const char c : text) out += c == '|' ? "\\|" : std::string(1, c);
+  for (size_t at = out.find("\\x0a"); at != out.npos; at = out.find("\\x0a", at)) {
+    out.replace(at, 4, "\\n");
+  }
+  return out;
+}
+
+/// What a name of a type brings along, as keys of the data set.
+std::string settings_of(const NamedType& type) {
+  std::string out;
+  for (const auto& [field, value] : type.settings) {
+    DatasetConfig only;
+    only.*field = value;
+    for (const DatasetKey& key : dataset_keys()) {
+      const std::string text = key.write(only);
+      if (text == key.write(DatasetConfig{})) continue;
+      out += fmt::format("{}`{}: {}`", out.empty() ? "" : ", ", key.name, in_cell(text));
+    }
+  }
+  return out;
+}
+
+void append_foreign(std::string& page, const ForeignKey& foreign) {
+  page += fmt::format("| {} | {} | {}", joined(foreign.names, "`"), joined(foreign.harmless, "`"),
+                      foreign.cure);
+  for (const ForeignRule& rule : foreign.rules) {
+    page += fmt::format(". Depends on `{}`: {}", rule.by, rule.cure);
+  }
+  page += " |\n";
+}
+
+void append_dataset_keys(std::string& page) {
+  page += kDatasetIntroduction;
+  for (const DatasetKey& key : dataset_keys()) {
+    const std::string value = default_of(key);
+    page += fmt::format("| `{}` | {} | {} | {}", key.name, key.type,
+                        value.empty() ? "" : fmt::format("`{}`", value), key.help);
+    if (!key.aliases.empty()) page += fmt::format(" Also spelt {}.", joined(key.aliases, "`"));
+    if (!key.notes.empty()) page += fmt::format(" {}", key.notes);
+    page += " |\n";
+  }
+  page += kSpellings;
+  for (const auto& [theirs, ours] : dataset_spellings()) {
+    page += fmt::format("| `{}` | `{}` |\n", theirs, ours);
+  }
+  page +=
+      "| `field_thinking`, `template_thinking_key` | an entry of `message_property_mappings` |\n";
+  page += kTypes;
+  for (const NamedType& type : named_types()) {
+    page += fmt::format("| {} | {} | {} |\n", joined(type.names, "`"), name_of(type.type),
+                        settings_of(type));
+  }
+  page += kForeignDatasetKeys;
+  for (const ForeignKey& foreign : foreign_dataset_keys()) append_foreign(page, foreign);
+}
+
 void append_row(std::string& page, const Flag& flag) {
   const std::string value = default_of(flag);
   page += fmt::format("| `{}` | {} | {} | {}", flag.name, flag.type,
@@ -96,15 +199,9 @@ std::string config_reference_markdown() {
                         group.title);
     for (const Flag& flag : group.flags) append_row(page, flag);
   }
+  append_dataset_keys(page);
   page += kForeignIntroduction;
-  for (const ForeignKey& foreign : foreign_keys()) {
-    page += fmt::format("| {} | {} | {}", joined(foreign.names, "`"), joined(foreign.harmless, "`"),
-                        foreign.cure);
-    for (const ForeignRule& rule : foreign.rules) {
-      page += fmt::format(". Depends on `{}`: {}", rule.by, rule.cure);
-    }
-    page += " |\n";
-  }
+  for (const ForeignKey& foreign : foreign_keys()) append_foreign(page, foreign);
   return page;
 }
 
@@ -120,6 +217,15 @@ std::string config_help() {
       if (!flag.notes.empty()) text += fmt::format(" {}", flag.notes);
       append_wrapped(out, text, 6);
     }
+  }
+  out += "\nkeys of a data set\n";
+  for (const DatasetKey& key : dataset_keys()) {
+    const std::string value = default_of(key);
+    out += fmt::format("  {}{}{}\n", key.name, value.empty() ? "" : " = ", value);
+    std::string text = fmt::format("{} Takes {}.", key.help, key.type);
+    if (!key.aliases.empty()) text += fmt::format(" Also spelt {}.", joined(key.aliases, ""));
+    if (!key.notes.empty()) text += fmt::format(" {}", key.notes);
+    append_wrapped(out, text, 6);
   }
   return out;
 }

@@ -10,14 +10,6 @@ namespace tessera::launch {
 
 namespace {
 
-bool asks_for_nothing(const ForeignKey& foreign, const YamlNode& value) {
-  if (value.kind == YamlNode::Kind::kNull || value.kind == YamlNode::Kind::kFaulty) return true;
-  if (value.kind != YamlNode::Kind::kScalar) return false;
-  if (value.text.empty() || std::ranges::count(foreign.harmless, value.text) > 0) return true;
-  const bool wanted = std::ranges::count(foreign.harmless, "true") > 0;
-  return parse_bool(value.text) == wanted;
-}
-
 /// Reads the file and then the overrides into one map.
 class Reader {
  public:

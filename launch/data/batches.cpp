@@ -1,95 +1,17 @@
 #include "launch/data/batches.h"
 
 #include <algorithm>
-#include <cmath>
-#include <numeric>
-#include <set>
 
 #include "runtime/core/error.h"
 
 namespace tessera::launch {
-namespace {
 
-/// SplitMix64 (Steele, Lea, Flood 2014): a stateless mix of a counter, enough to order samples.
-uint64_t mix(uint64_t x) {
-  x += 0x9e3779b97f4a7c15u;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-  return x ^ (x >> 31);
-}
-
-/// Orders 0..n-1 by a key drawn for each from (seed, stream); ties by index.
-std::vector<int32_t> shuffled(size_t n, uint64_t seed, uint64_t stream) {
-  std::vector<std::pair<uint64_t, int32_t>> keyed(n);
-  const uint64_t base = mix(mix(seed) ^ stream);
-  for (size_t i = 0; i < n; ++i) keyed[i] = {mix(base ^ mix(i)), int32_t(i)};
-  std::sort(keyed.begin(), keyed.end());
-  std::vector<int32_t> order(n);
-  for (size_t i = 0; i < n; ++i) order[i] = keyed[i].second;
-  return order;
-}
-
-/// First fit among a window of open rows. A window of one keeps the order of the samples.
-std::vector<Row> pack(const std::vector<Sample>& samples, const std::vector<int32_t>& order,
-                      int64_t capacity, size_t window) {
-  struct Open {
-    Row row;
-    int64_t room;
-  };
-  std::vector<Row> done;
-  std::vector<Open> open;
-  for (int32_t index : order) {
-    const int64_t length = int64_t(samples[size_t(index)].ids.size());
-    auto fit =
-        std::find_if(open.begin(), open.end(), [&](const Open& o) { return o.room >= length; });
-    if (fit == open.end()) {
-      if (open.size() == window) {
-        // The fullest row is the least likely to take another sample.
-        const auto fullest = std::min_element(
-            open.begin(), open.end(), [](const Open& a, const Open& b) { return a.room < b.room; });
-        done.push_back(std::move(fullest->row));
-        open.erase(fullest);
-      }
-      open.push_back({{}, capacity});
-      fit = open.end() - 1;
-    }
-    fit->row.push_back(index);
-    fit->room -= length;
-  }
-  for (Open& o : open) done.push_back(std::move(o.row));
-  return done;
-}
-
-int64_t row_tokens(const std::vector<Sample>& samples, const Row& row) {
-  int64_t n = 0;
-  for (int32_t index : row) n += int64_t(samples[size_t(index)].ids.size());
-  return n;
-}
-
-}  // namespace
-
-std::vector<Row> epoch_rows(const std::vector<Sample>& samples, const BatchOptions& options,
-                            int64_t epoch) {
-  std::vector<int32_t> order;
-  if (options.shuffle) {
-    order = shuffled(samples.size(), options.seed, uint64_t(epoch));
-  } else {
-    order.resize(samples.size());
-    std::iota(order.begin(), order.end(), 0);
-  }
-  if (options.packing) return pack(samples, order, options.sequence_len, options.shuffle ? 64 : 1);
-  std::vector<Row> rows;
-  for (int32_t index : order) rows.push_back({index});
-  return rows;
-}
-
-lora::Batch make_batch(const std::vector<Sample>& samples, const std::vector<Row>& rows,
-                       size_t begin, size_t end) {
+lora::Batch make_batch(const SampleList& samples, const Rows& rows, size_t begin, size_t end) {
   lora::Batch batch;
   batch.starts.push_back(0);
   for (size_t r = begin; r < end; ++r) {
     for (int32_t index : rows[r]) {
-      const Sample& sample = samples[size_t(index)];
+      const Sample sample = samples[size_t(index)];
       const size_t n = sample.ids.size();
       batch.ids.insert(batch.ids.end(), sample.ids.begin(), sample.ids.end());
       for (size_t i = 0; i < n; ++i) {
@@ -103,7 +25,7 @@ lora::Batch make_batch(const std::vector<Sample>& samples, const std::vector<Row
   return batch;
 }
 
-RunSteps::RunSteps(const std::vector<Sample>& samples, const BatchOptions& options, int64_t epochs,
+RunSteps::RunSteps(const SampleList& samples, const BatchOptions& options, int64_t epochs,
                    int64_t max_steps)
     : samples_(samples), options_(options) {
   const int64_t rows_per_step = options.micro_batch_size * options.micro_batches;
@@ -111,6 +33,9 @@ RunSteps::RunSteps(const std::vector<Sample>& samples, const BatchOptions& optio
   for (int64_t epoch = 0; max_steps > 0 ? !full() : epoch < epochs; ++epoch) {
     load_epoch(epoch);
     const int64_t rows = int64_t(rows_.size());
+    if (rows == 0) {
+      fail_usage("the weights of the data sets leave no row to train on in epoch {}", epoch + 1);
+    }
     rows_of_epoch_.push_back(rows);
     for (int64_t first = 0; first < rows && !full(); first += rows_per_step) {
       places_.push_back({epoch, first, std::min(rows_per_step, rows - first)});
@@ -123,7 +48,7 @@ RunSteps::RunSteps(const std::vector<Sample>& samples, const BatchOptions& optio
     }
     if (epoch == 0) {
       int64_t tokens = 0;
-      for (const Row& row : rows_) tokens += row_tokens(samples_, row);
+      for (size_t r = 0; r < rows_.size(); ++r) tokens += row_tokens(samples_, rows_[r]);
       packing_efficiency_ = double(tokens) / double(rows * options.sequence_len);
     }
   }
@@ -131,6 +56,7 @@ RunSteps::RunSteps(const std::vector<Sample>& samples, const BatchOptions& optio
 
 void RunSteps::load_epoch(int64_t epoch) {
   if (epoch == epoch_) return;
+  rows_ = {};  // before there are others
   rows_ = epoch_rows(samples_, options_, epoch);
   epoch_ = epoch;
 }
@@ -152,36 +78,27 @@ std::vector<lora::Batch> RunSteps::micro_batches(int64_t step) {
   return batches;
 }
 
-std::vector<lora::Batch> evaluation_batches(const std::vector<Sample>& samples,
-                                            const BatchOptions& options) {
-  BatchOptions in_order = options;
-  in_order.shuffle = false;
-  const std::vector<Row> rows = epoch_rows(samples, in_order, 0);
-  std::vector<lora::Batch> batches;
-  const size_t size = size_t(options.micro_batch_size);
-  for (size_t begin = 0; begin < rows.size(); begin += size) {
-    batches.push_back(make_batch(samples, rows, begin, std::min(begin + size, rows.size())));
-  }
-  return batches;
+EvaluationBatches::EvaluationBatches(const SampleList& samples, const BatchOptions& options)
+    : samples_(samples), rows_of_batch_(size_t(options.micro_batch_size)), rows_([&] {
+        BatchOptions in_order = options;
+        in_order.shuffle = in_order.group_by_length = false;
+        return epoch_rows(samples, in_order, 0);
+      }()) {}
+
+lora::Batch EvaluationBatches::operator[](size_t i) const {
+  return make_batch(samples_, rows_, i * rows_of_batch_, end_of(i));
 }
 
-std::vector<Sample> split_validation(std::vector<Sample>& samples, double size, uint64_t seed) {
-  if (size == 0.0) return {};
-  const size_t total = samples.size();
-  const size_t wanted = size < 1.0 ? size_t(std::ceil(size * double(total))) : size_t(size);
-  if (wanted >= total) {
-    fail_usage("val_set_size {} takes {} of {} rows and leaves none to train on", size, wanted,
-               total);
+int64_t EvaluationBatches::max_tokens() const {
+  int64_t most = 0;
+  for (size_t i = 0; i < size(); ++i) {
+    int64_t tokens = 0;
+    for (size_t r = i * rows_of_batch_; r < end_of(i); ++r) {
+      tokens += row_tokens(samples_, rows_[r]);
+    }
+    most = std::max(most, tokens);
   }
-  constexpr uint64_t kStream = 0x76616c6964617465u;  // apart from every epoch's number
-  const std::vector<int32_t> order = shuffled(total, seed, kStream);
-  const std::set<int32_t> held(order.begin(), order.begin() + int64_t(wanted));
-  std::vector<Sample> validation, training;
-  for (size_t i = 0; i < total; ++i) {
-    (held.contains(int32_t(i)) ? validation : training).push_back(std::move(samples[i]));
-  }
-  samples = std::move(training);
-  return validation;
+  return most;
 }
 
 }  // namespace tessera::launch

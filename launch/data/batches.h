@@ -1,35 +1,17 @@
-// From samples to micro-batches. The order of samples is a pure function of (seed, epoch), so a run
-// resumes from one integer, the step; nothing is ever skipped or replayed. Epochs never share a
-// step.
+// From rows of samples to the micro-batches of steps. Epochs never share a step.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
-#include "launch/data/dataset.h"
+#include "launch/data/packing.h"
 #include "lora/decoder/batch.h"
 
 namespace tessera::launch {
 
-struct BatchOptions {
-  int64_t sequence_len;      // tokens of a packed row
-  int64_t micro_batch_size;  // rows
-  int64_t micro_batches;     // of a full step, over all ranks
-  bool packing;
-  bool shuffle;
-  uint64_t seed;
-};
-
-/// A row is a list of sample indices: several when packing, else one.
-using Row = std::vector<int32_t>;
-
-/// The rows of one epoch, in training order.
-std::vector<Row> epoch_rows(const std::vector<Sample>& samples, const BatchOptions& options,
-                            int64_t epoch);
-
-/// The samples of rows[begin, end) laid end to end, targets shifted by one token.
-lora::Batch make_batch(const std::vector<Sample>& samples, const std::vector<Row>& rows,
-                       size_t begin, size_t end);
+/// The samples of rows [begin, end) laid end to end, targets shifted by one token.
+lora::Batch make_batch(const SampleList& samples, const Rows& rows, size_t begin, size_t end);
 
 /// Where step `step` (from 0) lies.
 struct StepPlace {
@@ -41,7 +23,8 @@ struct StepPlace {
 /// The steps of a run of `epochs` epochs, or of `max_steps` steps if that is not 0.
 class RunSteps {
  public:
-  RunSteps(const std::vector<Sample>& samples, const BatchOptions& options, int64_t epochs,
+  /// Error where an epoch would have no rows.
+  RunSteps(const SampleList& samples, const BatchOptions& options, int64_t epochs,
            int64_t max_steps);
 
   int64_t steps() const { return int64_t(places_.size()); }
@@ -58,23 +41,32 @@ class RunSteps {
  private:
   void load_epoch(int64_t epoch);
 
-  const std::vector<Sample>& samples_;
+  const SampleList& samples_;
   BatchOptions options_;
   std::vector<StepPlace> places_;
   std::vector<int64_t> rows_of_epoch_;
-  std::vector<Row> rows_;  // of epoch_
+  Rows rows_;  // of epoch_
   int64_t epoch_ = -1;
   int64_t max_tokens_ = 0;
   double packing_efficiency_ = 0.0;
 };
 
-/// Cuts `samples` into fixed micro-batches in order, for evaluation.
-std::vector<lora::Batch> evaluation_batches(const std::vector<Sample>& samples,
-                                            const BatchOptions& options);
+/// Samples in fixed micro-batches, in order, for evaluation.
+class EvaluationBatches {
+ public:
+  EvaluationBatches(const SampleList& samples, const BatchOptions& options);
 
-/// Moves a held-out set out of `samples`: `size` below 1 is a share, else a number of rows. Which
-/// rows, is a function of the seed alone; both sets keep their order. Error when one would be
-/// empty.
-std::vector<Sample> split_validation(std::vector<Sample>& samples, double size, uint64_t seed);
+  size_t size() const { return (rows_.size() + rows_of_batch_ - 1) / rows_of_batch_; }
+  lora::Batch operator[](size_t i) const;
+  /// Of the largest of them.
+  int64_t max_tokens() const;
+
+ private:
+  size_t end_of(size_t i) const { return std::min((i + 1) * rows_of_batch_, rows_.size()); }
+
+  const SampleList& samples_;
+  const size_t rows_of_batch_;
+  const Rows rows_;
+};
 
 }  // namespace tessera::launch

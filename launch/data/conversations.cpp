@@ -3,8 +3,9 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "launch/data/files/known_formats.h"
+#include "launch/data/files/lines.h"
 #include "launch/data/messages.h"
-#include "launch/data/row_files.h"
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
 #include "runtime/io/json.h"
@@ -16,7 +17,6 @@ namespace {
 using json = RowJson;
 
 constexpr size_t kMaxInput = size_t{1} << 30;
-constexpr std::string_view kBlank = " \t\r\n";
 constexpr char kContinues[] = "continue_final_message";
 
 /// Takes a flag out of the object.

@@ -1,17 +1,21 @@
 #include "launch/data/dataset.h"
 
 #include <algorithm>
-#include <atomic>
-#include <exception>
-#include <thread>
 
-#include "launch/data/row_files.h"
+#include "launch/config/flags_types.h"
+#include "launch/data/files/row_source.h"
+#include "launch/data/hub_dataset.h"
+#include "launch/data/message_mapping.h"
+#include "launch/data/row_mapping.h"
+#include "launch/data/row_queue.h"
 #include "launch/data/row_types.h"
+#include "launch/data/token_cache.h"
+#include "runtime/io/hash.h"
 
 namespace tessera::launch {
 namespace {
 
-using json = RowJson;
+using nlohmann::json;
 
 int64_t supervised_count(const Sample& sample) {
   // The first token is never predicted.
@@ -21,23 +25,33 @@ int64_t supervised_count(const Sample& sample) {
                              [](int32_t label) { return label != Sample::kIgnore; });
 }
 
+/// Keeps samples that fit and teach something, and notes the others.
 class Collector {
  public:
-  Collector(const Config& config, Dataset& out) : config_(config), out_(out) {}
+  Collector(const Config& config, DatasetReport& report, SampleWriter& out)
+      : config_(config), report_(report), out_(out) {}
 
-  /// `splits`: running text is cut into pieces of sequence_len instead of being dropped.
-  void add(Sample sample, bool splits) {
+  /// `where` is that of their row.
+  void add(std::vector<Sample>& samples, const std::string& where) {
     const size_t limit = size_t(config_.sequence_len);
-    if (sample.ids.size() <= limit) return keep(std::move(sample));
-    if (splits) {
-      for (size_t begin = 0; begin < sample.ids.size(); begin += limit) {
-        keep(cut(sample, begin, std::min(limit, sample.ids.size() - begin)));
+    for (Sample& sample : samples) {
+      if (sample.ids.size() <= limit) {
+        keep(sample, where);
+      } else if (report_.type == RowType::kCompletion) {
+        // Running text is cut into pieces instead of being dropped.
+        for (size_t begin = 0; begin < sample.ids.size(); begin += limit) {
+          keep(cut(sample, begin, std::min(limit, sample.ids.size() - begin)), where);
+        }
+      } else if (config_.excess_length_strategy == ExcessLength::kDrop) {
+        ++report_.counts.dropped_long;
+        note(where, fmt::format("dropped: {} tokens, longer than sequence_len {}",
+                                sample.ids.size(), limit));
+      } else {
+        ++report_.counts.truncated;
+        note(where,
+             fmt::format("cut: {} tokens, longer than sequence_len {}", sample.ids.size(), limit));
+        keep(cut(sample, 0, limit), where);
       }
-    } else if (config_.excess_length_strategy == ExcessLength::kDrop) {
-      ++out_.counts.dropped_long;
-    } else {
-      ++out_.counts.truncated;
-      keep(cut(sample, 0, limit));
     }
   }
 
@@ -48,114 +62,216 @@ class Collector {
     };
     return {part(sample.ids), part(sample.labels)};
   }
-  void keep(Sample sample) {
+  void keep(const Sample& sample, const std::string& where) {
     const int64_t supervised = supervised_count(sample);
     if (supervised == 0) {
-      ++out_.counts.dropped_empty;
+      ++report_.counts.dropped_empty;
+      note(where, "dropped: no token to learn");
       return;
     }
-    out_.counts.tokens += int64_t(sample.ids.size());
-    out_.counts.supervised += supervised;
-    out_.samples.push_back(std::move(sample));
+    ++report_.counts.samples;
+    report_.counts.tokens += int64_t(sample.ids.size());
+    report_.counts.supervised += supervised;
+    out_.add(sample);
+  }
+  void note(const std::string& where, std::string why) {
+    if (report_.lost.size() < DatasetReport::kLostRows) report_.lost.push_back({where, why});
   }
 
   const Config& config_;
-  Dataset& out_;
+  DatasetReport& report_;
+  SampleWriter& out_;
 };
 
-/// Encodes rows on several threads, and gives what they become in their order.
-class RowQueue {
+/// The config as it holds for one data set.
+Config config_for(const Config& config, const DatasetConfig& dataset) {
+  Config own = config;
+  if (dataset.train_on_inputs) own.train_on_inputs = *dataset.train_on_inputs;
+  if (dataset.roles_to_train) own.roles_to_train = *dataset.roles_to_train;
+  own.roles_to_train = our_roles(own.roles_to_train, dataset);
+  if (dataset.train_on_eos) own.train_on_eos = *dataset.train_on_eos;
+  return own;
+}
+
+/// Tells from time to time how far the reading is.
+class Progress {
  public:
-  using Take = FunctionRef<void(std::vector<Sample>& samples, const RowRemarks& remarks)>;
+  Progress(Console* console, const std::string& path) : console_(console), path_(path) {}
 
-  /// All arguments outlive the queue.
-  RowQueue(const Config& config, const RowEncoder& encoder, Take take)
-      : config_(config), encoder_(encoder), take_(take) {}
-
-  void push(const json& row, RowType type, const std::string& where) {
-    jobs_.push_back({row, type, where, {}, {}, nullptr});
-    if (jobs_.size() == kRows * size_t(encoder_.threads)) finish();
-  }
-
-  /// The first row that fails, in their order, is the one that is heard of.
-  void finish() {
-    std::atomic<size_t> next = 0;
-    const auto work = [&] {
-      for (size_t i = next++; i < jobs_.size(); i = next++) encode(jobs_[i]);
-    };
-    {
-      std::vector<std::jthread> others;
-      const size_t most = std::min(size_t(encoder_.threads), jobs_.size());
-      for (size_t i = 1; i < most; ++i) others.emplace_back(work);
-      work();
-    }
-    for (Job& job : jobs_) {
-      if (job.error) std::rethrow_exception(job.error);
-      take_(job.samples, job.remarks);
-    }
-    jobs_.clear();
+  void at(int64_t rows) {
+    if (!console_ || rows % 1024 != 0) return;
+    const double seconds = watch_.seconds();
+    console_->live(fmt::format("tokenizing {}: {} rows, {} a second", path_, format_count(rows),
+                               format_count(int64_t(double(rows) / std::max(seconds, 1e-9)))));
   }
 
  private:
-  static constexpr size_t kRows = 512;  // of a thread, before what they became is taken
+  Console* console_;
+  const std::string& path_;
+  const Stopwatch watch_;
+};
 
-  struct Job {
-    json row;
-    RowType type;
-    std::string where;
-    std::vector<Sample> samples;
-    RowRemarks remarks;
-    std::exception_ptr error;
+/// Writes the samples of all rows of a data set.
+DatasetReport read_dataset(const Config& run, const DatasetConfig& dataset, const RowSource& source,
+                           const RowEncoder& encoder, SampleWriter& out, Console* console) {
+  const Config config = config_for(run, dataset);
+  DatasetReport report;
+  report.path = dataset.path;
+  report.type = dataset.type;
+  Collector collector(config, report, out);
+  RowRemarks remarks;
+  Progress progress(console, dataset.path);
+  std::optional<RowQueue> queue;
+  const auto take = [&](std::vector<Sample>& samples, const RowRemarks& of_row,
+                        const std::string& where) {
+    remarks.add(of_row);
+    collector.add(samples, where);
   };
+  source.for_each([&](RowJson&& row, const std::string& where) {
+    if (!row.is_object()) fail("{}: a row must be a JSON object", where);
+    if (!queue) {
+      const std::string guessed = columns_guessed(row, dataset);
+      if (!guessed.empty()) report.notes.push_back(fmt::format("{}: {}", dataset.path, guessed));
+      if (!report.type) {
+        report.type = infer_row_type(mapped_row(row, dataset, where), where);
+        report.notes.push_back(
+            fmt::format("{}: read as type {}", dataset.path, name_of(*report.type)));
+      }
+      queue.emplace(config, dataset, encoder, *report.type, take);
+    }
+    progress.at(++report.counts.rows);
+    queue->push(std::move(row), where);
+    return report.counts.rows != dataset.max_samples;
+  });
+  if (queue) queue->finish();
+  for (const std::string& line : remarks.lines()) {
+    report.notes.push_back(fmt::format("{}: {}", dataset.path, line));
+  }
+  return report;
+}
 
-  void encode(Job& job) const {
-    try {
-      job.samples = encode_row(job.row, job.type, config_, encoder_, job.where, job.remarks);
-    } catch (...) {
-      job.error = std::current_exception();
+json to_json(const DatasetReport& report) {
+  const DatasetCounts& n = report.counts;
+  json lost = json::array();
+  for (const auto& [where, why] : report.lost) lost.push_back({where, why});
+  return {
+      {"type", report.type ? json(int(*report.type)) : json(nullptr)},
+      {"counts",
+       {n.rows, n.samples, n.dropped_long, n.truncated, n.dropped_empty, n.tokens, n.supervised}},
+      {"notes", report.notes},
+      {"lost", lost}};
+}
+
+DatasetReport report_of(const json& about) {
+  DatasetReport report;
+  if (!about["type"].is_null()) report.type = RowType(about["type"].get<int>());
+  const json& n = about["counts"];
+  report.counts = {n[0], n[1], n[2], n[3], n[4], n[5], n[6]};
+  report.notes = about["notes"];
+  for (const json& row : about["lost"]) report.lost.push_back({row[0], row[1]});
+  return report;
+}
+
+/// All that the samples of a data set depend on, beside the program.
+json key_of(const Config& run, const DatasetConfig& dataset, const RowSource& source,
+            const RowEncoder& encoder) {
+  const Config config = config_for(run, dataset);
+  json files = json::array(), tokenizer = json::array();
+  for (const std::string& file : source.files()) files.push_back({file, io::hash_file(file)});
+  if (encoder.tokenizer) {
+    for (const auto& [name, content] : encoder.tokenizer->files()) {
+      tokenizer.push_back({name, io::hash_bytes(std::as_bytes(std::span(content)), 0)});
     }
   }
+  DatasetConfig shape = dataset;  // what follows from the rest, or changes no sample
+  shape.weight = 1;
+  const ChatTemplate* chat = encoder.chat_template;
+  return {{"files", files},
+          {"selection", source.selection()},
+          {"dataset", DatasetsType{}.write({shape})},
+          {"tokenizer", tokenizer},
+          {"chat_template", chat ? json(chat->fingerprint()) : json(nullptr)},
+          {"vocab", encoder.vocab},
+          {"ends", encoder.ends},
+          {"train_on_inputs", config.train_on_inputs},
+          {"roles_to_train", config.roles_to_train},
+          {"train_on_eos", int(config.train_on_eos)},
+          {"mask_history", config.mask_history},
+          {"special_tokens_in_content", int(config.special_tokens_in_content)},
+          {"sequence_len", config.sequence_len},
+          {"excess_length_strategy", int(config.excess_length_strategy)}};
+}
 
-  const Config& config_;
-  const RowEncoder& encoder_;
-  const Take take_;
-  std::vector<Job> jobs_;
-};
+uint64_t bytes_of(const RowSource& source) {
+  uint64_t bytes = 0;
+  for (const std::string& file : source.files()) bytes += io::ReadFile(file).size();
+  return bytes;
+}
+
+/// Reads a data set, or takes what it became from the cache.
+DatasetReport load_dataset(const Config& config, const DatasetConfig& dataset,
+                           const RowEncoder& encoder, SampleList& samples, Console* console) {
+  Console silent(false);
+  const RowSource source(find_dataset(dataset, console ? *console : silent));
+  if (!config.dataset_prepared_path && bytes_of(source) < TokenCache::kWorthwhile) {
+    SampleWriter writer;
+    DatasetReport report = read_dataset(config, dataset, source, encoder, writer, console);
+    samples.append(std::make_shared<const SampleStore>(writer.finish(nullptr)), dataset.weight);
+    return report;
+  }
+  const TokenCache cache(config.dataset_prepared_path);
+  const json key = key_of(config, dataset, source, encoder);
+  const auto store = cache.get(
+      key,
+      [&](SampleWriter& out) {
+        return to_json(read_dataset(config, dataset, source, encoder, out, console));
+      },
+      console);
+  samples.append(store, dataset.weight);
+  DatasetReport report = report_of(store->about());
+  report.path = dataset.path;
+  report.cached_in = cache.path_of(key);
+  return report;
+}
 
 }  // namespace
 
-bool may_hold(const Config& config, RowType type) {
-  return std::any_of(config.datasets.begin(), config.datasets.end(),
-                     [&](const DatasetConfig& d) { return d.type.value_or(type) == type; });
+void DatasetCounts::add(const DatasetCounts& other) {
+  rows += other.rows;
+  samples += other.samples;
+  dropped_long += other.dropped_long;
+  truncated += other.truncated;
+  dropped_empty += other.dropped_empty;
+  tokens += other.tokens;
+  supervised += other.supervised;
 }
 
-Dataset load_datasets(const Config& config, const RowEncoder& encoder) {
+std::vector<std::string> Dataset::notes() const {
+  std::vector<std::string> notes;
+  for (const DatasetReport& report : reports) {
+    notes.insert(notes.end(), report.notes.begin(), report.notes.end());
+  }
+  return notes;
+}
+
+bool may_hold(const Config& config, RowType type) {
+  const auto may = [&](const DatasetConfig& d) {
+    // Prompts and completions may be lists of messages.
+    return d.type.value_or(type) == type ||
+           (type == RowType::kChatTemplate && d.type == RowType::kPromptCompletion);
+  };
+  return std::ranges::any_of(config.datasets, may) ||
+         std::ranges::any_of(config.test_datasets, may);
+}
+
+Dataset load_datasets(const Config& config, const std::vector<DatasetConfig>& datasets,
+                      const RowEncoder& encoder, Console* console) {
   Dataset out;
-  Collector collector(config, out);
-  for (const DatasetConfig& dataset : config.datasets) {
-    std::optional<RowType> type = dataset.type;
-    RowRemarks remarks;
-    const auto take = [&](std::vector<Sample>& samples, const RowRemarks& of_row) {
-      remarks.add(of_row);
-      for (Sample& sample : samples) {
-        collector.add(std::move(sample), type == RowType::kCompletion);
-      }
-    };
-    RowQueue queue(config, encoder, take);
-    for_each_row(dataset.path, [&](const json& row, const std::string& where) {
-      if (!row.is_object()) fail("{}: a row must be a JSON object", where);
-      if (!type) {
-        type = infer_row_type(row, where);
-        out.notes.push_back(fmt::format("{}: read as type {}", dataset.path, name_of(*type)));
-      }
-      ++out.counts.rows;
-      queue.push(row, *type, where);
-    });
-    queue.finish();
-    if (type) out.types.insert(*type);
-    for (const std::string& line : remarks.lines()) {
-      out.notes.push_back(fmt::format("{}: {}", dataset.path, line));
-    }
+  for (const DatasetConfig& dataset : datasets) {
+    DatasetReport report = load_dataset(config, dataset, encoder, out.samples, console);
+    out.counts.add(report.counts);
+    if (report.type) out.types.insert(*report.type);
+    out.reports.push_back(std::move(report));
   }
   if (out.samples.empty()) {
     fail(

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <array>
-#include <map>
 
+#include "launch/data/role_names.h"
 #include "launch/text/jinja/format.h"
 #include "runtime/core/error.h"
 #include "runtime/core/function_ref.h"
@@ -24,21 +24,6 @@ struct Spelling {
 constexpr Spelling kOpenAi = {"messages", "role", "content"};
 constexpr Spelling kShareGpt = {"conversations", "from", "value"};
 
-/// A message of ShareGPT that calls a function: its value is the call.
-constexpr char kFunctionCall[] = "function_call";
-
-/// A role by the names that ShareGPT's dumps give it; none where the name is not known.
-std::optional<std::string> sharegpt_role(const std::string& name) {
-  static const std::map<std::string, std::string, std::less<>> kRoles = {
-      {"system", "system"},         {"human", "user"},        {"user", "user"},
-      {"gpt", "assistant"},         {"chatgpt", "assistant"}, {"bard", "assistant"},
-      {"bing", "assistant"},        {"model", "assistant"},   {"assistant", "assistant"},
-      {kFunctionCall, "assistant"}, {"tool", "tool"},         {"observation", "tool"},
-      {"function_response", "tool"}};
-  const auto found = kRoles.find(name);
-  return found == kRoles.end() ? std::nullopt : std::optional(found->second);
-}
-
 std::string excerpt(const json& value) { return io::printable(value.dump(), 60); }
 
 std::string text_at(const json& object, const char* key, std::string_view where) {
@@ -50,11 +35,15 @@ std::string text_at(const json& object, const char* key, std::string_view where)
 
 std::string role_of(const json& message, const Spelling& spelling, std::string_view where) {
   const std::string name = text_at(message, spelling.role, where);
-  if (spelling.role != kShareGpt.role) return name;
-  if (const auto role = sharegpt_role(name)) return *role;
+  const std::string_view role = common_role(name);
+  if (role == kFunctionCall) return "assistant";
+  // Some templates have words of their own for what a tool says.
+  const bool own = role.empty() || role == "tool";
+  if (spelling.role != kShareGpt.role && own) return name;
+  if (!role.empty()) return std::string(role);
   fail(
       "{}: unknown role \"{}\" (system, human, user, gpt, chatgpt, bard, bing, model, assistant, "
-      "function_call, observation or tool)",
+      "function_call, observation or tool); `roles` of the data set says what others are",
       where, io::printable(name));
 }
 
@@ -96,7 +85,7 @@ json message_of(const json& item, std::string_view where) {
   const Spelling& spelling =
       !has_value(item, "role") && has_value(item, "from") ? kShareGpt : kOpenAi;
   json message = {{"role", role_of(item, spelling, where)}};
-  const bool calls = &spelling == &kShareGpt && item.at("from") == kFunctionCall;
+  const bool calls = common_role(text_at(item, spelling.role, where)) == kFunctionCall;
   for (const auto& [key, value] : item.items()) {
     if (key == spelling.role || value.is_null() || is_learned_key(key)) continue;
     if (key == spelling.content) {
@@ -168,9 +157,11 @@ void add_variables(Conversation& conversation, const json& row, std::string_view
 std::string part_text(const json& part, std::string_view where, RowRemarks& remarks) {
   if (part.is_string()) return part.get<std::string>();
   const auto type = part.is_object() ? part.find("type") : part.end();
-  if (part.is_object() && has_value(part, "text") && (type == part.end() || *type == "text")) {
-    check_message_keys(part, {std::array<std::string_view, 2>{"type", "text"}}, where, remarks);
-    return text_at(part, "text", where);
+  // LLaMA-Factory has the text under "value".
+  const char* key = part.is_object() && has_value(part, "text") ? "text" : "value";
+  if (part.is_object() && has_value(part, key) && (type == part.end() || *type == "text")) {
+    check_message_keys(part, {std::array<std::string_view, 2>{"type", key}}, where, remarks);
+    return text_at(part, key, where);
   }
   fail(
       "{}: a content has a part of type {}; only parts {{\"type\": \"text\", \"text\": ...}} can "
@@ -188,7 +179,9 @@ void fit_content(json& message, const ChatTemplate& chat, std::string_view where
   if (content == message.end() || !content->is_array()) return;
   std::string text;
   for (const json& part : *content) text += part_text(part, where, remarks);
-  const bool as_it_is = chat.takes_parts() && std::ranges::all_of(*content, &json::is_object);
+  const bool as_it_is = chat.takes_parts() && std::ranges::all_of(*content, [](const json& part) {
+                          return part.is_object() && has_value(part, "text");
+                        });
   if (!as_it_is) *content = std::move(text);
 }
 
@@ -279,8 +272,14 @@ void fit_to_template(Conversation& conversation, const ChatTemplate& chat, std::
   for (json& message : conversation.messages) {
     const std::string role = message.at("role");
     if (!is_known_role(role) && !chat.mentions(conversation, role)) {
-      fail("{}: unknown role \"{}\" (system, developer, user, assistant, tool or function)", where,
-           io::printable(role));
+      const std::string_view common = common_role(role);
+      if (common.empty()) {
+        fail(
+            "{}: unknown role \"{}\" (system, developer, user, assistant, tool or function); "
+            "`roles` of the data set says what others are",
+            where, io::printable(role));
+      }
+      message["role"] = common;
     }
     check_message_keys(message, {keys_read(conversation, message, chat)}, where, remarks);
     fit_content(message, chat, where, remarks);

@@ -4,7 +4,9 @@
 #include <array>
 
 #include "launch/data/chat_rows.h"
+#include "launch/data/column_guess.h"
 #include "launch/data/learned_spans.h"
+#include "launch/data/message_mapping.h"
 #include "launch/data/messages.h"
 #include "launch/data/tokenized_rows.h"
 
@@ -111,6 +113,11 @@ void add_around(Sample& sample, const std::vector<int32_t>& ids, bool in_front, 
   sample.labels.insert(sample.labels.begin() + at, labels.begin(), labels.end());
 }
 
+bool has_list(const json& row, const char* key) {
+  const auto found = row.find(key);
+  return found != row.end() && found->is_array();
+}
+
 /// Encodes one row's text.
 class TextRow {
  public:
@@ -168,7 +175,10 @@ Sample encode_conversation(const json& row, const Config& config, const RowEncod
                            std::string_view where, RowRemarks& remarks) {
   Conversation conversation = conversation_of(row, where, remarks);
   const TextRow text(encoder, where);
-  if (!encoder.chat_template) throw *encoder.no_chat_template;
+  if (!encoder.chat_template) {
+    if (encoder.no_chat_template) throw *encoder.no_chat_template;
+    fail("{}: the row is a conversation; set type: chat_template", where);
+  }
   const ChatRow chat =
       chat_row(std::move(conversation), config,
                {*encoder.chat_template, text.tokenizer(), encoder.ends}, where, remarks);
@@ -176,37 +186,73 @@ Sample encode_conversation(const json& row, const Config& config, const RowEncod
   return sample_of(chat.encoding, chat.learned);
 }
 
+/// Texts of which each says whether it is learned. Each is tokenized alone, and nothing is put
+/// around them: their author has written all of it.
+Sample encode_segments(const json& row, const Config& config, const RowEncoder& encoder,
+                       std::string_view where, RowRemarks& remarks) {
+  const TextRow text(encoder, where);
+  if (!has_list(row, "segments")) fail("{}: the row has no list \"segments\"", where);
+  Sample sample;
+  for (const json& segment : row.at("segments")) {
+    if (!segment.is_object() || !segment.value("label", json()).is_boolean() ||
+        !segment.value("text", json()).is_string()) {
+      fail("{}: every segment must be {{\"label\": true or false, \"text\": ...}}", where);
+    }
+    const std::string words = segment.at("text");
+    remarks.count_placeholders("texts", words, text.tokenizer());
+    const Encoding encoding{text.tokenizer().encode(words), {}, {}};
+    text.check(encoding);
+    const bool learned = config.train_on_inputs || segment.at("label") == true;
+    for (const int32_t id : encoding.ids) {
+      sample.ids.push_back(id);
+      sample.labels.push_back(learned ? id : Sample::kIgnore);
+    }
+  }
+  return sample;
+}
+
+/// Prompt and completion as lists of messages: one conversation, whose end is learned. Of a prompt,
+/// as of a text, train_on_inputs decides.
+json conversation_of_prompt(const json& row, const Config& config, std::string_view where) {
+  json conversation = row, messages = json::array();
+  for (const char* key : {"prompt", "completion"}) {
+    const auto list = conversation.find(key);
+    if (list == conversation.end() || !list->is_array()) {
+      fail("{}: prompt and completion must both be texts, or both be lists of messages", where);
+    }
+    for (json& message : *list) {
+      if (!message.is_object()) fail("{}: every message must be an object", where);
+      if (!config.train_on_inputs) message["train"] = key != std::string_view("prompt");
+      messages.push_back(std::move(message));
+    }
+    conversation.erase(list);
+  }
+  conversation["messages"] = std::move(messages);
+  return conversation;
+}
+
 }  // namespace
 
 RowType infer_row_type(const json& row, std::string_view where) {
-  struct Columns {
-    RowType type;
-    std::string_view first, second = {};
-  };
-  static constexpr Columns kColumns[] = {
-      {RowType::kTokenized, "input_ids"},
-      {RowType::kChatTemplate, "messages"},
-      {RowType::kChatTemplate, "conversations"},
-      {RowType::kAlpaca, "instruction", "output"},
-      {RowType::kPromptCompletion, "prompt", "completion"},
-      {RowType::kCompletion, "text"},
-  };
-  std::optional<RowType> found;
-  for (const auto& [type, first, second] : kColumns) {
-    if (!has_value(row, first) || (!second.empty() && !has_value(row, second))) continue;
-    if (found.value_or(type) != type) {
-      fail("{}: the columns fit both {} and {}; say which with `type:`", where, name_of(*found),
-           name_of(type));
-    }
-    found = type;
+  const std::vector<RowType> types = types_of_columns(row);
+  if (types.size() == 1) return types[0];
+  if (!types.empty()) {
+    fail("{}: the columns fit both {} and {}; say which with `type:`", where, name_of(types[0]),
+         name_of(types[1]));
   }
-  if (!found) {
+  if (has_value(row, "chosen") || has_value(row, "rejected")) {
     fail(
-        "{}: the columns fit no known type (messages; instruction and output; prompt and "
-        "completion; text; input_ids)",
+        "{}: the row holds a preference (chosen, rejected), and preferences cannot be learned; to "
+        "learn the chosen answers alone, set field_messages: chosen where they are messages, else "
+        "type: prompt_completion, field_instruction and field_output: chosen",
         where);
   }
-  return *found;
+  fail(
+      "{}: the columns fit no known type (messages; instruction and output; prompt and completion; "
+      "text; segments; input_ids): they are {}; say which is which in the data set's "
+      "field_messages, "
+      "field_instruction and field_output, or field",
+      where, names_in(row));
 }
 
 std::vector<Sample> encode_row(const json& row, RowType type, const Config& config,
@@ -215,12 +261,16 @@ std::vector<Sample> encode_row(const json& row, RowType type, const Config& conf
   using Columns = std::array<std::string_view, 5>;
   static constexpr Columns kAlpaca = {"instruction", "input", "output", "system", "history"};
   static constexpr std::array<std::string_view, 2> kPrompt = {"prompt", "completion"};
-  static constexpr std::array<std::string_view, 1> kText = {"text"};
+  static constexpr std::array<std::string_view, 1> kText = {"text"}, kSegments = {"segments"};
   switch (type) {
     case RowType::kTokenized:
       return encode_tokenized(row, encoder.vocab, where, remarks);
-    case RowType::kChatTemplate:
-      return {encode_conversation(row, config, encoder, where, remarks)};
+    case RowType::kChatTemplate: {
+      const bool pair = has_list(row, "prompt") && has_list(row, "completion") &&
+                        !has_value(row, "messages") && !has_value(row, "conversations");
+      return {encode_conversation(pair ? conversation_of_prompt(row, config, where) : row, config,
+                                  encoder, where, remarks)};
+    }
     case RowType::kAlpaca: {
       const TextRow text(encoder, where);
       check_columns(row, {kAlpaca}, where, remarks);
@@ -228,10 +278,17 @@ std::vector<Sample> encode_row(const json& row, RowType type, const Config& conf
                               remarks)};
     }
     case RowType::kPromptCompletion: {
+      if (has_list(row, "prompt") || has_list(row, "completion")) {
+        return {encode_conversation(conversation_of_prompt(row, config, where), config, encoder,
+                                    where, remarks)};
+      }
       const TextRow text(encoder, where);
       check_columns(row, {kPrompt}, where, remarks);
       return {text.encode_raw(prompt_pieces(row, where), config.train_on_inputs, remarks)};
     }
+    case RowType::kInputOutput:
+      check_columns(row, {kSegments, /*rendered=*/true}, where, remarks);
+      return {encode_segments(row, config, encoder, where, remarks)};
     case RowType::kCompletion:
       break;
   }

@@ -24,6 +24,7 @@ constexpr int kFormat = 2;
 constexpr const char* kManifestFile = "manifest.json";
 constexpr const char* kLatestFile = "latest";
 constexpr const char* kUnfinished = ".tmp";
+constexpr const char* kPackerKey = "packer";
 
 /// {"bytes": n, "xxh3": hash}
 json sealed(const std::string& file) {
@@ -46,9 +47,14 @@ std::string_view setting_of(std::string_view key) {
 /// decides which options there are, so it comes first.
 std::string difference(const json& stored, const json& expected) {
   constexpr const char* kRule = "optimizer";
-  if (stored.value(kRule, json()) != expected.value(kRule, json())) return kRule;
+  const auto same = [&](const char* key) {
+    return stored.value(key, json()) == expected.value(key, json());
+  };
+  if (!same(kRule)) return kRule;
+  // Another packer is the cause of other numbers; without packing there is none.
+  if (same("sample_packing") && same("shuffle") && !same(kPackerKey)) return kPackerKey;
   for (const auto& [key, value] : expected.items()) {
-    if (stored.value(key, json()) != value) return key;
+    if (key != kPackerKey && stored.value(key, json()) != value) return key;
   }
   for (const auto& [key, value] : stored.items()) {
     if (!expected.contains(key)) return key;
@@ -59,6 +65,12 @@ std::string difference(const json& stored, const json& expected) {
 void check_identity(const std::string& path, const json& stored, const json& expected) {
   const std::string key = difference(stored, expected);
   if (key.empty()) return;
+  if (key == kPackerKey) {
+    fail_usage(
+        "{} was made by a version of this program that packs rows otherwise; end that run with the "
+        "version that began it, or start afresh in another output_dir",
+        path);
+  }
   fail_usage(
       "{} was made with {} = {}, but this run has {}; change it back{}, or start afresh in another "
       "output_dir",

@@ -1,10 +1,9 @@
 // Held-out loss: the loop that training and `tessera eval` share.
 #pragma once
 
-#include <vector>
-
 #include "launch/console/progress.h"
 #include "lora/decoder/evaluation_pass.h"
+#include "runtime/core/function_ref.h"
 
 namespace tessera::launch {
 
@@ -15,10 +14,15 @@ struct Evaluation {
   double perplexity() const;
 };
 
+/// Which batches to evaluate: their number, and the making of each.
+struct BatchSource {
+  int64_t size;
+  FunctionRef<lora::Batch(size_t)> batch;
+};
+
 /// The mean loss of `batches`, for which the decoder's memory must be planned. The ranks share them
 /// out; all get the same bits, whatever their number. Collective. Error where all weights are 0.
-Evaluation evaluate(lora::Decoder& decoder, const lora::Loss& loss,
-                    const std::vector<lora::Batch>& batches, parallel::Communicator& world,
-                    Console& console);
+Evaluation evaluate(lora::Decoder& decoder, const lora::Loss& loss, const BatchSource& batches,
+                    parallel::Communicator& world, Console& console);
 
 }  // namespace tessera::launch

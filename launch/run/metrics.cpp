@@ -13,6 +13,11 @@
 #include "runtime/io/folder.h"
 
 namespace tessera::launch {
+namespace {
+
+constexpr const char* kSet = "eval_set";
+
+}  // namespace
 
 MetricsFile::MetricsFile(const std::string& path, int64_t resumed_step) {
   io::AtomicFile start(path);
@@ -36,7 +41,7 @@ std::string MetricsFile::kept_lines(const std::string& path, int64_t last_step) 
     const int64_t step = entry["step"];
     if (step > last_step) continue;
     kept += line + "\n";
-    if (entry.contains("eval_loss")) evaluated_.insert(step);
+    if (entry.contains("eval_loss")) evaluated_.emplace(step, entry.value(kSet, std::string()));
   }
   return kept;
 }
@@ -53,9 +58,12 @@ bool MetricsFile::write(const StepMetrics& m) {
                      {"gather_wait", m.gather_wait}});
 }
 
-bool MetricsFile::write_evaluation(int64_t step, double loss, int64_t tokens) {
-  evaluated_.insert(step);
-  return write_line({{"step", step}, {"eval_loss", loss}, {"eval_tokens", tokens}});
+bool MetricsFile::write_evaluation(int64_t step, const std::string& set, double loss,
+                                   int64_t tokens) {
+  evaluated_.emplace(step, set);
+  nlohmann::ordered_json line = {{"step", step}, {"eval_loss", loss}, {"eval_tokens", tokens}};
+  if (!set.empty()) line[kSet] = set;
+  return write_line(line);
 }
 
 bool MetricsFile::write_line(const nlohmann::ordered_json& line) {

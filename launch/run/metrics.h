@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
+#include <utility>
 
 namespace tessera::launch {
 
@@ -32,16 +33,19 @@ class MetricsFile {
   /// Both: false where the line could not be written (a full disk). Then it is lost, and the file
   /// is as it was before: that must not end a run.
   bool write(const StepMetrics& metrics);
-  bool write_evaluation(int64_t step, double loss, int64_t tokens);
-  /// Whether the file has the evaluation after `step`.
-  bool evaluated(int64_t step) const { return evaluated_.contains(step); }
+  /// `set` names what was evaluated on, where there are several.
+  bool write_evaluation(int64_t step, const std::string& set, double loss, int64_t tokens);
+  /// Whether the file has the evaluation of `set` after `step`.
+  bool evaluated(int64_t step, const std::string& set) const {
+    return evaluated_.contains({step, set});
+  }
 
  private:
   std::string kept_lines(const std::string& path, int64_t last_step);
   bool write_line(const nlohmann::ordered_json& line);
 
   int fd_ = -1;
-  std::set<int64_t> evaluated_;
+  std::set<std::pair<int64_t, std::string>> evaluated_;
 };
 
 }  // namespace tessera::launch

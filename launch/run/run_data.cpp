@@ -1,14 +1,15 @@
 #include "launch/run/run_data.h"
 
+#include <fmt/ranges.h>
 #include <malloc.h>
 
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <optional>
 
 #include "launch/data/end_tokens.h"
 #include "runtime/core/error.h"
-#include "runtime/io/hash.h"
 
 namespace tessera::launch {
 namespace {
@@ -48,6 +49,9 @@ Attempt<ChatTemplate> chat_template(const Config& config, const Tokenizer& token
   return chat;
 }
 
+/// The name of the set that val_set_size holds out.
+constexpr const char* kValidation = "validation";
+
 /// Conversations end as their template has it, tokenized rows as they are.
 bool needs_end_of_text(const Dataset& data) {
   return std::ranges::any_of(data.types, [](RowType type) {
@@ -63,7 +67,8 @@ RunData::RunData(const Config& config, int64_t vocab, int ranks, int threads, Co
               .micro_batches = micro_batches_per_step(config, ranks),
               .packing = config.sample_packing,
               .shuffle = config.shuffle,
-              .seed = uint64_t(config.seed)} {
+              .seed = uint64_t(config.seed),
+              .group_by_length = config.group_by_length} {
   read(config, vocab, threads, console);
   // What a tokenizer of 262,144 tokens and the making of it took, 200 MB: malloc would keep it, in
   // pieces too small for a model's tensors.
@@ -72,53 +77,79 @@ RunData::RunData(const Config& config, int64_t vocab, int ranks, int threads, Co
 
 void RunData::read(const Config& config, int64_t vocab, int threads, Console& console) {
   console.live("reading and tokenizing the data sets");
-  auto loaded = Attempt<Tokenizer>::of([&] { return Tokenizer::load(config.base_model); });
+  auto loaded = Attempt<Tokenizer>::of([&] { return Tokenizer::load(config.model()); });
   if (loaded.error && !all_tokenized(config)) throw *loaded.error;
   const std::optional<Tokenizer>& tokenizer = loaded.value;
   if (tokenizer) tokenizer_files = tokenizer->files();
   Attempt<ChatTemplate> chat;
   if (tokenizer && may_hold(config, RowType::kChatTemplate))
     chat = chat_template(config, *tokenizer);
-  Dataset data = load_datasets(
-      config,
-      {.tokenizer = tokenizer ? &*tokenizer : nullptr,
-       .chat_template = chat.get(),
-       .vocab = vocab,
-       .threads = threads,
-       .ends = tokenizer ? end_tokens(*tokenizer, config.base_model) : std::vector<int32_t>(),
-       .no_tokenizer = loaded.error,
-       .no_chat_template = chat.error});
+  const RowEncoder encoder = {
+      .tokenizer = tokenizer ? &*tokenizer : nullptr,
+      .chat_template = chat.get(),
+      .vocab = vocab,
+      .threads = threads,
+      .ends = tokenizer ? end_tokens(*tokenizer, config.model()) : std::vector<int32_t>(),
+      .no_tokenizer = loaded.error,
+      .no_chat_template = chat.error};
+  Dataset data = load_datasets(config, config.datasets, encoder, &console);
   counts = data.counts;
   training = std::move(data.samples);
-  validation = split_validation(training, config.val_set_size, uint64_t(config.seed));
+  reports = std::move(data.reports);
+  take_evaluation_sets(config, encoder, console);
   console.live("");
   if (tokenizer && !all_tokenized(config)) {
-    for (const std::string& note : tokenizer->notes()) console.line("  " + note);
+    for (const std::string& note : tokenizer->notes()) notes.push_back("  " + note);
     if (!tokenizer->eos_id() && needs_end_of_text(data)) {
-      console.line(
+      notes.push_back(
           "warning: neither the tokenizer nor the model's files name an end of text: "
           "nothing that is learned will end an answer");
     }
   }
   if (chat.value && chat.value->prints_time() && !std::getenv("SOURCE_DATE_EPOCH") &&
       data.types.contains(RowType::kChatTemplate)) {
-    console.line(
+    notes.push_back(
         fmt::format("  the chat template prints the date; to resume this run on another day, set "
                     "SOURCE_DATE_EPOCH={}",
                     chat.value->time()));
   }
-  for (const std::string& note : data.notes) console.line("  " + note);
 }
 
-uint64_t RunData::fingerprint() const {
-  uint64_t hash = 0;
-  for (const auto* set : {&training, &validation}) {
-    for (const Sample& sample : *set) {
-      hash = io::hash_bytes(std::as_bytes(std::span(sample.ids)), hash);
-      hash = io::hash_bytes(std::as_bytes(std::span(sample.labels)), hash + sample.ids.size());
-    }
+void RunData::take_evaluation_sets(const Config& config, const RowEncoder& encoder,
+                                   Console& console) {
+  if (config.val_set_size > 0) {
+    const auto held = held_out(training.size(), config.val_set_size, uint64_t(config.seed));
+    auto [validation, rest] = training.split(held);
+    training = std::move(rest);
+    evaluation.push_back({kValidation, std::move(validation)});
   }
-  return hash;
+  for (const DatasetConfig& dataset : config.test_datasets) {
+    Dataset data = load_datasets(config, {dataset}, encoder, &console);
+    reports.push_back(std::move(data.reports.front()));
+    const std::string stem = std::filesystem::path(dataset.path).stem().string();
+    std::string name = stem;
+    const auto same = [&](const EvaluationSet& set) { return set.name == name; };
+    for (int n = 2; std::ranges::any_of(evaluation, same); ++n) {
+      name = fmt::format("{}-{}", stem, n);
+    }
+    evaluation.push_back({std::move(name), std::move(data.samples)});
+  }
+}
+
+void RunData::print_notes(Console& console) const {
+  for (const std::string& note : notes) console.line(note);
+  for (const DatasetReport& report : reports) {
+    for (const std::string& note : report.notes) console.line("  " + note);
+  }
+}
+
+std::string RunData::describe_evaluation(std::string_view rows) const {
+  std::vector<std::string> texts;
+  for (const EvaluationSet& set : evaluation) {
+    const std::string where = set.name == kValidation ? "held out" : "in " + set.name;
+    texts.push_back(fmt::format("{}{} {}", format_count(int64_t(set.samples.size())), rows, where));
+  }
+  return texts.empty() ? "0 held out" : fmt::format("{}", fmt::join(texts, ", "));
 }
 
 }  // namespace tessera::launch

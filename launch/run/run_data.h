@@ -4,26 +4,38 @@
 #include "launch/config/options.h"
 #include "launch/console/progress.h"
 #include "launch/data/batches.h"
+#include "launch/data/dataset.h"
 #include "launch/text/chat_template.h"
 #include "launch/text/tokenizer/tokenizer.h"
 
 namespace tessera::launch {
 
 struct RunData {
-  /// Reads and tokenizes everything; reports what was found on the console.
+  /// Reads and tokenizes everything; shows on the console how far it is.
   RunData(const Config& config, int64_t vocab, int ranks, int threads, Console& console);
 
+  /// What is evaluated on: rows that val_set_size holds out, and test_datasets.
+  struct EvaluationSet {
+    std::string name;  // differs from all others'
+    SampleList samples;
+  };
+
   TokenizerFiles tokenizer_files;  // of base_model, to put beside the adapter
-  DatasetCounts counts;
-  std::vector<Sample> training;
-  std::vector<Sample> validation;
+  DatasetCounts counts;            // of the data sets to train on, rows held out among them
+  SampleList training;
+  std::vector<EvaluationSet> evaluation;
+  std::vector<DatasetReport> reports;  // of datasets, then of test_datasets
+  std::vector<std::string> notes;      // lines of text on the tokenizer and the template
   BatchOptions options;
 
-  /// Hash of every token and label.
-  uint64_t fingerprint() const;
+  /// What a user should know of the data, a line each.
+  void print_notes(Console& console) const;
+  /// "20 held out, 100 in gsm8k_test", with `rows` behind each number.
+  std::string describe_evaluation(std::string_view rows = "") const;
 
  private:
   void read(const Config& config, int64_t vocab, int threads, Console& console);
+  void take_evaluation_sets(const Config& config, const RowEncoder& encoder, Console& console);
 };
 
 }  // namespace tessera::launch

@@ -1,6 +1,7 @@
 #include "launch/run/run_identity.h"
 
 #include "launch/config/options.h"
+#include "launch/data/packing.h"
 
 namespace tessera::launch {
 
@@ -40,6 +41,8 @@ json run_identity(const Config& c, const RunMadeFrom& from) {
   }
   if (&rule != &optim::adamw_rule()) all["optimizer"] = std::string(rule.name);
   if (c.loss != &lora::default_loss()) all["loss"] = c.loss->name;  // likewise, as all below
+  if (c.sample_packing && c.shuffle) all["packer"] = kPacker;
+  if (c.group_by_length) all["group_by_length"] = true;
   // In their order, which counts.
   for (const auto& [module, r] : c.lora_rank_pattern) {
     all["lora_rank_pattern"].push_back({module, r});

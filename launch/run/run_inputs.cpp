@@ -10,7 +10,7 @@ namespace {
 
 /// Looks at what is cheap to find wrong, too, before the data are read.
 lora::Checkpoint open_base(const Config& config, Console& console) {
-  lora::Checkpoint checkpoint = lora::Checkpoint::open(config.base_model);
+  lora::Checkpoint checkpoint = lora::Checkpoint::open(config.model());
   lora::select_linears(adapter_options(config).targets, checkpoint.spec());
   with_stored_format(config, lora::checkpoint_format(checkpoint));
   const auto name_dropout = [&](const char* key, double dropout) {
@@ -40,6 +40,8 @@ RunInputs::RunInputs(const Config& config, std::optional<lora::PeftFolder> opene
     : checkpoint(on_all(world, [&] { return open_base(config, console); })),
       start(std::move(opened)),
       data(read_data(config, checkpoint, world, console)),
-      steps(data.training, data.options, config.num_epochs, config.max_steps.value_or(0)) {}
+      steps(data.training, data.options, config.num_epochs, config.max_steps.value_or(0)) {
+  data.print_notes(console);
+}
 
 }  // namespace tessera::launch

@@ -16,17 +16,15 @@ namespace tessera::launch {
 namespace {
 
 int64_t longest_sample(const RunData& data) {
-  size_t longest = 1;
-  for (const auto* set : {&data.training, &data.validation}) {
-    for (const Sample& sample : *set) longest = std::max(longest, sample.ids.size());
-  }
-  return int64_t(longest);
+  int64_t longest = std::max<int64_t>(data.training.longest(), 1);
+  for (const auto& set : data.evaluation) longest = std::max(longest, set.samples.longest());
+  return longest;
 }
 
 int64_t largest_batch(const RunData& data, const RunSteps& steps) {
   int64_t tokens = steps.max_tokens();
-  for (const lora::Batch& batch : evaluation_batches(data.validation, data.options)) {
-    tokens = std::max(tokens, batch.tokens());
+  for (const auto& set : data.evaluation) {
+    tokens = std::max(tokens, EvaluationBatches(set.samples, data.options).max_tokens());
   }
   return tokens;
 }
@@ -139,10 +137,10 @@ void print_banner(Console& console, const RunPlan& plan, const RunInputs& inputs
                            ctx.device().is_cuda() ? describe_device(ctx.device())
                                                   : fmt::format("{} threads", ctx.threads())));
   print_adapter(console, plan, ctx.device());
-  console.line(fmt::format("data     {} rows to train on ({} tokens, {} supervised), {} held out{}",
+  console.line(fmt::format("data     {} rows to train on ({} tokens, {} supervised), {}{}",
                            format_count(int64_t(data.training.size())),
                            format_count(data.counts.tokens), format_count(data.counts.supervised),
-                           data.validation.size(), describe_losses(data.counts)));
+                           data.describe_evaluation(), describe_losses(data.counts)));
   console.line(fmt::format("steps    {} of {} x {} rows{}", steps.steps(),
                            data.options.micro_batches, data.options.micro_batch_size,
                            config.sample_packing

@@ -86,7 +86,7 @@ Loop::Loop(const RunInputs& inputs, const RunPlan& plan, RunMachine& machine, Ru
       schedule_(make_schedule(config_, steps_.steps())),
       checkpoints_(config_.output_dir, config_.save_total_limit) {
   state_.identity = run_identity(config_, {.base_hash = machine.model.fingerprint(),
-                                           .data_hash = data_.fingerprint(),
+                                           .data_hash = data_.training.fingerprint(),
                                            .compute_dtype = machine.ctx.compute_dtype(),
                                            .micro_batches = data_.options.micro_batches,
                                            .total_steps = steps_.steps()});
@@ -201,15 +201,20 @@ void Loop::note_lost_line(bool written) {
 }
 
 void Loop::evaluate(int64_t step) {
-  if (data_.validation.empty()) return;
-  // An earlier start has written this evaluation, and ended before it wrote the adapter.
-  if (on_any_rank(metrics_ && metrics_->evaluated(step))) return;
-  world_.set_phase(fmt::format("evaluation after step {}", step));
-  const auto batches = evaluation_batches(data_.validation, data_.options);
-  const Evaluation e = launch::evaluate(machine_.decoder, *config_.loss, batches, world_, console_);
-  if (metrics_) note_lost_line(metrics_->write_evaluation(step, e.loss, e.tokens));
-  console_.line(fmt::format("step {}: validation loss {:.4f}, perplexity {:.2f} ({} tokens)", step,
-                            e.loss, e.perplexity(), format_count(e.tokens)));
+  for (const RunData::EvaluationSet& set : data_.evaluation) {
+    // The only one needs no name in the metrics.
+    const std::string name = data_.evaluation.size() > 1 ? set.name : "";
+    // An earlier start has written this evaluation, and ended before it wrote the adapter.
+    if (on_any_rank(metrics_ && metrics_->evaluated(step, name))) continue;
+    world_.set_phase(fmt::format("evaluation after step {}", step));
+    const EvaluationBatches batches(set.samples, data_.options);
+    const Evaluation e = launch::evaluate(
+        machine_.decoder, *config_.loss,
+        {int64_t(batches.size()), [&](size_t i) { return batches[i]; }}, world_, console_);
+    if (metrics_) note_lost_line(metrics_->write_evaluation(step, name, e.loss, e.tokens));
+    console_.line(fmt::format("step {}: {} loss {:.4f}, perplexity {:.2f} ({} tokens)", step,
+                              set.name, e.loss, e.perplexity(), format_count(e.tokens)));
+  }
 }
 
 void Loop::save(int64_t step, bool must_succeed) {

@@ -11,6 +11,7 @@
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
 #include "runtime/io/folder.h"
+#include "runtime/io/hash.h"
 
 namespace tessera::launch {
 namespace {
@@ -166,8 +167,16 @@ Conversation call_with(Json arguments) {
 
 }  // namespace
 
+uint64_t ChatTemplate::fingerprint() const {
+  std::string all = variables_.dump();
+  for (const Text& text : texts_) all += fmt::format(" {:016x}", text.hash);
+  if (prints_time()) all += fmt::format(" at {}", now_);
+  return io::hash_bytes(std::as_bytes(std::span(all)), 0);
+}
+
 ChatTemplate::Text ChatTemplate::parse(const std::string& text, const std::string& name) {
-  return {jinja::Template::parse(text, name), words_of(text)};
+  return {jinja::Template::parse(text, name), words_of(text),
+          io::hash_bytes(std::as_bytes(std::span(text)), 0)};
 }
 
 ChatTemplate ChatTemplate::resolve(const std::string& choice, const Tokenizer& tokenizer,

@@ -86,6 +86,8 @@ class ChatTemplate {
   /// Whether it may print the time, and which, in seconds since the epoch.
   bool prints_time() const { return texts_.front().words.contains("strftime_now"); }
   int64_t time() const { return now_; }
+  /// Hash of all that its renders depend on, beside the conversation and the tokenizer's tokens.
+  uint64_t fingerprint() const;
   /// Whether it prints the texts of a content that is a list of parts.
   bool takes_parts() const { return takes_parts_; }
   ToolArguments tool_arguments() const { return tool_arguments_; }
@@ -96,6 +98,7 @@ class ChatTemplate {
   struct Text {
     jinja::Template jinja;
     std::set<std::string, std::less<>> words;  // the names and words that occur in it
+    uint64_t hash;
   };
 
   ChatTemplate() = default;

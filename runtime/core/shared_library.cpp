@@ -4,6 +4,8 @@
 #include <link.h>
 #include <unistd.h>
 
+#include <filesystem>
+
 #include "runtime/core/error.h"
 
 namespace tessera {
@@ -53,6 +55,16 @@ std::string path_of(void* library) {
 }  // namespace
 
 void set_library_folders(LibraryFolders folders) { library_folders() = std::move(folders); }
+
+std::string module_beside_program(const std::string& file) {
+  std::error_code error;
+  const auto program = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (error) fail("{} cannot be found: /proc/self/exe: {}", file, error.message());
+  const std::filesystem::path folder = program.parent_path();
+  const std::string beside = folder / "lib/tessera" / file;
+  if (access(beside.c_str(), F_OK) == 0) return beside;
+  return folder.parent_path() / "lib/tessera" / file;
+}
 
 SharedLibrary::SharedLibrary(const std::string& file, const char* function) : file_(file) {
   if (dlsym(RTLD_DEFAULT, function)) {

@@ -16,6 +16,10 @@ struct LibraryFolders {
 /// For all that this process opens from now on.
 void set_library_folders(LibraryFolders folders);
 
+/// Where a shared object that was built with the program is: in lib/tessera/ beside it, in a
+/// build's folder; or a folder above, as for tests and where it is installed.
+std::string module_beside_program(const std::string& file);
+
 /// One that is open, until the process ends.
 class SharedLibrary {
  public:

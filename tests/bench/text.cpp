@@ -91,9 +91,10 @@ Json read_rows(const std::string& tokenizer_path, const std::string& template_pa
   Config config;
   config.datasets.push_back({.path = rows_path, .type = std::nullopt});
   Dataset data;
-  const double seconds = seconds_of([&] { data = load_datasets(config, encoder); });
+  const double seconds =
+      seconds_of([&] { data = load_datasets(config, config.datasets, encoder); });
   Json ids = Json::array();
-  for (const Sample& sample : data.samples) ids.push_back(sample.ids);
+  for (size_t i = 0; i < data.samples.size(); ++i) ids.push_back(data.samples[i].ids);
   return {{"seconds", seconds}, {"results", ids}};
 }
 

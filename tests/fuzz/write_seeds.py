@@ -1,15 +1,36 @@
 #!/usr/bin/env python3
 """Writes what fuzzing begins with: write_seeds.py GOLDEN OUT. Each snippet of a template with its
-variables, each small tokenizer.json and each SentencePiece model of the goldens is one file."""
+variables, each small tokenizer.json, each SentencePiece model and each file of rows of the goldens
+is one file; and so is each answer of a model hub below."""
 import json
 import pathlib
 import shutil
 import sys
 
 
+COMMIT, SHA256 = "c" * 40, "5" * 64
+HUB = [  # the first letter chooses what is read, see hub_fuzz.cpp
+    "L" + json.dumps({"sha": COMMIT, "gated": False, "siblings": [
+        {"rfilename": "config.json", "size": 7, "blobId": COMMIT},
+        {"rfilename": "a/w.safetensors", "size": 9, "blobId": COMMIT,
+         "lfs": {"sha256": SHA256, "size": 9, "pointerSize": 130}}]}),
+    "L" + json.dumps({"sha": COMMIT, "siblings": [{"rfilename": "../up"}, {"rfilename": "b"}]}),
+    "K" + json.dumps({"format_version": 1, "files": {
+        "a/b": {"size": 1, "blob_id": COMMIT},
+        "c": {"size": 2, "blob_id": "", "lfs_sha256": SHA256, "lfs_size": 2}}}),
+    "HHTTP/1.1 302 Found\r\nLocation: /x\r\nX-Linked-Etag: \"a\"\r\nX-Linked-Size: 9\r\n\r\n",
+    "HHTTP/2 206\r\ncontent-range: bytes 5-9/10\r\nETag: W/\"a\"\r\nretry-after: 7\r\n"
+    "RateLimit: \"api\";r=0;t=155\r\nX-Error-Code: GatedRepo\r\n",
+    "hf:org/name@refs/pr/1", "org/name/q4/m-00001-of-00002.gguf@v1"]
+
+# The byte that tells rows_fuzz the kind, by how a file is called.
+ROWS = {".csv": 0, ".tsv": 0, ".json": 1, ".jsonl": 1, ".gz": 2, ".zst": 3, ".txt": 4}
+NAMES = ["train[:50%]+test[-10:]\ntrain[[]:50%]*", "data/train-00000-of-00003.csv\n**/*-[0-9]*.?s*"]
+
+
 def main():
     golden, out = map(pathlib.Path, sys.argv[1:])
-    folders = {name: out / name for name in ("jinja", "tokenizer", "sentencepiece")}
+    folders = {name: out / name for name in ("jinja", "tokenizer", "sentencepiece", "hub", "rows")}
     for folder in folders.values():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -25,6 +46,12 @@ def main():
         shutil.copy(golden / f"tokenizer/{name}.json", folders["tokenizer"])
     for path in sorted((golden / "tokenizer/vocabularies").glob("*.model")):
         shutil.copy(path, folders["sentencepiece"])
+    for path in sorted((golden / "rows").iterdir()):
+        (folders["rows"] / path.name).write_bytes(bytes([ROWS[path.suffix]]) + path.read_bytes())
+    for number, names in enumerate(NAMES):
+        (folders["rows"] / f"names{number}").write_bytes(b"\x05" + names.encode())
+    for number, seed in enumerate(HUB):
+        (folders["hub"] / str(number)).write_text(seed)
 
 
 if __name__ == "__main__":

@@ -12,14 +12,38 @@
 namespace tessera::launch {
 namespace {
 
+SampleList list_of(const std::vector<Sample>& samples, double weight = 1) {
+  SampleWriter writer;
+  for (const Sample& sample : samples) writer.add(sample);
+  SampleList list;
+  list.append(std::make_shared<const SampleStore>(writer.finish(nullptr)), weight);
+  return list;
+}
+
 /// Samples of the given lengths; sample i's tokens are all i.
-std::vector<Sample> samples_of(const std::vector<int>& lengths) {
+std::vector<Sample> of_lengths(const std::vector<int>& lengths) {
   std::vector<Sample> samples;
   for (size_t i = 0; i < lengths.size(); ++i) {
     const std::vector<int32_t> ids(size_t(lengths[i]), int32_t(i));
     samples.push_back({ids, ids});
   }
   return samples;
+}
+
+SampleList samples_of(const std::vector<int>& lengths) { return list_of(of_lengths(lengths)); }
+
+std::vector<std::vector<int32_t>> lists(const Rows& rows) {
+  std::vector<std::vector<int32_t>> lists;
+  for (size_t r = 0; r < rows.size(); ++r) lists.emplace_back(rows[r].begin(), rows[r].end());
+  return lists;
+}
+
+/// Samples of an epoch, sorted.
+std::vector<int32_t> trained_on(const Rows& rows) {
+  std::vector<int32_t> all;
+  for (const auto& row : lists(rows)) all.insert(all.end(), row.begin(), row.end());
+  std::ranges::sort(all);
+  return all;
 }
 
 constexpr BatchOptions kPlain{.sequence_len = 10,
@@ -30,9 +54,11 @@ constexpr BatchOptions kPlain{.sequence_len = 10,
                               .seed = 1};
 
 TEST(Batches, TargetsAreTheNextLearnedToken) {
-  const std::vector<Sample> samples = {{{5, 6, 7}, {Sample::kIgnore, 6, Sample::kIgnore}},
-                                       {{8, 9}, {8, 9}}};
-  const lora::Batch batch = make_batch(samples, {{0, 1}}, 0, 1);
+  const SampleList samples =
+      list_of({{{5, 6, 7}, {Sample::kIgnore, 6, Sample::kIgnore}}, {{8, 9}, {8, 9}}});
+  Rows rows;
+  rows.add(std::vector<int32_t>{0, 1});
+  const lora::Batch batch = make_batch(samples, rows, 0, 1);
   EXPECT_EQ(batch.ids, (std::vector<int32_t>{5, 6, 7, 8, 9}));
   EXPECT_EQ(batch.targets, (std::vector<int32_t>{6, -1, -1, 9, -1}));
   EXPECT_EQ(batch.positions, (std::vector<int32_t>{0, 1, 2, 0, 1}));
@@ -44,7 +70,8 @@ TEST(Batches, FileOrderIsKeptWithoutShuffle) {
   const auto samples = samples_of({4, 4, 4, 9, 1});
   BatchOptions options = kPlain;
   options.packing = true;
-  EXPECT_EQ(epoch_rows(samples, options, 0), (std::vector<Row>{{0, 1}, {2}, {3, 4}}));
+  EXPECT_EQ(lists(epoch_rows(samples, options, 0)),
+            (std::vector<std::vector<int32_t>>{{0, 1}, {2}, {3, 4}}));
 }
 
 TEST(Batches, PackingLosesNothingAndNeverOverfills) {
@@ -57,7 +84,7 @@ TEST(Batches, PackingLosesNothingAndNeverOverfills) {
     const auto rows = epoch_rows(samples, options, epoch);
     std::multiset<int32_t> seen;
     int64_t tokens = 0;
-    for (const Row& row : rows) {
+    for (const auto& row : lists(rows)) {
       int64_t n = 0;
       for (int32_t i : row) n += lengths[size_t(i)];
       EXPECT_LE(n, options.sequence_len);
@@ -101,22 +128,99 @@ TEST(Batches, StepsCanBeAskedForInAnyOrder) {
   }
 }
 
+TEST(Batches, RowsAreFull) {
+  std::vector<int> lengths;
+  for (int i = 0; i < 4000; ++i) lengths.push_back(1 + (i * 7919) % 97);
+  const auto samples = samples_of(lengths);
+  BatchOptions options = kPlain;
+  options.sequence_len = 100;
+  options.packing = options.shuffle = true;
+  const Rows rows = epoch_rows(samples, options, 0);
+  EXPECT_EQ(trained_on(rows).size(), lengths.size());
+  EXPECT_GT(double(samples.tokens()) / double(int64_t(rows.size()) * options.sequence_len), 0.98);
+  // The rows of a window come in no order of length.
+  EXPECT_NE(lengths[size_t(rows[0][0])], 97);
+}
+
+TEST(Batches, WeightsRepeatAndThinOut) {
+  const std::vector<Sample> ten = of_lengths(std::vector<int>(10, 1));
+  BatchOptions options = kPlain;
+  EXPECT_EQ(trained_on(epoch_rows(list_of(ten, 2), options, 0)).size(), 20u);
+  std::vector<int32_t> halves[3];
+  for (int64_t epoch : {0, 1, 2}) {
+    halves[epoch] = trained_on(epoch_rows(list_of(ten, 0.5), options, epoch));
+    EXPECT_EQ(std::set(halves[epoch].begin(), halves[epoch].end()).size(), 5u);
+  }
+  EXPECT_TRUE(halves[0] != halves[1] || halves[0] != halves[2]);
+  // Every sample, and half of them once more; the second data set keeps its numbers.
+  SampleList both = list_of(ten, 1.5);
+  both.append(std::make_shared<const SampleStore>([&] {
+    SampleWriter writer;
+    for (const Sample& sample : ten) writer.add(sample);
+    return writer.finish(nullptr);
+  }()));
+  options.shuffle = true;
+  const auto all = trained_on(epoch_rows(both, options, 0));
+  EXPECT_EQ(all.size(), 25u);
+  EXPECT_EQ(std::set(all.begin(), all.end()).size(), 20u);
+  EXPECT_NE(both.fingerprint(), list_of(ten, 1.5).fingerprint());
+  EXPECT_NE(list_of(ten, 2).fingerprint(), list_of(ten).fingerprint());
+  EXPECT_THROW(RunSteps(list_of(ten, 0.01), options, 1, 0), Error);
+}
+
+TEST(Batches, StepsOfGroupedRowsAreOfLikeLength) {
+  std::vector<int> lengths;
+  for (int i = 0; i < 230; ++i) lengths.push_back(1 + (i * 7919) % 97);
+  const auto samples = samples_of(lengths);
+  BatchOptions options = kPlain;
+  options.shuffle = options.group_by_length = true;
+  const Rows rows = epoch_rows(samples, options, 3);
+  std::vector<int32_t> all(230);
+  std::iota(all.begin(), all.end(), 0);
+  EXPECT_EQ(trained_on(rows), all);
+  int64_t spread = 0;
+  bool sorted = true;
+  for (size_t step = 0; step + 4 <= 200; step += 4) {  // the first stretch
+    int64_t least = 97, most = 0;
+    for (size_t r = step; r < step + 4; ++r) {
+      least = std::min(least, row_tokens(samples, rows[r]));
+      most = std::max(most, row_tokens(samples, rows[r]));
+      if (r > 0) sorted &= row_tokens(samples, rows[r]) <= row_tokens(samples, rows[r - 1]);
+    }
+    spread = std::max(spread, most - least);
+  }
+  EXPECT_LE(spread, 8);
+  EXPECT_FALSE(sorted);
+}
+
+TEST(Batches, EvaluationTakesEachSampleOnceInOrder) {
+  const SampleList samples = list_of(of_lengths({4, 4, 4, 9, 1}));
+  BatchOptions options = kPlain;
+  options.packing = options.shuffle = true;
+  const EvaluationBatches batches(samples, options);
+  ASSERT_EQ(batches.size(), 2u);
+  EXPECT_EQ(batches[0].ids, (std::vector<int32_t>{0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2}));
+  EXPECT_EQ(batches[1].tokens(), 10);
+  EXPECT_EQ(batches.max_tokens(), 12);
+}
+
 TEST(Batches, ValidationIsADisjointShareInFileOrder) {
-  auto training = samples_of(std::vector<int>(20, 3));
-  const auto validation = split_validation(training, 0.25, 7);
+  const SampleList samples = list_of(of_lengths(std::vector<int>(20, 3)), 3);
+  const auto [validation, training] = samples.split(held_out(samples.size(), 0.25, 7));
   EXPECT_EQ(validation.size(), 5u);
   EXPECT_EQ(training.size(), 15u);
+  EXPECT_EQ(validation.parts().front().weight, 1);  // for evaluation, each counts once
+  EXPECT_EQ(training.parts().front().weight, 3);
   std::vector<int32_t> all;
-  for (const std::vector<Sample>* set :
-       std::initializer_list<const std::vector<Sample>*>{&training, &validation}) {
+  for (const SampleList* set : {&training, &validation}) {
     for (size_t i = 0; i + 1 < set->size(); ++i) EXPECT_LT((*set)[i].ids[0], (*set)[i + 1].ids[0]);
-    for (const Sample& s : *set) all.push_back(s.ids[0]);
+    for (size_t i = 0; i < set->size(); ++i) all.push_back((*set)[i].ids[0]);
   }
   std::sort(all.begin(), all.end());
   std::vector<int32_t> expected(20);
   std::iota(expected.begin(), expected.end(), 0);
   EXPECT_EQ(all, expected);
-  EXPECT_THROW(split_validation(training, 15, 7), Error);
+  EXPECT_THROW(held_out(20, 20, 7), Error);
 }
 
 }  // namespace

@@ -71,13 +71,13 @@ TEST_F(CommandLine, HelpGoesToStdout) {
     const Outcome o = run_program(args);
     EXPECT_EQ(o.code, 0);
     EXPECT_EQ(o.err, "");
-    for (const char* command : {"train", "plan", "eval", "generate", "merge", "quantize", "inspect",
-                                "tokenize", "doctor"}) {
+    for (const char* command : {"train", "plan", "data", "eval", "generate", "merge", "quantize",
+                                "inspect", "fetch", "tokenize", "doctor"}) {
       EXPECT_NE(o.out.find(std::string("\n  ") + command + " "), std::string::npos) << command;
     }
   }
-  for (const char* command : {"train", "plan", "eval", "generate", "merge", "quantize", "inspect",
-                              "tokenize", "doctor"}) {
+  for (const char* command : {"train", "plan", "data", "eval", "generate", "merge", "quantize",
+                              "inspect", "fetch", "tokenize", "doctor"}) {
     const Outcome o = run_program({command, "--help"});
     EXPECT_EQ(o.code, 0) << command;
     EXPECT_NE(o.out.find("Usage: tessera " + std::string(command)), std::string::npos) << o.out;
@@ -407,7 +407,7 @@ TEST_F(CommandLine, PlansWithAProfileOfThisMachine) {
 TEST_F(CommandLine, DoctorSaysWhatIsThere) {
   const Outcome o = run_program({"doctor"});
   EXPECT_EQ(o.code, 0);
-  for (const char* row : {"cpu ", "simd ", "cores ", "memory ", "gpu ", "ranks "}) {
+  for (const char* row : {"cpu ", "simd ", "cores ", "memory ", "gpu ", "ranks ", "parquet "}) {
     EXPECT_NE(o.out.find(row), std::string::npos) << row;
   }
 }

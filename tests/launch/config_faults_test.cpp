@@ -51,8 +51,8 @@ TEST_F(ConfigFaults, OfEveryKindAreToldInTheOrderOfTheFile) {
       "lora_alpha: 8\n"                     //
       "lora_target_modules: [q_*, v, v]\n"  // two in one value
       "datasets:\n"                         //
-      "  - {path: x, type: sharegpt}\n"     // inside a value
-      "  - {pth: y, split: train}\n"        //
+      "  - {path: x, type: share}\n"        // inside a value
+      "  - {pth: y, zzzzzzzz: 1}\n"         //
       "  - just_text\n"                     //
       "micro_batch_size: 2\n"               //
       "per_device_train_batch_size: two\n"  // two spellings, and the second is wrong in itself
@@ -76,10 +76,11 @@ TEST_F(ConfigFaults, OfEveryKindAreToldInTheOrderOfTheFile) {
           "F:6: lora_target_modules: 'q_*' is not the name of a linear layer, such as q_proj; a "
           "regular expression stands alone, not in a list",
           "F:6: lora_target_modules: 'v' is named twice",
-          "F:8: datasets.0.type: expected alpaca, chat_template, completion, prompt_completion or "
-          "tokenized, got 'sharegpt'",
+          "F:8: datasets.0.type: expected alpaca, chat_template, completion, prompt_completion, "
+          "tokenized or input_output, got 'share'",
           "F:9: datasets.1: unknown key 'pth'; did you mean 'path'?",
-          "F:9: datasets.1: unknown key 'split'; a dataset has path and type",
+          "F:9: datasets.1: unknown key 'zzzzzzzz'; `tessera help config` lists the keys of a data "
+          "set",
           "F:10: datasets.2: expected a map, such as {path: data.jsonl, type: alpaca}, got "
           "'just_text'",
           "F:12: per_device_train_batch_size and micro_batch_size (F:11) are two spellings of one "

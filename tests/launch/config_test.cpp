@@ -270,8 +270,10 @@ TEST(Config, UnknownKeysNameTheNearest) {
             "keys");
   EXPECT_TRUE(contains(parse_error(std::string(1000, 'x') + ": 1"), "unknown key"));
   EXPECT_TRUE(contains(parse_error("datasets: [{pth: x}]"), "did you mean 'path'?"));
-  EXPECT_EQ(parse_error("datasets:\n  - path: x\n    split: train"),
-            "run.yml:3: datasets.0: unknown key 'split'; a dataset has path and type");
+  EXPECT_EQ(
+      parse_error("datasets:\n  - path: x\n    zzzzzzzz: train"),
+      "run.yml:3: datasets.0: unknown key 'zzzzzzzz'; `tessera help config` lists the keys of "
+      "a data set");
 }
 
 TEST(Config, WrongValuesSayWhatWasExpected) {
@@ -307,9 +309,9 @@ TEST(Config, WrongValuesSayWhatWasExpected) {
       {"datasets: [{type: alpaca}]", "run.yml:1: datasets.0.path is missing"},
       {"datasets: [{path: x}, y]",
        "run.yml:1: datasets.1: expected a map, such as {path: data.jsonl, type: alpaca}, got 'y'"},
-      {"datasets: [{path: x, type: sharegpt}]",
-       "run.yml:1: datasets.0.type: expected alpaca, chat_template, completion, prompt_completion "
-       "or tokenized, got 'sharegpt'"},
+      {"datasets: [{path: x, type: share}]",
+       "run.yml:1: datasets.0.type: expected alpaca, chat_template, completion, prompt_completion, "
+       "tokenized or input_output, got 'share'"},
       {"lora_target_modules: [q_proj, q.*]",
        "run.yml:1: lora_target_modules: 'q.*' is not the name of a linear layer, such as q_proj; "
        "a regular expression stands alone, not in a list"},
@@ -437,7 +439,8 @@ Config with_every_key_set() {
       "lora_ensure_weight_tying: true\nlora_trainable_token_indices: [7, 3]\n"
       "use_rslora: true\nlora_model_dir: 'true'\n"
       "datasets: [{path: './~', type: tokenized}, {path: /a/b}]\nspecial_tokens_in_content: "
-      "tokens\nval_set_size: 0.1\ntrain_on_inputs: "
+      "tokens\nval_set_size: 0.1\ntest_datasets: [{path: e}]\ndataset_prepared_path: p\n"
+      "group_by_length: true\ntrain_on_inputs: "
       "true\nsequence_len: 77\nexcess_length_strategy: truncate\nsample_packing: false\nshuffle: "
       "false\nmicro_batch_size: 2\nglobal_batch_size: 6\nnum_epochs: 4\nmax_steps: 9\n"
       "gradient_checkpointing: offload\ngradient_checkpointing_layers: 3\n"

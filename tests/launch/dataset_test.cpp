@@ -31,13 +31,13 @@ class DatasetTest : public ::testing::Test {
                const std::string& name = "d.jsonl") {
     std::ofstream(dir_ / name) << text;
     config_.datasets = {{(dir_ / name).string(), testing::row_type(type)}};
-    return load_datasets(config_, {&*tokenizer_, &*chat_, testing::kByteVocab});
+    return load_datasets(config_, config_.datasets, {&*tokenizer_, &*chat_, testing::kByteVocab});
   }
   /// The one sample of the one row.
   Sample row(const std::string& text, const std::string& type) {
     Dataset data = load(text + "\n", type);
     EXPECT_EQ(data.samples.size(), 1u);
-    return data.samples.at(0);
+    return data.samples[0];
   }
   std::string text_of(const Sample& sample, bool learned) {
     std::vector<int32_t> ids;
@@ -113,7 +113,7 @@ TEST_F(DatasetTest, TokenizedRowsAreTakenAsTheyAre) {
 }
 
 TEST_F(DatasetTest, TypesAreInferredFromColumns) {
-  EXPECT_EQ(load("{\"text\":\"ab\"}\n", "").notes.size(), 1u);
+  EXPECT_EQ(load("{\"text\":\"ab\"}\n", "").notes().size(), 1u);
   EXPECT_EQ(text_of(row(R"({"prompt":"p","completion":"c"})", ""), true), "c<|im_end|>");
   EXPECT_EQ(
       error_of(R"({"text":"a","input_ids":[1]})", ""),
@@ -143,9 +143,10 @@ TEST_F(DatasetTest, JsonArraysAndSeveralSetsKeepTheirOrder) {
   std::ofstream(dir_ / "b.jsonl") << "{\"text\":\"3\"}\n\n{\"text\":\"4\"}";
   config_.datasets = {{(dir_ / "a.json").string(), RowType::kCompletion},
                       {(dir_ / "b.jsonl").string(), RowType::kCompletion}};
-  const Dataset data = load_datasets(config_, {&*tokenizer_, &*chat_, testing::kByteVocab});
+  const Dataset data =
+      load_datasets(config_, config_.datasets, {&*tokenizer_, &*chat_, testing::kByteVocab});
   std::string order;
-  for (const Sample& s : data.samples) order += char(s.ids[0]);
+  for (size_t i = 0; i < data.samples.size(); ++i) order += char(data.samples[i].ids[0]);
   EXPECT_EQ(order, "1234");
 }
 

@@ -31,7 +31,7 @@ class Evaluating : public ::testing::Test {
     return load_config(folder_.write("run.yml", text), {});
   }
   Evaluation run(const Config& config, const std::optional<std::string>& adapter) {
-    return evaluate(config, adapter, console_);
+    return evaluate(config, adapter, console_).front();
   }
 
   tessera::testing::ScratchFolder folder_;
@@ -90,13 +90,14 @@ TEST_F(Evaluating, RefusesWhatIsMissing) {
 }
 
 TEST(Evaluation, IsOneJsonObject) {
-  Evaluation evaluation;
-  evaluation.loss = 1.5;
-  evaluation.tokens = 7;
-  EXPECT_EQ(to_json(evaluation),
-            fmt::format(R"({{"loss":1.5,"perplexity":{},"tokens":7}})", std::exp(1.5)));
-  evaluation.loss = 1e4;  // a perplexity beyond double
-  EXPECT_EQ(to_json(evaluation), R"({"loss":10000.0,"perplexity":null,"tokens":7})");
+  SetEvaluation evaluation{{.loss = 1.5, .tokens = 7}, "validation"};
+  const std::string one =
+      fmt::format(R"({{"loss":1.5,"perplexity":{},"tokens":7}})", std::exp(1.5));
+  EXPECT_EQ(to_json({evaluation}), one);
+  SetEvaluation other{{.loss = 1e4, .tokens = 7}, "other"};  // a perplexity beyond double
+  EXPECT_EQ(to_json({other}), R"({"loss":10000.0,"perplexity":null,"tokens":7})");
+  EXPECT_EQ(to_json({evaluation, other}),
+            R"({"validation":)" + one + R"(,"other":)" + to_json({other}) + "}");
 }
 
 }  // namespace

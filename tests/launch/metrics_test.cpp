@@ -34,15 +34,18 @@ TEST(Metrics, KeepsTheStepsUpToTheResumedOne) {
   {
     MetricsFile file(path, 0);
     for (int64_t number : {1, 2, 3}) file.write(step(number));
-    file.write_evaluation(2, 0.5, 10);
-    file.write_evaluation(3, 0.4, 10);
+    file.write_evaluation(2, "", 0.5, 10);
+    file.write_evaluation(2, "test", 0.5, 10);
+    file.write_evaluation(3, "", 0.4, 10);
   }
   MetricsFile file(path, 2);
-  EXPECT_EQ(steps_in(path), (std::vector<int64_t>{1, 2, 2}));
-  EXPECT_TRUE(file.evaluated(2));
-  EXPECT_FALSE(file.evaluated(3));
-  file.write_evaluation(3, 0.4, 10);
-  EXPECT_TRUE(file.evaluated(3));
+  EXPECT_EQ(steps_in(path), (std::vector<int64_t>{1, 2, 2, 2}));
+  EXPECT_TRUE(file.evaluated(2, ""));
+  EXPECT_TRUE(file.evaluated(2, "test"));
+  EXPECT_FALSE(file.evaluated(2, "other"));
+  EXPECT_FALSE(file.evaluated(3, ""));
+  file.write_evaluation(3, "", 0.4, 10);
+  EXPECT_TRUE(file.evaluated(3, ""));
   const MetricsFile afresh(path, 0);
   EXPECT_EQ(steps_in(path), (std::vector<int64_t>{}));
 }

@@ -64,7 +64,9 @@ class TokenWeights : public ::testing::Test {
     lora::EvaluationPass(model.decoder(), lora::default_loss()).plan(kTokens);
     model.decoder().allocate();
     Console console(false);
-    return evaluate(model.decoder(), lora::default_loss(), batches, alone_, console);
+    const auto batch = [&](size_t i) { return batches[i]; };
+    return evaluate(model.decoder(), lora::default_loss(), {int64_t(batches.size()), batch}, alone_,
+                    console);
   }
 
   parallel::SelfCommunicator alone_;

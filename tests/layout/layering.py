@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Fails when a folder or one of its rooms includes another that it may not know, when files include
-each other in a circle, and when CUDA, NCCL, MPI or SIMD headers leave the folders they belong to.
-docs/architecture.md explains the table.  Usage: layering.py ROOT [--planted]
+each other in a circle, and when headers of CUDA, NCCL, MPI, Arrow or SIMD leave the files they
+belong to. docs/architecture.md explains the table.  Usage: layering.py ROOT [--planted]
 With --planted, each fault of a made-up tree has to be found: a check that cannot fail is none."""
 import pathlib
 import re
@@ -36,6 +36,7 @@ ROOMS = {
 OWNERS = [
     (re.compile(r"<(cuda|cublas|nccl)"), re.compile(r"/cuda/|^parallel/nccl_")),
     (re.compile(r"[<\"]mpi\.h"), re.compile(r"^parallel/mpi_")),
+    (re.compile(r"[<\"](arrow|parquet)/"), re.compile(r"^launch/data/files/parquet_module")),
     (re.compile(r"immintrin|hwy/highway\.h|hwy/foreach"), re.compile(r"/cpu/")),
 ]
 # Without an error code these throw what users should not see.
@@ -137,6 +138,7 @@ PLANTED = {
     "launch/config/flags.h": '#include "launch/config/config.h"',
     "lora/adapter/linear.cpp": "#include <cuda_runtime.h>",
     "optim/adamw.cpp": "#include <immintrin.h>",
+    "launch/data/columns.cpp": "#include <arrow/array.h>",
     "quant/sizes.cpp": "auto n = fs::file_size(path);",
     "lora/decoder/head.cpp": '#include "runtime/cpu/gemm.h"',
     "parallel/utils.h": "",
@@ -151,6 +153,7 @@ EXPECTED = [
     "launch/config/config.h -> launch/config/flags.h -> launch/config/config.h",
     "<cuda_runtime.h>",
     "<immintrin.h>",
+    "<arrow/array.h>",
     "use runtime/io/folder.h",
     "a backend's header",
     "a name that says nothing",

@@ -1,0 +1,147 @@
+#!/usr/bin/env python3
+"""The same rows in files of every kind, and in shapes of every kind, train to the same bytes.
+Usage: same_rows.py TESSERA WRITE_MODEL
+
+Parquet is written by pyarrow, and left out, with a line, where Python has none."""
+import csv
+import gzip
+import hashlib
+import json
+import pathlib
+import random
+import subprocess
+import sys
+import tempfile
+
+WORDS = [f"w{i}" for i in range(200)]
+SPECIAL = ["<unk>", "<eos>"]
+TEMPLATE = ("{% for m in messages %}{{ m.role }} {{ m.content }} <eos> {% endfor %}"
+            "{% if add_generation_prompt %}assistant {% endif %}")
+SETTINGS = ["sequence_len=64", "micro_batch_size=2", "global_batch_size=4", "max_steps=3",
+            "learning_rate=1e-2", "sample_packing=true", "chat_template=tokenizer_default"]
+
+
+def write_tokenizer(folder):
+    names = [*SPECIAL, *WORDS, "system", "user", "assistant", "#", "Instruction", "Input", ":"]
+    tokenizer = {
+        "version": "1.0", "truncation": None, "padding": None, "normalizer": None,
+        "pre_tokenizer": {"type": "Whitespace"}, "post_processor": None, "decoder": None,
+        "added_tokens": [{"id": i, "content": name, "single_word": False, "lstrip": False,
+                          "rstrip": False, "normalized": False, "special": True}
+                         for i, name in enumerate(SPECIAL)],
+        "model": {"type": "WordLevel", "unk_token": "<unk>",
+                  "vocab": {name: i for i, name in enumerate(names)}}}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    config = {"unk_token": "<unk>", "eos_token": "<eos>", "chat_template": TEMPLATE}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+
+
+def text(draw):
+    return " ".join(draw.choices(WORDS, k=draw.randint(1, 12)))
+
+
+def lines(rows):
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def write_table(file, rows, delimiter):
+    with open(file, "w", newline="") as out:
+        table = csv.DictWriter(out, list(rows[0]), delimiter=delimiter)
+        table.writeheader()
+        table.writerows(rows)
+
+
+def write_parquet(file, rows):
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        return print("parquet left out: there is no pyarrow")
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), file, row_group_size=7)
+
+
+def kinds_of_files(folder, rows):
+    """Of alpaca rows; each as (what, the data set of the config)."""
+    (folder / "rows.jsonl").write_text(lines(rows))
+    (folder / "array.json").write_text(json.dumps(rows, indent=1))
+    (folder / "marked.jsonl").write_bytes(b"\xef\xbb\xbf" + lines(rows).encode())
+    (folder / "wide.jsonl").write_bytes(lines(rows).replace("\n", "\r\n").encode("utf-16"))
+    with gzip.open(folder / "rows.jsonl.gz", "wt") as out:
+        out.write(lines(rows))
+    write_table(folder / "rows.csv", rows, ",")
+    write_table(folder / "rows.tsv", rows, "\t")
+    with open(folder / "rows.csv", "rb") as table, gzip.open(folder / "table.csv.gz", "wb") as out:
+        out.write(table.read())
+    write_parquet(folder / "rows.parquet", rows)
+    parts = folder / "parts"
+    parts.mkdir()
+    (parts / "train-0.jsonl").write_text(lines(rows[:11]))
+    (parts / "train-1.jsonl").write_text(lines(rows[11:]))
+    (parts / "test-0.jsonl").write_text(lines(rows[:1]))
+    renamed = [{"q": row["instruction"], "more": row["input"], "a": row["output"]} for row in rows]
+    (folder / "renamed.jsonl").write_text(lines(renamed))
+    for name in ("rows.jsonl", "array.json", "marked.jsonl", "wide.jsonl", "rows.jsonl.gz",
+                 "rows.csv", "rows.tsv", "table.csv.gz", "rows.parquet", "parts"):
+        if (folder / name).exists():
+            yield name, f"{{path: {folder / name}, type: alpaca}}"
+    yield "a glob", f"{{path: '{parts}/train-*.jsonl', type: alpaca}}"
+    yield "a slice", f"{{path: {folder}/rows.jsonl, type: alpaca, split: 'train[:30]+train[30:]'}}"
+    yield "other names", (f"{{path: {folder}/renamed.jsonl, type: alpaca, field_instruction: q, "
+                          "field_input: more, field_output: a}")
+
+
+def shapes_of_conversations(folder, rows):
+    talks = [[("user", row["instruction"]), ("assistant", row["output"]),
+              ("user", row["output"]), ("assistant", row["instruction"])] for row in rows]
+    spoken = {"user": "human", "assistant": "gpt"}
+
+    def messages(talk):
+        return [{"role": role, "content": content} for role, content in talk]
+
+    def spelt(talk):
+        return [{"from": spoken[role], "value": content} for role, content in talk]
+
+    (folder / "messages.jsonl").write_text(lines({"messages": messages(t)} for t in talks))
+    (folder / "sharegpt.jsonl").write_text(lines({"conversations": spelt(t)} for t in talks))
+    (folder / "dialog.json").write_text(json.dumps(
+        [{"dialog": [{"who": role, "said": content} for role, content in t]} for t in talks]))
+    write_table(folder / "cells.csv", [{"messages": json.dumps(messages(t))} for t in talks], ",")
+    write_parquet(folder / "messages.parquet", [{"messages": messages(t)} for t in talks])
+    for name in ("messages.jsonl", "sharegpt.jsonl", "cells.csv", "messages.parquet"):
+        if (folder / name).exists():
+            yield name, f"{{path: {folder / name}, type: chat_template}}"
+    yield "other names", (f"{{path: {folder}/dialog.json, type: chat_template, field_messages: "
+                          "dialog, message_property_mappings: {role: who, content: said}}")
+
+
+def adapter(tessera, folder, dataset):
+    command = [tessera, "train", folder / "config.yml", f"datasets=[{dataset}]",
+               f"output_dir={folder}/run", "overwrite_output_dir=true", *SETTINGS]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{dataset}: exit code {done.returncode}\n{done.stderr}")
+    return hashlib.md5((folder / "run/adapter_model.safetensors").read_bytes()).hexdigest()
+
+
+def main():
+    tessera, write_model = sys.argv[1:3]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = pathlib.Path(scratch)
+        subprocess.run([write_model, folder, "vocab=260"], check=True)
+        write_tokenizer(folder)
+        draw = random.Random(3)
+        rows = [{"instruction": text(draw), "input": text(draw), "output": text(draw)}
+                for _ in range(40)]
+        wrong = 0
+        for kinds in (kinds_of_files, shapes_of_conversations):
+            first = None
+            for what, dataset in kinds(folder, rows):
+                found = adapter(tessera, folder, dataset)
+                first = first or found
+                wrong += found != first
+                print(f"{what:20}{found}{'' if found == first else '  WRONG'}", flush=True)
+        sys.exit(f"{wrong} differ" if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
