@@ -44,12 +44,12 @@ class Collector {
         }
       } else if (config_.excess_length_strategy == ExcessLength::kDrop) {
         ++report_.counts.dropped_long;
-        note(where, fmt::format("dropped: {} tokens, longer than sequence_len {}",
+        note(where, fmt::format("dropped: {} tokens, sequence_len is {}",
                                 sample.ids.size(), limit));
       } else {
         ++report_.counts.truncated;
         note(where,
-             fmt::format("cut: {} tokens, longer than sequence_len {}", sample.ids.size(), limit));
+             fmt::format("cut: {} tokens, sequence_len is {}", sample.ids.size(), limit));
         keep(cut(sample, 0, limit), where);
       }
     }

@@ -8,40 +8,14 @@ import gzip
 import hashlib
 import json
 import pathlib
-import random
 import subprocess
 import sys
 import tempfile
 
-WORDS = [f"w{i}" for i in range(200)]
-SPECIAL = ["<unk>", "<eos>"]
-TEMPLATE = ("{% for m in messages %}{{ m.role }} {{ m.content }} <eos> {% endfor %}"
-            "{% if add_generation_prompt %}assistant {% endif %}")
+from tiny_model import alpaca_rows, lines, write_model
+
 SETTINGS = ["sequence_len=64", "micro_batch_size=2", "global_batch_size=4", "max_steps=3",
             "learning_rate=1e-2", "sample_packing=true", "chat_template=tokenizer_default"]
-
-
-def write_tokenizer(folder):
-    names = [*SPECIAL, *WORDS, "system", "user", "assistant", "#", "Instruction", "Input", ":"]
-    tokenizer = {
-        "version": "1.0", "truncation": None, "padding": None, "normalizer": None,
-        "pre_tokenizer": {"type": "Whitespace"}, "post_processor": None, "decoder": None,
-        "added_tokens": [{"id": i, "content": name, "single_word": False, "lstrip": False,
-                          "rstrip": False, "normalized": False, "special": True}
-                         for i, name in enumerate(SPECIAL)],
-        "model": {"type": "WordLevel", "unk_token": "<unk>",
-                  "vocab": {name: i for i, name in enumerate(names)}}}
-    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
-    config = {"unk_token": "<unk>", "eos_token": "<eos>", "chat_template": TEMPLATE}
-    (folder / "tokenizer_config.json").write_text(json.dumps(config))
-
-
-def text(draw):
-    return " ".join(draw.choices(WORDS, k=draw.randint(1, 12)))
-
-
-def lines(rows):
-    return "".join(json.dumps(row) + "\n" for row in rows)
 
 
 def write_table(file, rows, delimiter):
@@ -124,14 +98,11 @@ def adapter(tessera, folder, dataset):
 
 
 def main():
-    tessera, write_model = sys.argv[1:3]
+    tessera, model_program = sys.argv[1:3]
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
-        subprocess.run([write_model, folder, "vocab=260"], check=True)
-        write_tokenizer(folder)
-        draw = random.Random(3)
-        rows = [{"instruction": text(draw), "input": text(draw), "output": text(draw)}
-                for _ in range(40)]
+        write_model(model_program, folder)
+        rows = alpaca_rows(40)
         wrong = 0
         for kinds in (kinds_of_files, shapes_of_conversations):
             first = None

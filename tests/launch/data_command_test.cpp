@@ -101,7 +101,7 @@ TEST_F(DataCommand, JsonHasTheNumbersOfTheRows) {
       "tokens_of_micro_batch": {"least": 6, "mean": 10.666666666666666, "most": 13},
       "largest_micro_batch": 13})"));
   EXPECT_EQ(root["lost"], json::parse(R"({"count": 2, "rows": [
-      {"where": "a.jsonl:3", "why": "dropped: 20 tokens, longer than sequence_len 16"},
+      {"where": "a.jsonl:3", "why": "dropped: 20 tokens, sequence_len is 16"},
       {"where": "a.jsonl:4", "why": "dropped: no token to learn"}]})"));
   EXPECT_EQ(root["samples"], json::array());
 }
@@ -194,7 +194,7 @@ TEST_F(DataCommand, TextIsAPage) {
             "\n"
             "lost      1 longer than sequence_len (dropped), 1 with nothing to learn\n"
             "            (dropped)\n"
-            "          a.jsonl:3: dropped: 20 tokens, longer than sequence_len 16\n"
+            "          a.jsonl:3: dropped: 20 tokens, sequence_len is 16\n"
             "          a.jsonl:4: dropped: no token to learn\n"
             "\n"
             "samples   ⟦learned⟧\n"
