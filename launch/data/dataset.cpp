@@ -44,12 +44,11 @@ class Collector {
         }
       } else if (config_.excess_length_strategy == ExcessLength::kDrop) {
         ++report_.counts.dropped_long;
-        note(where, fmt::format("dropped: {} tokens, sequence_len is {}",
-                                sample.ids.size(), limit));
+        note(where,
+             fmt::format("dropped: {} tokens, sequence_len is {}", sample.ids.size(), limit));
       } else {
         ++report_.counts.truncated;
-        note(where,
-             fmt::format("cut: {} tokens, sequence_len is {}", sample.ids.size(), limit));
+        note(where, fmt::format("cut: {} tokens, sequence_len is {}", sample.ids.size(), limit));
         keep(cut(sample, 0, limit), where);
       }
     }
@@ -95,20 +94,30 @@ Config config_for(const Config& config, const DatasetConfig& dataset) {
 
 /// Tells from time to time how far the reading is.
 class Progress {
+  static constexpr double kSecondsBetweenLines = 30;  // of a log
+
  public:
   Progress(Console* console, const std::string& path) : console_(console), path_(path) {}
 
   void at(int64_t rows) {
     if (!console_ || rows % 1024 != 0) return;
     const double seconds = watch_.seconds();
-    console_->live(fmt::format("tokenizing {}: {} rows, {} a second", path_, format_count(rows),
-                               format_count(int64_t(double(rows) / std::max(seconds, 1e-9)))));
+    const std::string text =
+        fmt::format("tokenizing {}: {} rows, {} a second", path_, format_count(rows),
+                    format_count(int64_t(double(rows) / std::max(seconds, 1e-9))));
+    if (console_->is_terminal()) {
+      console_->live(text);
+    } else if (seconds - told_ >= kSecondsBetweenLines) {
+      console_->line(text);
+      told_ = seconds;
+    }
   }
 
  private:
   Console* console_;
   const std::string& path_;
   const Stopwatch watch_;
+  double told_ = 0;
 };
 
 /// Writes the samples of all rows of a data set.

@@ -21,6 +21,7 @@ struct HubName {
   std::string id;  // "org/name", or "name" for the few that belong to nobody
   std::string revision = "main";
   std::string file = {};  // of a model: the one GGUF file that is meant; else empty
+  bool is_sure = false;   // it was said, by "hf:", that this is no path
 };
 
 /// Reads "org/name", "org/name@revision" and, of a model, "org/name/file.gguf". An "hf:" before it

@@ -71,6 +71,7 @@ std::optional<HubName> hub_name(std::string_view text, HubKind kind) {
     const bool weights = kind == HubKind::kModel && name.file.ends_with(".gguf");
     if (!weights || !is_safe_file_name(name.file)) return {};
   }
+  name.is_sure = said;
   if (said) return name;
   if (name.file.empty() && ends_as_file(name.id)) return {};
   if (io::exists(std::string(text))) return {};

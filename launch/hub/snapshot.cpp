@@ -17,6 +17,7 @@ namespace {
 
 constexpr size_t kLargestAnswer = 64 << 20;
 constexpr int kMostRetries = 5;
+constexpr int kTriesToReach = 2;  // of a hub that was never reached
 constexpr size_t kShownNames = 3;
 
 using Names = std::vector<std::string>;
@@ -70,6 +71,11 @@ std::string list_of(Names names) {
                      more > 0 ? fmt::format(" and {} more", more) : "");
 }
 
+/// What is added where a repository was not found: its name may have been meant as a path.
+std::string no_path(const HubName& name) {
+  return name.is_sure ? "" : fmt::format("; and there is no file or folder {} here", name.id);
+}
+
 std::string snapshot_without_network(const HubSettings& settings, const HubName& name,
                                      const CachedRepository& cached, ChooseFiles choose) {
   const auto found = look_up(cached, name.revision, choose);
@@ -79,8 +85,8 @@ std::string snapshot_without_network(const HubSettings& settings, const HubName&
     fail("{}: the cache lacks {}, and {} forbids to fetch; unset it", describe(name),
          list_of(found->missing), settings.offline);
   }
-  fail("{} is not in the cache ({}), and {} forbids to fetch it; unset that", describe(name),
-       cached.folder(), settings.offline);
+  fail("{} is not in the cache ({}), and {} forbids to fetch it; unset that{}", describe(name),
+       cached.folder(), settings.offline, no_path(name));
 }
 
 /// Asks for the list of files. Nothing of an answer that is none goes into `listing`.
@@ -89,7 +95,7 @@ HttpAnswer ask_for_listing(const HubSettings& settings, const HubName& name, Htt
   const std::string url = fmt::format("{}/api/{}/{}/revision/{}?blobs=true", settings.endpoint,
                                       name.kind == HubKind::kDataset ? "datasets" : "models",
                                       name.id, url_part(name.revision, false));
-  for (;;) {
+  for (int unreached = 0;;) {
     std::string text;
     const auto take = [&](const ResponseHead&, std::span<const std::byte> bytes) {
       if (bytes.size() > kLargestAnswer - text.size()) {
@@ -103,6 +109,9 @@ HttpAnswer ask_for_listing(const HubSettings& settings, const HubName& name, Htt
       listing = parse_listing(text, fmt::format("{} at {}", describe(name), answer.host));
       return answer;
     }
+    // A hub that was never reached is most often one that cannot be: there may be no network.
+    const bool reached = answer.head.status() != 0;
+    if (!reached && ++unreached > kTriesToReach) return answer;
     if (!retries.again(answer)) return answer;
   }
 }
@@ -164,7 +173,7 @@ std::string hub_snapshot_of(const HubName& name, ChooseFiles choose, Console& co
       listing);
   if (!answer.is_content()) {
     const std::string refusal = describe_refusal(settings, name, answer);
-    if (!complete || is_revision_missing(answer)) fail("{}", refusal);
+    if (!complete || is_revision_missing(answer)) fail("{}{}", refusal, no_path(name));
     console.line(fmt::format("{}; taking what the cache has of it", refusal));
     return cached.snapshot(found->listing.commit);
   }
