@@ -13,6 +13,7 @@
 #include "launch/run/run_identity.h"
 #include "launch/run/train.h"
 #include "parallel/thread_communicator.h"
+#include "runtime/io/hash.h"
 #include "tests/expect_error.h"
 #include "tests/launch/program.h"
 #include "tests/random_model.h"
@@ -286,6 +287,24 @@ TEST_F(FolderOfARun, CheckpointsOfAnotherRunAreNotMixedIn) {
               "output_dir=" + folder_.file("new")});
   EXPECT_EQ(testing::bytes_of_file(folder_.file("new/adapter_model.safetensors")),
             testing::bytes_of_file(folder_.file("other/adapter_model.safetensors")));
+}
+
+TEST_F(FolderOfARun, CheckpointsOfAnotherPackerAreRefusedByName) {
+  train_here({"sample_packing=true"});
+  const std::string name = "checkpoint-6/state.json";
+  json state = json::parse(bytes(name));
+  ASSERT_EQ(state["identity"].erase("packer"), 1u);
+  state["identity"]["total_steps"] = 7;  // other rows make other steps
+  folder_.write("out/" + name, state.dump());
+  json manifest = json::parse(bytes("checkpoint-6/manifest.json"));
+  manifest["files"]["state.json"] = {{"bytes", bytes(name).size()},
+                                     {"xxh3", io::hash_file(out(name))}};
+  folder_.write("out/checkpoint-6/manifest.json", manifest.dump());
+  testing::expect_error(
+      [&] {
+        train_here({"sample_packing=true", "resume_from_checkpoint=auto"});
+      },
+      "checkpoint-6 was made by a version of this program that packs rows otherwise");
 }
 
 TEST_F(FolderOfARun, ARefusalToResumeIsSharedByTheRanks) {
