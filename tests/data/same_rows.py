@@ -2,12 +2,14 @@
 """The same rows in files of every kind, and in shapes of every kind, train to the same bytes.
 Usage: same_rows.py TESSERA WRITE_MODEL
 
-Parquet is written by pyarrow, and left out, with a line, where Python has none."""
+Parquet is left out, with a line, where the program reads none or Python has no pyarrow."""
 import csv
 import gzip
 import hashlib
 import json
+import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -16,6 +18,11 @@ from tiny_model import alpaca_rows, lines, write_model
 
 SETTINGS = ["sequence_len=64", "micro_batch_size=2", "global_batch_size=4", "max_steps=3",
             "learning_rate=1e-2", "sample_packing=true", "chat_template=tokenizer_default"]
+WRITE_PARQUET = """
+import json, sys, pyarrow, pyarrow.parquet
+table = pyarrow.Table.from_pylist(json.load(sys.stdin))
+pyarrow.parquet.write_table(table, sys.argv[1], row_group_size=7)
+"""
 
 
 def write_table(file, rows, delimiter):
@@ -25,16 +32,19 @@ def write_table(file, rows, delimiter):
         table.writerows(rows)
 
 
-def write_parquet(file, rows):
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        return print("parquet left out: there is no pyarrow")
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), file, row_group_size=7)
+def write_parquet(tessera, file, rows):
+    """By the pyarrow that the program was built with, if it was."""
+    doctor = subprocess.run([tessera, "doctor"], capture_output=True, text=True, check=True).stdout
+    if re.search("^parquet +no", doctor, re.MULTILINE):
+        return print("parquet left out: this build reads none")
+    python = pathlib.Path(os.environ.get("VIRTUAL_ENV", sys.prefix)) / "bin/python3"
+    done = subprocess.run([python, "-c", WRITE_PARQUET, file], input=json.dumps(rows), text=True,
+                          capture_output=True)
+    if done.returncode != 0:
+        print(f"parquet left out: {done.stderr.strip().splitlines()[-1]}")
 
 
-def kinds_of_files(folder, rows):
+def kinds_of_files(tessera, folder, rows):
     """Of alpaca rows; each as (what, the data set of the config)."""
     (folder / "rows.jsonl").write_text(lines(rows))
     (folder / "array.json").write_text(json.dumps(rows, indent=1))
@@ -46,7 +56,7 @@ def kinds_of_files(folder, rows):
     write_table(folder / "rows.tsv", rows, "\t")
     with open(folder / "rows.csv", "rb") as table, gzip.open(folder / "table.csv.gz", "wb") as out:
         out.write(table.read())
-    write_parquet(folder / "rows.parquet", rows)
+    write_parquet(tessera, folder / "rows.parquet", rows)
     parts = folder / "parts"
     parts.mkdir()
     (parts / "train-0.jsonl").write_text(lines(rows[:11]))
@@ -64,7 +74,7 @@ def kinds_of_files(folder, rows):
                           "field_input: more, field_output: a}")
 
 
-def shapes_of_conversations(folder, rows):
+def shapes_of_conversations(tessera, folder, rows):
     talks = [[("user", row["instruction"]), ("assistant", row["output"]),
               ("user", row["output"]), ("assistant", row["instruction"])] for row in rows]
     spoken = {"user": "human", "assistant": "gpt"}
@@ -80,7 +90,7 @@ def shapes_of_conversations(folder, rows):
     (folder / "dialog.json").write_text(json.dumps(
         [{"dialog": [{"who": role, "said": content} for role, content in t]} for t in talks]))
     write_table(folder / "cells.csv", [{"messages": json.dumps(messages(t))} for t in talks], ",")
-    write_parquet(folder / "messages.parquet", [{"messages": messages(t)} for t in talks])
+    write_parquet(tessera, folder / "messages.parquet", [{"messages": messages(t)} for t in talks])
     for name in ("messages.jsonl", "sharegpt.jsonl", "cells.csv", "messages.parquet"):
         if (folder / name).exists():
             yield name, f"{{path: {folder / name}, type: chat_template}}"
@@ -106,7 +116,7 @@ def main():
         wrong = 0
         for kinds in (kinds_of_files, shapes_of_conversations):
             first = None
-            for what, dataset in kinds(folder, rows):
+            for what, dataset in kinds(tessera, folder, rows):
                 found = adapter(tessera, folder, dataset)
                 first = first or found
                 wrong += found != first
