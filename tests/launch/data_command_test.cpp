@@ -209,8 +209,8 @@ TEST_F(DataCommand, TextIsAPage) {
             "sample 3 of b.jsonl: 6 tokens, 5 learned (83.3 %)\n"
             "  a⟦bcdef⟧\n");
   options.text = {.lost_rows = 1};
-  EXPECT_NE(show(options).text.find("sequence_len is 16\n          1 more (--lost 2 names all)\n\n"),
-            std::string::npos);
+  const std::string more = "sequence_len is 16\n          1 more (--lost 2 names all)\n\n";
+  EXPECT_NE(show(options).text.find(more), std::string::npos);
 }
 
 TEST_F(DataCommand, TokensAreALineEach) {
