@@ -41,14 +41,11 @@ RunSteps::RunSteps(const SampleList& samples, const BatchOptions& options, int64
       places_.push_back({epoch, first, std::min(rows_per_step, rows - first)});
       for (int64_t m = first; m < first + places_.back().rows; m += options.micro_batch_size) {
         const int64_t end = std::min(m + options.micro_batch_size, first + places_.back().rows);
-        int64_t tokens = 0;
-        for (int64_t r = m; r < end; ++r) tokens += row_tokens(samples_, rows_[size_t(r)]);
-        max_tokens_ = std::max(max_tokens_, tokens);
+        max_tokens_ = std::max(max_tokens_, row_tokens(samples_, rows_, size_t(m), size_t(end)));
       }
     }
     if (epoch == 0) {
-      int64_t tokens = 0;
-      for (size_t r = 0; r < rows_.size(); ++r) tokens += row_tokens(samples_, rows_[r]);
+      const int64_t tokens = row_tokens(samples_, rows_, 0, rows_.size());
       packing_efficiency_ = double(tokens) / double(rows * options.sequence_len);
     }
   }
@@ -92,11 +89,7 @@ lora::Batch EvaluationBatches::operator[](size_t i) const {
 int64_t EvaluationBatches::max_tokens() const {
   int64_t most = 0;
   for (size_t i = 0; i < size(); ++i) {
-    int64_t tokens = 0;
-    for (size_t r = i * rows_of_batch_; r < end_of(i); ++r) {
-      tokens += row_tokens(samples_, rows_[r]);
-    }
-    most = std::max(most, tokens);
+    most = std::max(most, row_tokens(samples_, rows_, i * rows_of_batch_, end_of(i)));
   }
   return most;
 }

@@ -72,10 +72,7 @@ Names files_of_config(const CardConfig& config, const Names& names,
 }  // namespace
 
 Names files_of_dataset(const RowFiles& where, const std::string& folder, const Names& names) {
-  std::set<std::string> asked;
-  for (const SplitSlice& slice : parse_split(where.split.empty() ? "train" : where.split)) {
-    asked.insert(slice.split);
-  }
+  const std::set<std::string> asked = where.splits();
   Names files;
   if (!where.data_files.empty()) {
     std::ranges::copy_if(names, std::back_inserter(files), [&](const std::string& name) {

@@ -176,6 +176,12 @@ int64_t row_tokens(const SampleList& samples, std::span<const int32_t> row) {
   return tokens;
 }
 
+int64_t row_tokens(const SampleList& samples, const Rows& rows, size_t begin, size_t end) {
+  int64_t tokens = 0;
+  for (size_t r = begin; r < end; ++r) tokens += row_tokens(samples, rows[r]);
+  return tokens;
+}
+
 std::vector<bool> held_out(size_t total, double size, uint64_t seed) {
   const size_t wanted = size < 1.0 ? size_t(std::ceil(size * double(total))) : size_t(size);
   if (wanted >= total) {

@@ -48,8 +48,9 @@ class Rows {
 /// are there, other ones in every epoch.
 Rows epoch_rows(const SampleList& samples, const BatchOptions& options, int64_t epoch);
 
-/// Tokens of a row.
+/// Tokens of a row, and of the rows [begin, end).
 int64_t row_tokens(const SampleList& samples, std::span<const int32_t> row);
+int64_t row_tokens(const SampleList& samples, const Rows& rows, size_t begin, size_t end);
 
 /// Which of `total` samples are held out: `size` below 1 is a share, else a number. A function of
 /// the seed alone. Error when none or all would be left to train on.

@@ -24,7 +24,9 @@ constexpr std::array<std::string_view, 6> kNotRows = {"README.md",         "conf
                                                       "dataset_info.json", "dataset_infos.json",
                                                       "dataset_dict.json", "state.json"};
 
-std::string name_in(std::string_view path) { return fs::path(path).filename().string(); }
+bool describes(const std::string& file) {
+  return std::ranges::find(kNotRows, fs::path(file).filename().string()) != kNotRows.end();
+}
 
 [[noreturn]] void refuse_missing(const std::string& path) {
   const bool may_be_hub = std::ranges::count(path, '/') == 1 && path.front() != '.' &&
@@ -40,7 +42,7 @@ Paths files_of_rows(const Paths& files, std::optional<FileKind> kind, const std:
   std::set<std::string_view> kinds;
   for (const std::string& file : files) {
     const auto of_file = kind_by_name(file);
-    if (!of_file || std::ranges::find(kNotRows, name_in(file)) != kNotRows.end()) continue;
+    if (!of_file || describes(file)) continue;
     if (kind ? of_file == kind : of_file != FileKind::kText) {
       rows.push_back(file);
       kinds.insert(name_of(*of_file));
@@ -121,19 +123,14 @@ std::vector<SplitFiles> splits_of_folder(const RowFiles& where, std::optional<Fi
   }
   const CardConfig& config = choose_config(configs, where);
   const fs::path folder = fs::path(where.path) / config.data_dir;
-  std::set<std::string> asked;
-  for (const SplitSlice& slice : parse_split(where.split.empty() ? "train" : where.split)) {
-    asked.insert(slice.split);
-  }
-  return splits_of_config(config, folder.string(), kind, asked);
+  return splits_of_config(config, folder.string(), kind, where.splits());
 }
 
 }  // namespace
 
 bool may_hold_rows(const std::string& file) {
   const auto kind = kind_by_name(file);
-  return kind && kind != FileKind::kText &&
-         std::ranges::find(kNotRows, name_in(file)) == kNotRows.end();
+  return kind && kind != FileKind::kText && !describes(file);
 }
 
 const CardConfig& choose_config(const std::vector<CardConfig>& configs, const RowFiles& where) {

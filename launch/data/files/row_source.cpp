@@ -28,10 +28,20 @@ const SplitFiles& split_called(const std::string& name, const std::vector<SplitF
 
 }  // namespace
 
+std::vector<SplitSlice> RowFiles::slices() const {
+  return parse_split(split.empty() ? "train" : split);
+}
+
+std::set<std::string> RowFiles::splits() const {
+  std::set<std::string> names;
+  for (const SplitSlice& slice : slices()) names.insert(slice.split);
+  return names;
+}
+
 RowSource::RowSource(const RowFiles& where) {
   const FoundFiles found = find_row_files(where);
   kind_ = found.kind;
-  for (SplitSlice& slice : parse_split(where.split.empty() ? "train" : where.split)) {
+  for (SplitSlice& slice : where.slices()) {
     const SplitFiles& split = split_called(slice.split, found.splits, where);
     parts_.push_back({std::move(slice), split.files});
   }

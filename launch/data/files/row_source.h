@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,11 @@ struct RowFiles {
   std::string ds_type = {};  // json, csv, text, parquet; empty: told by name and content
   /// Of the configs that the folder's README.md lists. Empty: the only one, or the default.
   std::string name = {};
+
+  /// What `split` says. Error where it is not written so.
+  std::vector<SplitSlice> slices() const;
+  /// The splits that these are of.
+  std::set<std::string> splits() const;
 };
 
 class RowSource {
