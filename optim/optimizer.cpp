@@ -55,7 +55,7 @@ void Optimizer::step(Context& ctx, std::span<float> params, std::span<const floa
                   .grads = grads.subspan(first, count),
                   .options = options_,
                   .step = steps_taken_,
-                  .learning_rate = lr,
+                  .learning_rate = lr * state.run.rate_factor,
                   .grad_scale = grad_scale},
                  state);
   });

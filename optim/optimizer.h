@@ -33,8 +33,9 @@ class Optimizer {
 
   /// One step, in place. `params` and `grads` are the range's: size() elements in memory of the
   /// context's device, which is that of the pages; each gradient is first multiplied by
-  /// `grad_scale` (the clip factor; 1 changes nothing). Error, before anything is changed, unless
-  /// `lr` is finite and not negative. With 8 bits, an element whose gradient is not finite is left
+  /// `grad_scale` (the clip factor; 1 changes nothing). A tensor's learning rate is `lr` times the
+  /// rate_factor of its segment. Error, before anything is changed, unless `lr` is finite and not
+  /// negative. With 8 bits, an element whose gradient is not finite is left
   /// out: look at the gradient norm first. Error as StatePages::sweep().
   void step(Context& ctx, std::span<float> params, std::span<const float> grads, double lr,
             float grad_scale);

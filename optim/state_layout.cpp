@@ -18,7 +18,9 @@ size_t whole_blocks(size_t elements) {
 
 void append(std::vector<StateRun>& runs, const StateRun& run) {
   if (run.begin >= run.end) return;
-  if (!runs.empty() && runs.back().bits == run.bits && runs.back().end == run.begin) {
+  const bool goes_on = !runs.empty() && runs.back().end == run.begin &&
+                       runs.back().bits == run.bits && runs.back().rate_factor == run.rate_factor;
+  if (goes_on) {
     runs.back().end = run.end;
   } else {
     runs.push_back(run);
@@ -52,7 +54,8 @@ std::vector<StateRun> state_runs(std::span<const StateSegment> segments, Element
   for (const StateSegment& segment : segments) {
     TESSERA_CHECK(segment.offset == next);
     next = whole_blocks(segment.offset + segment.elements);
-    append(runs, {std::max(segment.offset, range.begin), std::min(next, range.end), segment.bits});
+    append(runs, {std::max(segment.offset, range.begin), std::min(next, range.end), segment.bits,
+                  segment.rate_factor});
   }
   TESSERA_CHECK(range.end <= next);
   const size_t unpadded = segments.empty() ? 0 : segments.back().offset + segments.back().elements;
@@ -72,7 +75,7 @@ std::vector<StatePage> cut_pages(std::span<const StateRun> runs, size_t moments,
       StatePage& page = pages.back();
       const size_t blocks = std::min((page_bytes - page.bytes) / block, rest.blocks());
       const size_t cut = std::min(rest.begin + blocks * kStateBlock, rest.end);
-      page.parts.push_back({{rest.begin, cut, rest.bits}, page.bytes});
+      page.parts.push_back({{rest.begin, cut, rest.bits, rest.rate_factor}, page.bytes});
       page.bytes += blocks * block;
       rest.begin = cut;
     }

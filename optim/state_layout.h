@@ -34,6 +34,7 @@ struct StateSegment {
   size_t offset;    // in elements
   size_t elements;  // padding excluded
   StateBits bits;
+  double rate_factor = 1.0;  // what the learning rate is multiplied by
 };
 
 /// Elements [begin, end) of the flat buffer.
@@ -43,11 +44,14 @@ struct ElementRange {
   size_t size() const { return end - begin; }
 };
 
-/// Neighbouring elements whose moments have the same width. begin is a multiple of kStateBlock.
+/// Neighbouring elements whose moments have the same width and whose learning rate is the same.
+/// begin is a multiple of kStateBlock. Where the runs are cut changes neither the bytes of the
+/// state, nor its pages, nor the arrays of a checkpoint.
 struct StateRun {
   size_t begin;
   size_t end;
   StateBits bits;
+  double rate_factor = 1.0;  // as StateSegment
 
   size_t elements() const { return end - begin; }
   size_t blocks() const { return (elements() + kStateBlock - 1) / kStateBlock; }

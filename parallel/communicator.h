@@ -8,8 +8,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -81,9 +83,24 @@ class Communicator {
   /// the ranks of its node. It lives as long as the returned object, whatever becomes of the group.
   virtual std::unique_ptr<SharedMemory> share(size_t bytes) = 0;
 
-  /// What this rank is at ("step 12, backward"), for the watchdog's message. From any thread,
-  /// cheap.
-  virtual void set_phase(std::string_view phase) = 0;
+  /// What this rank is at ("step 12, backward"), for the watchdog's message and for phase(). From
+  /// any thread, cheap.
+  void set_phase(std::string_view phase) {
+    {
+      const std::lock_guard lock(phase_mutex_);
+      phase_ = {std::string(phase), std::chrono::steady_clock::now()};
+    }
+    publish_phase(phase);
+  }
+  struct Phase {
+    std::string text;
+    std::chrono::steady_clock::time_point since;
+  };
+  /// The last that set_phase() was given here. From any thread.
+  Phase phase() const {
+    const std::lock_guard lock(phase_mutex_);
+    return phase_;
+  }
   /// From now on a rank that has waited in one call for longer than `limit` names the ranks that do
   /// not come and what they were at, and ends the job. 0: waits for ever. Holds for groups split
   /// off, too.
@@ -95,6 +112,13 @@ class Communicator {
   /// Throws the Error of an abort, if there was one; returns at once. From any thread. For one who
   /// waits for what other ranks may no longer do.
   virtual void poll() = 0;
+
+ private:
+  /// Tells the other ranks the phase, where somebody there may ask.
+  virtual void publish_phase(std::string_view) {}
+
+  mutable std::mutex phase_mutex_;
+  Phase phase_;
 };
 
 /// The values of every rank, in rank order; as many on each. Collective.

@@ -60,7 +60,10 @@ LayerLease LayerScheduler::acquire(int64_t layer) {
   Slot* slot = find(layer);
   if (!slot) slot = &start_gather(layer);
   const auto begin = std::chrono::steady_clock::now();
-  ctx_.compute_stream().wait(slot->ready);
+  {
+    const PartScope part(ctx_.timeline(), ComputePart::kGather);
+    ctx_.compute_stream().wait(slot->ready);
+  }
   if (!ctx_.device().is_cuda()) {
     waited_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   }

@@ -245,7 +245,7 @@ std::unique_ptr<SharedMemory> MpiCommunicator::share(size_t bytes) {
   return std::make_unique<SharedRegions>(std::move(mine), rank_, std::move(peers));
 }
 
-void MpiCommunicator::set_phase(std::string_view phase) {
+void MpiCommunicator::publish_phase(std::string_view phase) {
   world_->places().board().set_phase(phase);
 }
 

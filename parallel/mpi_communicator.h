@@ -32,7 +32,6 @@ class MpiCommunicator final : public Communicator {
   std::unique_ptr<Communicator> split(int colour) override;
   int node() const override;
   std::unique_ptr<SharedMemory> share(size_t bytes) override;
-  void set_phase(std::string_view phase) override;
   void set_watchdog(std::chrono::seconds limit) override;
   /// Calls on_abort and ends all processes of the job, this one too: does not return.
   void abort(std::string_view message) override;
@@ -40,6 +39,7 @@ class MpiCommunicator final : public Communicator {
   void poll() override {}
 
  private:
+  void publish_phase(std::string_view phase) override;
   MpiCommunicator(std::shared_ptr<MpiWorld> world, std::shared_ptr<MpiGroup> group, int rank);
   void gather(CallKind call, std::span<const std::byte> mine, std::span<std::byte> all);
   bool is_rank(int rank) const { return rank >= 0 && rank < size(); }

@@ -276,7 +276,7 @@ std::unique_ptr<SharedMemory> NcclCommunicator::share(size_t) {
   fail("a GPU's memory cannot be shared by the ranks of a node");
 }
 
-void NcclCommunicator::set_phase(std::string_view phase) {
+void NcclCommunicator::publish_phase(std::string_view phase) {
   host_->set_phase(phase);
   const std::lock_guard lock(job_->mutex);
   job_->phase = phase;

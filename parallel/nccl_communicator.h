@@ -41,7 +41,6 @@ class NcclCommunicator final : public Communicator {
   int node() const override { return host_->node(); }
   /// Error: the memory of a GPU is not the host's to share.
   std::unique_ptr<SharedMemory> share(size_t bytes) override;
-  void set_phase(std::string_view phase) override;
   /// A rank that does not come is found by the host's watchdog. One whose GPU does not get on with
   /// what all have come to ends the job by itself.
   void set_watchdog(std::chrono::seconds limit) override;
@@ -50,6 +49,7 @@ class NcclCommunicator final : public Communicator {
   void poll() override { host_->poll(); }
 
  private:
+  void publish_phase(std::string_view phase) override;
   struct Job;
   struct UnderWay {
     Event done;

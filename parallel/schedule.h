@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 namespace tessera::parallel {
@@ -32,6 +33,11 @@ enum class Work : uint8_t {
   kAgain,  // the forward of a group that was not kept, right before its backward
   kBackward,
 };
+
+constexpr std::string_view name_of(Work work) {
+  constexpr std::string_view kNames[] = {"forward", "again", "backward"};
+  return kNames[size_t(work)];
+}
 
 /// One layer's turn in a pass.
 struct Visit {

@@ -27,7 +27,6 @@ class SelfCommunicator final : public Communicator {
   int node() const override { return 0; }
   std::unique_ptr<SharedMemory> share(size_t bytes) override;
   /// Nothing is ever waited for.
-  void set_phase(std::string_view) override {}
   void set_watchdog(std::chrono::seconds) override {}
   void abort(std::string_view message) override;
   void poll() override { check_running(); }

@@ -356,7 +356,7 @@ std::unique_ptr<SharedMemory> ThreadCommunicator::share(size_t bytes) {
   return std::make_unique<SharedBuffers>(std::move(regions), rank_);
 }
 
-void ThreadCommunicator::set_phase(std::string_view phase) {
+void ThreadCommunicator::publish_phase(std::string_view phase) {
   World::Rank& me = group_->world->ranks[size_t(group_->world_rank[size_t(rank_)])];
   const std::lock_guard lock(me.mutex);
   me.phase = phase;

@@ -30,12 +30,12 @@ class ThreadCommunicator final : public Communicator {
   std::unique_ptr<Communicator> split(int colour) override;
   int node() const override;
   std::unique_ptr<SharedMemory> share(size_t bytes) override;
-  void set_phase(std::string_view phase) override;
   void set_watchdog(std::chrono::seconds limit) override;
   void abort(std::string_view message) override;
   void poll() override;
 
  private:
+  void publish_phase(std::string_view phase) override;
   struct World;
   struct Call;
   struct Message;

@@ -35,10 +35,12 @@ class PassingCommunicator : public parallel::Communicator {
   std::unique_ptr<parallel::SharedMemory> share(size_t bytes) override {
     return inner_.share(bytes);
   }
-  void set_phase(std::string_view phase) override { inner_.set_phase(phase); }
   void set_watchdog(std::chrono::seconds limit) override { inner_.set_watchdog(limit); }
   void abort(std::string_view message) override { inner_.abort(message); }
   void poll() override { inner_.poll(); }
+
+ private:
+  void publish_phase(std::string_view phase) override { inner_.set_phase(phase); }
 
  protected:
   std::unique_ptr<parallel::Communicator> owned_;

@@ -63,6 +63,11 @@ struct ConfigArguments {
   Config load(Keys needed) const { return load_config(path, overrides, needed); }
 };
 
+/// What became of keys of other trainers in the config, a line each.
+inline void show_notes(const Config& config, Console& console) {
+  for (const std::string& note : config.notes) console.line(note);
+}
+
 /// An option whose value is one of a few names.
 template <class T>
 void add_choice(CLI::App* command, const std::string& name, std::optional<T>& value,

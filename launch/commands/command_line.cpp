@@ -3,6 +3,7 @@
 #include <new>
 
 #include "launch/commands/arguments.h"
+#include "launch/console/version.h"
 #include "runtime/core/nearest.h"
 
 namespace tessera::launch {
@@ -12,12 +13,17 @@ void declare_plan(CLI::App* command, int& exit_code);
 void declare_data(CLI::App* command, int& exit_code);
 void declare_eval(CLI::App* command, int& exit_code);
 void declare_generate(CLI::App* command, int& exit_code);
+void declare_chat(CLI::App* command, int& exit_code);
+void declare_report(CLI::App* command, int& exit_code);
 void declare_merge(CLI::App* command, int& exit_code);
 void declare_quantize(CLI::App* command, int& exit_code);
+void declare_export(CLI::App* command, int& exit_code);
 void declare_inspect(CLI::App* command, int& exit_code);
 void declare_fetch(CLI::App* command, int& exit_code);
 void declare_tokenize(CLI::App* command, int& exit_code);
 void declare_doctor(CLI::App* command, int& exit_code);
+void declare_convert_config(CLI::App* command, int& exit_code);
+void declare_completion(CLI::App* command, int& exit_code);
 void declare_help(CLI::App* command, int& exit_code);
 
 namespace {
@@ -35,14 +41,19 @@ constexpr Command kCommands[] = {
     {"train", "Fine-tune a model as a YAML file says", declare_train},
     {"plan", "Show what a run takes in memory and time", declare_plan},
     {"data", "Show what a run will train on", declare_data},
-    {"eval", "Measure loss and perplexity on the config's data", declare_eval},
+    {"eval", "Measure loss and accuracy on the config's data", declare_eval},
     {"generate", "Generate text with a model and an adapter", declare_generate},
+    {"chat", "Talk with a model and an adapter", declare_chat},
+    {"report", "Show what happened in runs, as a page", declare_report},
     {"merge", "Add an adapter to its base: a model of its own", declare_merge},
     {"quantize", "Store a model in 4 bits, as bitsandbytes does", declare_quantize},
+    {"export", "Write a model or an adapter as GGUF, for llama.cpp", declare_export},
     {"inspect", "Show what a model or an adapter is", declare_inspect},
     {"fetch", "Fetch a model or data set of the Hugging Face hub", declare_fetch},
     {"tokenize", "Show the tokens of a text or of conversations", declare_tokenize},
     {"doctor", "Show what this machine has and what is missing", declare_doctor},
+    {"convert-config", "Make our config of another trainer's", declare_convert_config},
+    {"completion", "Print what a shell needs to complete commands", declare_completion},
     {"help", "Explain a command, or the keys of a config", declare_help},
 };
 

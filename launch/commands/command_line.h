@@ -3,8 +3,6 @@
 
 namespace tessera::launch {
 
-inline constexpr const char* kVersion = "0.1.0";
-
 /// Parses the command line and runs the command. What is wrong goes to stderr, one line each (one
 /// for each fault of a config). Returns the exit code: 0 finished, 1 failed, 2 wrong use or config,
 /// 3 stopped and resumable.

@@ -115,6 +115,7 @@ void declare_data(CLI::App* command, int& exit_code) {
     options->text.colour = look.colour;
     Console console;
     Config config = arguments->load(kEvalNeeds);
+    show_notes(config, console);
     config.model_path = find_model_without_weights(config.base_model, console);
     const DataOutput output = show_data(config, *options, console);
     write_stdout(output.text);

@@ -8,6 +8,8 @@
 #include <xxhash.h>
 
 #include <CLI/Version.hpp>
+#include <algorithm>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
@@ -15,8 +17,13 @@
 #include "launch/commands/arguments.h"
 #include "launch/commands/command_line.h"
 #include "launch/console/progress.h"
+#include "launch/console/version.h"
 #include "launch/data/files/parquet_rows.h"
+#include "launch/hub/http.h"
 #include "launch/machine/processors.h"
+#include "launch/machine/rank_test.h"
+#include "launch/machine/storage.h"
+#include "launch/machine/surroundings.h"
 #include "launch/machine/system_limits.h"
 #include "launch/plan/device_profile.h"
 #include "launch/run/loaded_model.h"
@@ -25,6 +32,7 @@
 #include "runtime/core/cuda_runtime.h"
 #include "runtime/core/error.h"
 #include "runtime/core/has_cuda.h"
+#include "runtime/io/printable.h"
 
 namespace tessera::launch {
 namespace {
@@ -58,64 +66,233 @@ std::string describe_free(const FreeMemory& free) {
                      free.limit);
 }
 
-/// What a library is, or why it cannot be used.
-std::string said(std::string (*describe)()) {
+using Grade = Finding::Grade;
+
+/// What a library is; else why it cannot be used, and what brings it.
+Finding look_for(const char* name, std::string (*describe)(), const std::string& cure) {
   try {
-    return describe();
+    return {name, describe()};
   } catch (const Error& error) {
-    return error.what();
+    return {name, error.what(), Grade::kLacking, cure};
   }
+}
+
+Finding find_mpi() {
+  Finding mpi{"ranks", "as many as mpirun or srun starts, by " + parallel::describe_mpi()};
+  if (mpi.text.find("MPI cannot be loaded") == std::string::npos) return mpi;
+  mpi.grade = Grade::kLacking;
+  // The loader names the file that it does not find.
+  mpi.cure = mpi.text.find("tessera_mpi.so: cannot open") == std::string::npos
+                 ? "apt-get install openmpi-bin"
+                 : "put the folder lib/tessera of the build beside the program";
+  return mpi;
+}
+
+Finding find_parquet() {
+  Finding parquet{"parquet", describe_parquet()};
+  if (!parquet.text.starts_with("not read")) return parquet;
+  parquet.grade = Grade::kLacking;
+  parquet.cure = "pip install pyarrow, and build again";
+  return parquet;
+}
+
+Finding find_hub() {
+  const auto open = [] {
+    const HubSettings settings;
+    const Http http(settings);
+    return std::string("models and data sets are fetched by libcurl");
+  };
+  return look_for("hub", open, "apt-get install libcurl4");
+}
+
+/// The libraries of a build with CUDA; nothing without.
+std::vector<Finding> find_cuda(const Gpus& gpus) {
+  std::vector<Finding> findings;
+  if constexpr (kHasCuda) {
+    findings.push_back(look_for("cuda", cuda::describe_runtime, "install NVIDIA's driver"));
+    const bool twelve = findings.back().text.starts_with("CUDA 12");
+    Finding products =
+        look_for("", cuda::describe_cublas,
+                 twelve ? "pip install nvidia-cublas-cu12" : "pip install nvidia-cublas");
+    // Where its lack keeps GPUs from being used, their row has said why.
+    const bool said = gpus.why_none.find(products.text) != std::string::npos;
+    if (said) products.text = "no cuBLASLt";
+    findings.push_back(products);
+    findings.push_back(
+        look_for("", parallel::describe_nccl,
+                 twelve ? "pip install nvidia-nccl-cu12" : "pip install nvidia-nccl-cu13"));
+  }
+  return findings;
+}
+
+std::vector<Finding> find_gpu_rows(const Gpus& gpus) {
+  std::vector<Finding> rows;
+  if (gpus.usable.empty()) {
+    rows.push_back({"gpu", "none: " + gpus.why_none});  // which names those left out
+    return rows;
+  }
+  for (const cuda::GpuInfo& gpu : gpus.usable) rows.push_back({"gpu", describe_gpu(gpu)});
+  for (const std::string& gpu : gpus.left_out) rows.push_back({"", "not used: " + gpu});
+  return rows;
+}
+
+const char* state_of(Grade grade) {
+  switch (grade) {
+    case Grade::kFine:
+      return "ok";
+    case Grade::kLacking:
+      return "lacking";
+    case Grade::kBroken:
+      return "broken";
+  }
+  return "";
+}
+
+constexpr auto kVariable = [](const char* name) -> const char* { return std::getenv(name); };
+
+struct DoctorOptions {
+  bool profile = false;
+  bool json = false;
+  bool report = false;
+  bool rank_of_test = false;
+  std::optional<std::string> output_dir = {};
+};
+
+constexpr int64_t kWritten = int64_t{256} << 20;
+constexpr double kMostSeconds = 30;  // for two ranks; they take about one
+
+std::vector<Finding> examine(const DoctorOptions& options) {
+  std::vector<Finding> findings = find_here(find_gpus());
+  const auto add = [&](const std::vector<Finding>& more) {
+    findings.insert(findings.end(), more.begin(), more.end());
+  };
+  add({describe_system("/", kVariable)});
+  add(check_storage(options.output_dir.value_or("."), kWritten, options.output_dir.has_value()));
+  add({check_shared_memory("/dev/shm")});
+  add(check_limits());
+  add({check_locale(kVariable)});
+  add({test_two_ranks(kMostSeconds)});
+  return findings;
+}
+
+/// The last row.
+Finding verdict_of(const std::vector<Finding>& findings) {
+  if (!missing_cpu_features().empty()) {
+    return {"verdict", "this machine cannot run Tessera: it needs AVX2 and FMA"};
+  }
+  return {"verdict",
+          can_train(findings) ? "this machine can run Tessera" : "training cannot run: see above"};
+}
+
+int run_doctor(const DoctorOptions& options) {
+  if (options.rank_of_test) return run_rank_of_test();
+  if (options.profile) {
+    require_cpu();
+    write_stdout(profile_json(measure_profile(thread_count(std::nullopt))));
+    return 0;
+  }
+  const std::vector<Finding> findings = examine(options);
+  if (options.json) {
+    write_stdout(to_json(findings) + "\n");
+  } else if (options.report) {
+    write_stdout(to_report(findings));
+  } else {
+    write_stdout(to_text(findings) + to_text({verdict_of(findings)}));
+  }
+  return can_train(findings) ? 0 : 1;
 }
 
 }  // namespace
 
-std::string diagnose(const Gpus& gpus) {
+std::vector<Finding> find_here(const Gpus& gpus) {
   const std::string missing = missing_cpu_features();
   const int64_t pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-  std::string text;
+  std::vector<Finding> findings;
   const auto row = [&](const char* name, const std::string& value) {
-    text += fmt::format("{:<10} {}\n", name, value);
+    findings.push_back({name, value});
   };
-  row("tessera", kVersion);
+  row("tessera", fmt::format("{}, {}g++ {}", kVersion, kHasCuda ? "with CUDA, " : "", __VERSION__));
   row("cpu", cpu_name());
-  row("simd", missing.empty() ? simd_level() : "not usable: lacks " + missing);
+  if (missing.empty()) {
+    row("simd", simd_level());
+  } else {
+    findings.push_back({"simd", "not usable: lacks " + missing, Grade::kBroken,
+                        "use a machine whose processor has AVX2 and FMA"});
+  }
   row("cores", fmt::format("{} usable, {} online{}", thread_count(std::nullopt),
                            sysconf(_SC_NPROCESSORS_ONLN), describe_quota()));
   row("memory", format_bytes(pages * page) + describe_free(node_memory("/")));
   if (const auto process = process_memory("/")) row("", "a process" + describe_free(*process));
-  if (gpus.usable.empty()) {
-    row("gpu", "none: " + gpus.why_none);  // which names those left out
-  } else {
-    for (const cuda::GpuInfo& gpu : gpus.usable) row("gpu", describe_gpu(gpu));
-    for (const std::string& gpu : gpus.left_out) row("", "not used: " + gpu);
-  }
-  row("ranks", "as many as mpirun or srun starts, by " + parallel::describe_mpi());
-  row("parquet", describe_parquet());
-  if constexpr (kHasCuda) {
-    row("cuda", said(cuda::describe_runtime));
-    // Where its lack keeps GPUs from being used, their row has said so.
-    const std::string products = said(cuda::describe_cublas);
-    if (gpus.why_none.find(products) == std::string::npos) row("", products);
-    row("", said(parallel::describe_nccl));
-  }
+  for (const Finding& gpu : find_gpu_rows(gpus)) findings.push_back(gpu);
+  findings.push_back(find_mpi());
+  findings.push_back(find_parquet());
+  findings.push_back(find_hub());
+  for (const Finding& library : find_cuda(gpus)) findings.push_back(library);
   row("libraries", library_versions());
-  row("verdict", missing.empty() ? "this machine can run Tessera"
-                                 : "this machine cannot run Tessera: it needs AVX2 and FMA");
+  return findings;
+}
+
+std::string diagnose(const Gpus& gpus) { return to_text(find_here(gpus)); }
+
+bool can_train(const std::vector<Finding>& findings) {
+  return std::ranges::count(findings, Grade::kBroken, &Finding::grade) == 0;
+}
+
+std::string to_text(const std::vector<Finding>& findings) {
+  std::string text;
+  for (const Finding& finding : findings) {
+    text += fmt::format("{:<10} {}\n", finding.name, finding.text);
+    if (!finding.cure.empty()) text += fmt::format("{:<10} -> {}\n", "", finding.cure);
+  }
   return text;
 }
 
+std::string to_json(const std::vector<Finding>& findings) {
+  using nlohmann::ordered_json;
+  ordered_json checks = ordered_json::array();
+  std::string name;
+  for (const Finding& finding : findings) {
+    if (!finding.name.empty()) name = finding.name;
+    ordered_json check = {
+        {"name", name}, {"text", finding.text}, {"state", state_of(finding.grade)}};
+    if (!finding.cure.empty()) check["cure"] = finding.cure;
+    checks.push_back(std::move(check));
+  }
+  const ordered_json all = {
+      {"version", kVersion}, {"can_train", can_train(findings)}, {"checks", checks}};
+  return all.dump(2, ' ', false, ordered_json::error_handler_t::replace);
+}
+
+std::string to_report(const std::vector<Finding>& findings) {
+  const std::vector<PrivateName> names = private_names();
+  std::string text = "```\n";
+  for (const Finding& finding : findings) {
+    text += fmt::format("{:<10} {}\n", finding.name, without_names(finding.text, names));
+  }
+  for (const std::string_view name : report_variables()) {
+    const char* value = std::getenv(std::string(name).c_str());
+    if (value) text += fmt::format("{:<10} {}={}\n", "variable", name, io::printable(value, 40));
+  }
+  return text + "```\n";
+}
+
 void declare_doctor(CLI::App* command, int& exit_code) {
-  auto profile = std::make_shared<bool>(false);
-  command->add_flag("--profile", *profile,
-                    "Measure it instead, as JSON for `tessera plan --profile FILE`");
-  command->callback([profile, &exit_code] {
-    if (*profile) {
-      require_cpu();
-      return write_stdout(profile_json(measure_profile(thread_count(std::nullopt))));
-    }
-    write_stdout(diagnose(find_gpus()));
-    exit_code = missing_cpu_features().empty() ? 0 : 1;
-  });
+  auto options = std::make_shared<DoctorOptions>();
+  add_path(command, "--output_dir", options->output_dir,
+           "Folder in which runs would write; default: this one")
+      ->type_name("DIR");
+  command->add_flag("--report", options->report,
+                    "A block for a bug report, without names, paths and secrets");
+  command->add_flag("--json", options->json, "The same as JSON");
+  command->add_flag("--profile", options->profile,
+                    "Measure how fast it is, as JSON for `tessera plan --profile FILE`");
+  command->add_flag(kRankOfTest, options->rank_of_test)->group("");
+  command->footer(
+      "\nA line that begins with -> says what brings the thing that the line above lacks. Writes "
+      "256 MiB to\nthe disk of the folder, which are gone afterwards, and starts two ranks by "
+      "mpirun. The exit code is 0\nwhere training can run, else 1.\n\n"
+      "Example: tessera doctor --output_dir runs");
+  command->callback([options, &exit_code] { exit_code = run_doctor(*options); });
 }
 
 }  // namespace tessera::launch

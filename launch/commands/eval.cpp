@@ -7,20 +7,23 @@
 #include "launch/commands/arguments.h"
 #include "launch/config/options.h"
 #include "launch/hub/find_model.h"
+#include "launch/machine/agreement.h"
 #include "launch/machine/device.h"
 #include "launch/machine/processors.h"
 #include "launch/machine/ranks.h"
 #include "launch/run/loaded_model.h"
-#include "launch/run/run_data.h"
+#include "launch/run/run_identity.h"
 #include "lora/adapter/peft.h"
 #include "lora/model/loader.h"
-#include "parallel/self_communicator.h"
+#include "runtime/io/file.h"
 #include "runtime/io/folder.h"
+#include "runtime/io/hash.h"
 
 namespace tessera::launch {
 namespace {
 
 namespace fs = std::filesystem;
+using nlohmann::json;
 
 /// The adapter's folder; empty for the base alone.
 std::optional<std::string> choose_adapter(const Config& config,
@@ -55,55 +58,145 @@ std::optional<std::string> take_adapter(std::vector<std::string>& overrides) {
   return adapter;
 }
 
-}  // namespace
+/// How the ranks hold the base: as the config says, else so that a node has one copy. A GPU cannot
+/// read that in place: there the ranks deal the layers among them.
+parallel::Sharding sharding_of(const Config& config, Device device, int ranks) {
+  using Mode = parallel::Sharding::Mode;
+  if (ranks == 1) return {};
+  parallel::Sharding sharding;
+  sharding.mode = config.sharding.value_or(device.is_cuda() ? Mode::kFull : Mode::kHost);
+  if (sharding.mode == Mode::kHybrid) sharding.group = int(config.sharding_group.value_or(0));
+  parallel::check_sharding(sharding, ranks);
+  return sharding;
+}
 
-std::vector<SetEvaluation> evaluate(const Config& config, const std::optional<std::string>& adapter,
-                                    Console& console) {
-  require_keys(config, kEvalNeeds);
-  const std::optional<std::string> folder = choose_adapter(config, adapter);
-  const Device device = choose_device(config.device, console);
-  const DType compute = compute_dtype(config, device);
-  const auto opened = open_adapter(folder, console);
-  parallel::SelfCommunicator alone;
-  Context ctx(device, thread_count(config.threads), uint64_t(config.seed));
-  ctx.set_compute_dtype(compute);
-  const lora::Checkpoint checkpoint = lora::Checkpoint::open(config.model());
-  const auto base = quantization(with_stored_format(config, lora::checkpoint_format(checkpoint)));
-  LoadedModel model(ctx, checkpoint, base, {alone, {}}, console);
-  auto adapters = load_adapter(ctx, opened, model.spec());
-  const RunData data(config, model.spec().vocab, 1, ctx.threads(), console);
+/// What is evaluated, read before the minutes of a large load.
+struct EvalInputs {
+  EvalInputs(const EvalOptions& options, Context& ctx, parallel::Communicator& world,
+             Console& console)
+      : folder(choose_adapter(options.config, options.adapter)),
+        opened(on_all(world, [&] { return open_adapter(folder, console); })),
+        checkpoint(on_all(world, [&] { return lora::Checkpoint::open(options.config.model()); })),
+        base(on_all(world,
+                    [&] {
+                      const lora::BaseFormat stored = lora::checkpoint_format(checkpoint);
+                      return quantization(with_stored_format(options.config, stored));
+                    })),
+        data(on_all(world,
+                    [&] {
+                      return RunData(options.config, checkpoint.spec().vocab, 1, ctx.threads(),
+                                     console);
+                    })),
+        sets(data.sets_to_evaluate()) {}
+
+  const std::optional<std::string> folder;
+  const std::optional<lora::PeftFolder> opened;
+  const lora::Checkpoint checkpoint;
+  const std::optional<quant::Storage> base;
+  const RunData data;
+  const std::vector<RunData::EvaluationSet> sets;
+};
+
+/// What must be the same on every rank, beside the config and the base.
+json what_is_read(const EvalInputs& inputs) {
+  json all = json::object();
+  if (inputs.folder) all["adapter"] = io::hash_file(lora::peft_weights(*inputs.folder));
+  for (const RunData::EvaluationSet& set : inputs.sets) {
+    all["data " + set.name] = fmt::format("{:016x}", set.samples.fingerprint());
+  }
+  return all;
+}
+
+void print_banner(const EvalOptions& options, const EvalInputs& inputs, Context& ctx,
+                  parallel::Communicator& world, Console& console) {
+  const RunData& data = inputs.data;
   data.print_notes(console);
-  std::vector<RunData::EvaluationSet> sets = data.evaluation;
-  if (sets.empty()) sets.push_back({"all", data.training});
-  console.line(fmt::format("base     {} ({})", config.base_model, describe(base)));
-  console.line(fmt::format("compute  {}", describe_compute(compute, device)));
-  console.line(fmt::format("adapter  {}", folder.value_or("none")));
-  std::string lost = describe_losses(data.counts);
+  console.line(fmt::format("base     {} ({})", options.config.base_model, describe(inputs.base)));
+  console.line(fmt::format("compute  {}{}", describe_compute(ctx.compute_dtype(), ctx.device()),
+                           world.size() > 1 ? fmt::format(" on {} ranks", world.size()) : ""));
+  console.line(fmt::format("adapter  {}", inputs.folder.value_or("none")));
+  const std::string lost = describe_losses(data.counts);
   if (data.evaluation.empty()) {
     console.line(
         fmt::format("data     {} rows{}", data.training.size(), lost.empty() ? ", all" : lost));
   } else {
     console.line(fmt::format("data     {}{}", data.describe_evaluation(" rows"), lost));
   }
+}
 
+/// The file of --per_sample: begun before anything is computed, since a folder that is not there
+/// must not cost the evaluation.
+class SampleFile {
+ public:
+  SampleFile(const std::optional<std::string>& path, parallel::Communicator& world)
+      : world_(world) {
+    all_or_none(world, [&] {
+      if (path && world.rank() == 0) file_.emplace(*path);
+    });
+  }
+  void write(const std::string& lines) {
+    all_or_none(world_, [&] {
+      if (file_) file_->write(lines);
+    });
+  }
+  void commit() {
+    all_or_none(world_, [&] {
+      if (file_) file_->commit();
+    });
+  }
+
+ private:
+  parallel::Communicator& world_;
+  std::optional<io::AtomicFile> file_;
+};
+
+}  // namespace
+
+std::vector<SetEvaluation> evaluate(const EvalOptions& options, parallel::Communicator& world,
+                                    Console& console) {
+  const Config& config = options.config;
+  require_keys(config, kEvalNeeds);
+  if (world.size() > 1) require_agreement(world, what_all_run(config));
+  const Device device = on_all(world, [&] { return choose_device(config.device, world, console); });
+  Context ctx(device, thread_count(config.threads, world), uint64_t(config.seed));
+  ctx.set_compute_dtype(on_all(world, [&] { return compute_dtype(config, device); }));
+  const EvalInputs inputs(options, ctx, world, console);
+  if (world.size() > 1) require_agreement(world, what_is_read(inputs));
+  SampleFile lines(options.per_sample, world);
+  print_banner(options, inputs, ctx, world, console);
+  LoadedModel model(ctx, inputs.checkpoint, inputs.base,
+                    {world, sharding_of(config, device, world.size())}, console);
+  auto adapters = on_all(world, [&] { return load_adapter(ctx, inputs.opened, model.spec()); });
   lora::Decoder decoder(ctx, model.base(), model.scheduler(), adapters ? &*adapters : nullptr);
   std::vector<EvaluationBatches> batches;
   int64_t tokens = 0;
-  for (const auto& set : sets) {
-    batches.emplace_back(set.samples, data.options);
+  for (const auto& set : inputs.sets) {
+    batches.emplace_back(set.samples, inputs.data.options);
     tokens = std::max(tokens, batches.back().max_tokens());
   }
-  lora::EvaluationPass(decoder, *config.loss).plan(tokens);
+  const lora::Loss loss = make_loss(config);
+  lora::EvaluationPass(decoder, loss).plan(tokens);
   decoder.allocate();
   std::vector<SetEvaluation> results;
-  for (size_t s = 0; s < sets.size(); ++s) {
+  for (size_t s = 0; s < inputs.sets.size(); ++s) {
     const auto batch = [&](size_t i) { return batches[s][i]; };
-    results.push_back(
-        {evaluate(decoder, *config.loss, {int64_t(batches[s].size()), batch}, alone, console),
-         sets[s].name});
-    if (std::isfinite(results.back().loss)) continue;
-    fail("the loss is {}; is the base model or the adapter damaged?", results.back().loss);
+    std::vector<SampleScore> mine;
+    const auto see = [&](size_t i, const lora::Batch& of, const lora::TokenScores& scores) {
+      add_scores(mine, of, batches[s].samples_of(i), scores);
+    };
+    const Evaluation evaluation =
+        evaluate(decoder, loss, {int64_t(batches[s].size()), batch}, world, console, see);
+    if (!std::isfinite(evaluation.loss)) {
+      throw SharedError(fmt::format("the loss is {}; is the base model or the adapter damaged?",
+                                    evaluation.loss));
+    }
+    const std::vector<SampleScore> samples = gather_scores(world, mine);
+    results.push_back({evaluation, inputs.sets[s].name, sum_of(samples)});
+    if (options.per_sample) {
+      lines.write(describe_samples(samples, inputs.sets[s], inputs.data.reports));
+    }
   }
+  lines.commit();
   return results;
 }
 
@@ -112,29 +205,44 @@ std::string to_json(const std::vector<SetEvaluation>& evaluations) {
   for (const SetEvaluation& evaluation : evaluations) {
     all[evaluation.set] = {{"loss", evaluation.loss},
                            {"perplexity", evaluation.perplexity()},
-                           {"tokens", evaluation.tokens}};
+                           {"token_accuracy", evaluation.score.token_accuracy()},
+                           {"exact_match", evaluation.score.exact_match()},
+                           {"tokens", evaluation.tokens},
+                           {"samples", evaluation.score.samples}};
   }
   return (all.size() == 1 ? all.front() : all).dump();
 }
 
-void declare_eval(CLI::App* command, int&) {
+void declare_eval(CLI::App* command, int& exit_code) {
   auto arguments = std::make_shared<ConfigArguments>();
+  auto per_sample = std::make_shared<std::optional<std::string>>();
   arguments->add_to(command);
+  add_path(command, "--per_sample", *per_sample, "File to write: a line of JSON for each sample")
+      ->type_name("FILE");
   command->footer(
-      "\nPrints {\"loss\", \"perplexity\", \"tokens\"} as JSON: over the rows that val_set_size "
-      "holds out and\nover test_datasets, by name where there are several, else over all rows. The "
-      "adapter is the one in\noutput_dir if there is one, else that of lora_model_dir; "
-      "adapter=PATH "
-      "names another, adapter=none\nmeasures the base model alone.\n\n"
-      "Example: tessera eval run.yml adapter=none");
-  command->callback([arguments] {
+      "\nPrints {\"loss\", \"perplexity\", \"token_accuracy\", \"exact_match\", \"tokens\", "
+      "\"samples\"} as JSON:\nover the rows that val_set_size holds out and over test_datasets, by "
+      "name where there are several,\nelse over all rows. exact_match is the share of samples of "
+      "which every token is the most likely one\nafter the right tokens before it. The adapter is "
+      "the one in output_dir if there is one, else that of\nlora_model_dir; adapter=PATH names "
+      "another, adapter=none measures the base model alone. Under mpirun\nthe ranks share the "
+      "samples.\n\nExample: tessera eval run.yml adapter=none");
+  command->callback([arguments, per_sample, &exit_code] {
     require_cpu();
-    require_alone("eval");
-    const auto adapter = take_adapter(arguments->overrides);
-    Console console;
-    Config config = arguments->load(kEvalNeeds);
-    config.model_path = find_model(config.base_model, console);
-    write_stdout(to_json(evaluate(config, adapter, console)) + "\n");
+    exit_code = run_on_ranks([&](parallel::Communicator& world) {
+      EvalOptions options;
+      Console console(world.rank() == 0);
+      all_or_none(world, [&] {
+        options.adapter = take_adapter(arguments->overrides);
+        options.config = arguments->load(kEvalNeeds);
+        options.config.model_path = find_model(options.config.base_model, console);
+      });
+      show_notes(options.config, console);
+      options.per_sample = *per_sample;
+      const std::string result = to_json(evaluate(options, world, console)) + "\n";
+      if (world.rank() == 0) write_stdout(result);
+      return 0;
+    });
   });
 }
 

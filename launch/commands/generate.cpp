@@ -1,307 +1,255 @@
 #include "launch/commands/generate.h"
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
-#include <array>
-#include <filesystem>
-#include <nlohmann/json.hpp>
 
+#include "launch/commands/answer_printer.h"
 #include "launch/commands/arguments.h"
-#include "launch/config/flags.h"
-#include "launch/config/options.h"
-#include "launch/data/conversations.h"
-#include "launch/data/learned_spans.h"
-#include "launch/data/messages.h"
 #include "launch/hub/find_model.h"
-#include "launch/machine/device.h"
 #include "launch/machine/processors.h"
 #include "launch/machine/ranks.h"
 #include "launch/machine/signals.h"
-#include "launch/run/adapter_run.h"
-#include "launch/run/loaded_model.h"
-#include "launch/text/tokenizer/tokenizer_fields.h"
-#include "lora/adapter/peft.h"
-#include "lora/model/loader.h"
-#include "parallel/self_communicator.h"
+#include "launch/run/answer_file.h"
+#include "launch/run/answering_model.h"
 #include "runtime/core/error.h"
-#include "runtime/io/folder.h"
-#include "runtime/io/json.h"
-#include "runtime/io/printable.h"
 
 namespace tessera::launch {
 namespace {
 
-namespace fs = std::filesystem;
-using nlohmann::json;
-
-constexpr size_t kLargestConfig = size_t{1} << 20;
-
-/// Where answers become text: streamed when there is one, else a line of JSON each in input order.
-class AnswerPrinter {
- public:
-  AnswerPrinter(const Tokenizer& tokenizer, size_t prompts, bool lines)
-      : tokenizer_(tokenizer), lines_(lines), texts_(prompts), done_(prompts, false) {
-    for (size_t i = 0; i < prompts; ++i) decoders_.emplace_back(tokenizer);
-  }
-
-  void token(size_t prompt, int32_t id) {
-    // A model may have more rows than its tokenizer has tokens; those have no text.
-    if (!tokenizer_.token(id).empty()) add(prompt, decoders_[prompt].push(id));
-  }
-
-  void finish(size_t prompt) {
-    add(prompt, decoders_[prompt].finish());
-    if (!lines_) return write_stdout("\n");
-    done_[prompt] = true;
-    for (; printed_ < done_.size() && done_[printed_]; ++printed_) {
-      write_stdout(json{{"text", texts_[printed_]}}.dump() + "\n");
-    }
-  }
-
-  size_t printed() const { return printed_; }
-
- private:
-  void add(size_t prompt, const std::string& text) {
-    if (!lines_) return write_stdout(text);
-    texts_[prompt] += text;
-  }
-
-  const Tokenizer& tokenizer_;
-  bool lines_;
-  std::vector<StreamDecoder> decoders_;
-  std::vector<std::string> texts_;
-  std::vector<bool> done_;
-  size_t printed_ = 0;
+/// What all prompts together are, so that faults are found before the model is loaded.
+struct PromptSurvey {
+  std::vector<uint32_t> hashes;  // of each prompt's tokens
+  size_t longest = 0;            // in tokens
 };
 
-/// What is asked for, as tokens.
-struct Prompts {
-  std::vector<std::vector<int32_t>> ids;
-  std::optional<ChatTemplate> chat;
-  bool lines = false;
-};
-
-/// The adapter's run says how conversations become text, unless the user does.
-ChatTemplate chat_template(const GenerateOptions& options, const std::optional<AdapterRun>& run,
-                           const Tokenizer& tokenizer) {
-  const Config config = run && run->base ? *run->base : Config{};
-  return ChatTemplate::resolve(options.chat_template.value_or(config.chat_template), tokenizer,
-                               config.chat_template_kwargs);
-}
-
-Prompts read_prompts(const GenerateOptions& options, const std::optional<AdapterRun>& run,
-                     const Tokenizer& tokenizer, Console& console) {
-  Prompts prompts;
-  if (options.prompt) {
-    std::vector<int32_t> ids = tokenizer.encode(*options.prompt);
-    const std::vector<int32_t>& prefix = tokenizer.prefix_ids();
-    if (!std::equal(prefix.begin(), prefix.end(), ids.begin(),
-                    ids.begin() + std::ptrdiff_t(std::min(prefix.size(), ids.size())))) {
-      ids.insert(ids.begin(), prefix.begin(), prefix.end());
+PromptSurvey survey(PromptReader& prompts, const lora::ModelSpec& model, Console& console) {
+  PromptSurvey out;
+  while (const auto prompt = prompts.next()) {
+    check_prompt(prompt->ids, model, prompt->name);
+    out.hashes.push_back(key_part(std::as_bytes(std::span(prompt->ids))));
+    out.longest = std::max(out.longest, prompt->ids.size());
+    if (out.hashes.size() % 1000 == 0) {
+      console.live(fmt::format("reading prompts: {}", format_count(int64_t(out.hashes.size()))));
     }
-    prompts.ids.push_back(std::move(ids));
-    return prompts;
   }
-  Conversations conversations = read_conversations(*options.messages);
-  prompts.lines = conversations.lines;
-  prompts.chat = chat_template(options, run, tokenizer);
-  for (ChatRequest& request : conversations.list) {
-    request.add_generation_prompt = !request.continues;
-    const jinja::Rendered text = render(request, *prompts.chat, conversations.remarks);
-    Encoding encoding = tokenizer.encode(pieces_of(text));
-    count_letters(encoding, request.conversation, tokenizer, conversations.remarks);
-    prompts.ids.push_back(std::move(encoding.ids));
-  }
-  for (const std::string& note : conversations.notes()) console.line(note);
-  return prompts;
-}
-
-/// The special token that follows an assistant's words; nothing where a template has none, or does
-/// not take so simple a conversation.
-std::optional<int32_t> end_of_turn(const Tokenizer& tokenizer, const ChatTemplate& chat,
-                                   std::span<const int32_t> ends) {
-  Conversation turn;
-  turn.messages = {{{"role", "user"}, {"content", "a"}}, {{"role", "assistant"}, {"content", "b"}}};
-  try {
-    const LearnedText text = learned_text(chat, turn, LearnedTurns{}, tokenizer, ends);
-    const auto& [begin, end] = text.learned.at(0);
-    const std::vector<int32_t> ids = tokenizer.encode(text.text.text.substr(begin, end - begin));
-    if (!ids.empty() && tokenizer.is_special(ids.back())) return ids.back();
-  } catch (const Error&) {
-  }
-  return std::nullopt;
-}
-
-}  // namespace
-
-GenerationConfig read_generation_config(const std::string& base_model) {
-  // Keys that are used, or that change nothing here.
-  static constexpr std::array<std::string_view, 6> kQuiet = {
-      "eos_token_id",         "bos_token_id",       "pad_token_id",
-      "transformers_version", "_from_model_config", "use_cache"};
-  const fs::path path = fs::path(base_model) / "generation_config.json";
-  GenerationConfig out;
-  if (!io::exists(path)) return out;
-  const json config = io::read_json_file(path.string(), kLargestConfig);
-  out.stop_ids = end_token_ids(config, path.string());
-  std::vector<std::string> unused;
-  for (const auto& [key, value] : config.items()) {
-    if (value.is_null() || value == json(false)) continue;
-    if (std::ranges::find(kQuiet, key) == kQuiet.end()) unused.push_back(io::printable(key));
-  }
-  if (!unused.empty()) {
-    out.notes.push_back(fmt::format("{}: not used: {}; generate samples as its own options say",
-                                    path.string(), fmt::join(unused, ", ")));
-  }
+  for (const std::string& note : prompts.notes()) console.line(note);
+  console.live("");
   return out;
 }
 
-std::vector<StopToken> stop_tokens(const lora::Checkpoint& model,
-                                   const GenerationConfig& generation, const Tokenizer& tokenizer,
-                                   const ChatTemplate* chat) {
-  std::vector<StopToken> stops = stop_tokens(model);
-  for (const int32_t id : generation.stop_ids) {
-    stops.push_back({id, model.path() + "/generation_config.json"});
-  }
-  if (const auto id = tokenizer.eos_id()) {
-    stops.push_back({*id, "the tokenizer of " + model.path()});
-  }
-  if (!chat) return stops;
-  std::vector<int32_t> ends;
-  for (const StopToken& stop : stops) ends.push_back(stop.id);
-  if (const auto id = end_of_turn(tokenizer, *chat, ends))
-    stops.push_back({*id, "the chat template"});
-  return stops;
+uint32_t options_key(const GeneratorOptions& how, const std::vector<std::string>& stops) {
+  const std::string text = nlohmann::json{how.sampler.temperature,
+                                          how.sampler.top_p,
+                                          how.sampler.top_k,
+                                          how.sampler.seed,
+                                          how.max_new_tokens,
+                                          how.stop_ids,
+                                          stops}
+                               .dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
+  return key_part(std::as_bytes(std::span(text)));
 }
 
-void generate(const GenerateOptions& options) {
-  if (options.prompt.has_value() == options.messages.has_value()) {
-    fail_usage("give either --prompt TEXT or --messages FILE");
-  }
-  check_sampler_options(options.sampler);
-  Console console;
-  // What is cheap to find wrong comes before the model is loaded.
-  Config base = base_config(options.adapter, options.base_settings);
-  base.base_model = options.base_model;
-  const Device device = choose_device(base.device, console);
-  const DType compute = compute_dtype(base, device);
-  const auto adapter = open_adapter(options.adapter, console);
-  const Tokenizer tokenizer = Tokenizer::load(options.base_model);
-  for (const std::string& note : tokenizer.notes()) console.line(note);
-  const GenerationConfig generation = read_generation_config(options.base_model);
-  for (const std::string& note : generation.notes) console.line(note);
-  std::optional<AdapterRun> run;
-  if (options.adapter) run = AdapterRun::of(*options.adapter, {});
-  const Prompts prompts = read_prompts(options, run, tokenizer, console);
+/// The answers of a run that are still to be made, in the order of the prompts.
+class Requests {
+ public:
+  Requests(PromptReader& prompts, uint64_t samples, const std::optional<AnswerFile>& file)
+      : prompts_(prompts), samples_(samples), file_(file) {}
 
-  const lora::Checkpoint checkpoint = lora::Checkpoint::open(options.base_model);
-  check_prompts(prompts.ids, checkpoint.spec());
-  // Where nothing says how the base is held, it is as stored.
-  const bool said = std::ranges::any_of(options.base_settings, [](const std::string& setting) {
-    return setting.starts_with("load_in_4bit=");
-  });
-  const lora::BaseFormat stored = lora::checkpoint_format(checkpoint);
-  if (said || base.adapter == AdapterKind::kQlora) base = with_stored_format(base, stored);
-  if (run) {
-    const std::string warning = other_base_warning(*run, options.base_model, stored);
-    if (!warning.empty()) console.line(warning);
+  std::optional<AnswerRequest> next() {
+    for (;; ++sample_) {
+      if (sample_ == samples_ || !prompt_) {
+        if (prompt_) ++index_;
+        prompt_ = prompts_.next();
+        sample_ = 0;
+        if (!prompt_) return std::nullopt;
+      }
+      const uint64_t sequence = sequence_of(index_, sample_);
+      if (file_ && file_->has(sequence)) continue;
+      ++sample_;
+      return AnswerRequest{sequence, prompt_->ids};
+    }
   }
 
+ private:
+  PromptReader& prompts_;
+  uint64_t samples_;
+  const std::optional<AnswerFile>& file_;
+  std::optional<PromptReader::Prompt> prompt_;
+  uint64_t index_ = 0;
+  uint64_t sample_ = 0;
+};
+
+/// One call of generate().
+class GenerateRun {
+ public:
+  GenerateRun(const GenerateOptions& options, const OpenedModel& opened, PromptReader& prompts,
+              Console& console)
+      : options_(options),
+        opened_(opened),
+        prompts_(prompts),
+        console_(console),
+        survey_(survey(prompts, opened.checkpoint().spec(), console)),
+        streams_(!options.output && !options.json && !prompts.lines() && options.samples == 1),
+        making_(opened.tokenizer(), options.stops),
+        lines_(options.json) {}
+
+  bool run(const GeneratorOptions& how);
+
+ private:
+  uint64_t samples() const { return uint64_t(options_.samples); }
+  uint64_t answers() const { return survey_.hashes.size() * samples(); }
+  uint64_t kept() const;
+  void token(uint64_t sequence, int32_t id, AnswerProgress& progress);
+  void finish(uint64_t sequence, Finish finish, AnswerProgress& progress);
+  bool say_stopped(const AnswerProgress& progress) const;
+
+  const GenerateOptions& options_;
+  const OpenedModel& opened_;
+  PromptReader& prompts_;
+  Console& console_;
+  const PromptSurvey survey_;
+  const bool streams_;
+  std::optional<AnswerFile> file_;
+  AnswerKey key_;
+  AnswersInMaking making_;
+  AnswerLines lines_;
+  StreamedAnswer streamed_;
+};
+
+/// Answers that are there already, of those that are asked for.
+uint64_t GenerateRun::kept() const {
+  uint64_t count = 0;
+  for (uint64_t i = 0; file_ && i < survey_.hashes.size(); ++i) {
+    for (uint64_t s = 0; s < samples(); ++s) count += file_->has(sequence_of(i, s));
+  }
+  return count;
+}
+
+bool GenerateRun::run(const GeneratorOptions& how) {
+  if (options_.output) {
+    file_.emplace(*options_.output, options_.resume);
+    key_.options = options_key(how, options_.stops);
+    file_->check_prompts(survey_.hashes);
+    file_->check_options(key_.options);
+  }
   const StopSignals signals;
-  parallel::SelfCommunicator alone;
-  Context ctx(device, thread_count(options.threads), options.sampler.seed);
-  ctx.set_compute_dtype(compute);
-  LoadedModel model(ctx, checkpoint, quantization(base), {alone, {}}, console);
-  auto adapters = load_adapter(ctx, adapter, model.spec());
-  lora::Decoder decoder(ctx, model.base(), model.scheduler(), adapters ? &*adapters : nullptr);
+  AnsweringModel model(opened_, options_.sampler.seed, console_);
+  if (file_) {
+    const uint64_t print = model.fingerprint();
+    key_.model = key_part(std::as_bytes(std::span(&print, 1)));
+    file_->check_model(key_.model);
+    file_->open();
+  }
+  AnswerProgress progress(console_, answers(), kept());
+  bool all = progress.done() == answers();
+  if (!all) {
+    const auto together = std::min<uint64_t>(uint64_t(how.most_together), answers());
+    Generator generator(model.decoder(), how, {int64_t(together), int64_t(survey_.longest)});
+    Requests requests(prompts_, samples(), file_);
+    const auto next = [&] {
+      std::optional<AnswerRequest> request = requests.next();
+      if (request) making_.begin(request->sequence, request->prompt.size());
+      return request;
+    };
+    all = generator.run(next,
+                        {[&](uint64_t sequence, int32_t id) { token(sequence, id, progress); },
+                         [&](uint64_t sequence, Finish end) { finish(sequence, end, progress); },
+                         [&](uint64_t sequence) { return making_.stopped(sequence); }});
+  }
+  if (!all) return say_stopped(progress);
+  if (file_) console_.line(fmt::format("{}: {}", file_->path(), progress.line()));
+  return true;
+}
 
-  GeneratorOptions how;
-  how.max_new_tokens = options.max_new_tokens;
-  how.sampler = options.sampler;
-  const std::vector<StopToken> stops =
-      stop_tokens(checkpoint, generation, tokenizer, prompts.chat ? &*prompts.chat : nullptr);
-  for (const StopToken& stop : stops) how.stop_ids.push_back(stop.id);
-  for (const std::string& line : missing_stops(stops, model.spec().vocab)) console.line(line);
-  AnswerPrinter printer(tokenizer, prompts.ids.size(), prompts.lines);
-  const bool all =
-      generate_answers(decoder, prompts.ids, how,
-                       {[&](size_t prompt, int32_t id) { printer.token(prompt, id); },
-                        [&](size_t prompt, Finish finish) {
-                          printer.finish(prompt);
-                          if (finish == Finish::kContext) {
-                            console.line(fmt::format("answer {} ends at the model's {} positions",
-                                                     prompt + 1, position_limit(model.spec())));
-                          }
-                        }});
-  if (all) return;
-  if (!prompts.lines) {
+void GenerateRun::token(uint64_t sequence, int32_t id, AnswerProgress& progress) {
+  making_.token(sequence, id);
+  if (streams_) return streamed_.print(making_.text(sequence));
+  progress.token();
+}
+
+void GenerateRun::finish(uint64_t sequence, Finish end, AnswerProgress& progress) {
+  const Answer answer = making_.finish(sequence, end);
+  progress.answer();
+  if (streams_) {
+    streamed_.print(answer.text);
+    streamed_.end();
+  } else if (file_) {
+    file_->append(answer, {key_.model, key_.options, survey_.hashes[answer.index]});
+  } else {
+    console_.live("");
+    lines_.add(answer.index * samples() + answer.sample, answer);
+  }
+  if (end != Finish::kContext) return;
+  console_.line(fmt::format("answer {} ends at the model's {} positions", answer.index + 1,
+                            position_limit(opened_.checkpoint().spec())));
+}
+
+bool GenerateRun::say_stopped(const AnswerProgress& progress) const {
+  console_.live("");
+  if (file_) {
+    console_.line(
+        fmt::format("stopped by a signal; {} of {} answers are in {}; the same command "
+                    "with --resume goes on",
+                    progress.done(), answers(), file_->path()));
+    return false;
+  }
+  if (streams_) {
     write_stdout("\n");
     fail("stopped by a signal");
   }
-  fail("stopped by a signal; {} of {} answers are printed", printer.printed(), prompts.ids.size());
-}
-
-namespace {
-
-void add_sampling_options(CLI::App* command, SamplerOptions& sampler) {
-  add_number(command, "--temperature", sampler.temperature, RealType{},
-             "0: always the most likely token; 1: as the model has learned")
-      ->type_name("X");
-  add_number(command, "--top_p", sampler.top_p, RealType{.high = 1, .above = true},
-             "Draw from the fewest likely tokens with this probability together")
-      ->type_name("X");
-  add_number(command, "--top_k", sampler.top_k, IntType{},
-             "Draw from the k most likely tokens; 0: all")
-      ->type_name("N");
-  add_number(command, "--seed", sampler.seed, IntType{}, "Key of every random choice")
-      ->type_name("N");
+  fail("stopped by a signal; {} of {} answers are printed", lines_.printed(), answers());
 }
 
 }  // namespace
 
-void declare_generate(CLI::App* command, int&) {
+bool generate(const GenerateOptions& options) {
+  check_prompt_choice(options.from);
+  check_answering_options(options);
+  if (options.resume && !options.output) fail_usage("--resume needs --output FILE");
+  if (options.samples > 1 && options.sampler.temperature == 0) {
+    fail_usage("--samples {} needs a --temperature above 0: without, all are the same",
+               options.samples);
+  }
+  Console console;
+  const OpenedModel opened(options.model, console);
+  std::optional<ChatTemplate> chat;
+  if (options.from.messages) chat = opened.chat_template();
+  PromptReader prompts(options.from, opened.tokenizer(), chat ? &*chat : nullptr);
+  GenerateRun run(options, opened, prompts, console);
+  return run.run(generator_options(options, opened.stop_ids(chat ? &*chat : nullptr, console)));
+}
+
+void declare_generate(CLI::App* command, int& exit_code) {
   auto options = std::make_shared<GenerateOptions>();
-  add_model_options(command, *options);
-  add_path(command, "--adapter", options->adapter, "Adapter folder, as training writes it")
-      ->type_name("PATH");
-  command->add_option("--prompt", options->prompt, "Text to go on with, as it is")
+  add_answering_options(command, *options);
+  command->add_option("--prompt", options->from.prompt, "Text to go on with, as it is")
       ->type_name("TEXT");
-  add_path(command, "--messages", options->messages,
+  add_path(command, "--prompts", options->from.prompts,
+           "Such texts: .txt with one on each line, or .jsonl with {\"prompt\": ...}")
+      ->type_name("FILE");
+  add_path(command, "--messages", options->from.messages,
            "Conversations to answer: JSON, or JSON lines, answered together")
       ->type_name("FILE");
-  add_chat_template(command, options->chat_template);
-  add_number(command, "--max_new_tokens", options->max_new_tokens, IntType{1, int64_t{1} << 31},
-             "Longest answer in tokens")
+  add_number(command, "--samples", options->samples, IntType{1, int64_t{1} << 20},
+             "Answers to each prompt, which need a --temperature above 0 to differ")
       ->type_name("N");
-  add_sampling_options(command, options->sampler);
-  // Passed on as settings, so that they are checked as the keys of a config are.
-  for (const FlagGroup& group : flag_groups()) {
-    for (const Flag& flag : group.flags) {
-      if (flag.name == "adapter" || !is_of_base(flag.name)) continue;  // --adapter is a folder here
-      command
-          ->add_option_function<std::string>(
-              fmt::format("--{}", flag.name),
-              [options, key = flag.name](const std::string& value) {
-                options->base_settings.push_back(fmt::format("{}={}", key, value));
-              },
-              fmt::format("As the key {} of a config", flag.name))
-          ->type_name("VALUE");
-    }
-  }
+  command->add_flag("--json", options->json, "Print all that is known of each answer, a line each");
+  add_path(command, "--output", options->output, "Write such lines to a file, as answers are done")
+      ->type_name("FILE");
+  command->add_flag("--resume", options->resume, "Go on with an --output that was interrupted");
   command->footer(
       "\nWrites the new text alone to stdout. --messages FILE is a list of {\"role\", \"content\"} "
       "or\n{\"messages\": [...]}; with one of them on each line (.jsonl) every answer is a line "
       "{\"text\": ...}.\nThe base is held as the run beside the adapter had it (qlora: 4-bit), "
-      "without an adapter as\nstored; --load_in_4bit and the bnb_4bit options say otherwise.\n\n"
+      "without an adapter as\nstored; --load_in_4bit and the bnb_4bit options say otherwise "
+      "(docs/generate.md).\n\n"
       "Example: tessera generate --base_model models/smollm2 --adapter runs/first "
       "--messages chat.json");
-  command->callback([options] {
+  command->callback([options, &exit_code] {
     require_cpu();
     require_alone("generate");
     Console console;
-    options->base_model = find_model(options->base_model, console);
-    generate(*options);
+    options->model.base_model = find_model(options->model.base_model, console);
+    if (!generate(*options)) exit_code = 3;
   });
 }
 

@@ -3,67 +3,22 @@
 #include <map>
 
 #include "launch/commands/arguments.h"
+#include "launch/commands/merge_inputs.h"
 #include "launch/commands/merged_weights.h"
 #include "launch/commands/model_folder.h"
+#include "launch/commands/quantized_linears.h"
 #include "launch/config/options.h"
 #include "launch/hub/find_model.h"
 #include "launch/machine/processors.h"
 #include "launch/machine/ranks.h"
 #include "launch/machine/signals.h"
-#include "launch/run/adapter_run.h"
-#include "launch/run/loaded_model.h"
-#include "lora/adapter/peft.h"
 #include "lora/model/loader.h"
+#include "quant/format_4bit.h"
 #include "runtime/core/error.h"
 #include "runtime/io/json.h"
 
 namespace tessera::launch {
 namespace {
-
-std::string name_of(MergeInto into) {
-  switch (into) {
-    case MergeInto::kDequantized:
-      return "dequantized";
-    case MergeInto::kOriginal:
-      return "original";
-  }
-  return "";
-}
-
-/// How the base was quantized that the adapter is added to, by what is asked for and what the run
-/// was; nothing: it is added to the original.
-std::optional<quant::Storage> base_of(const MergeOptions& options, const AdapterRun& run) {
-  std::optional<quant::Storage> base;
-  if (run.base && options.into != MergeInto::kOriginal) base = quantization(*run.base);
-  if (options.into == MergeInto::kDequantized && !base) {
-    fail_usage(
-        "--merge_into dequantized needs the config.resolved.yml of a 4-bit run beside the adapter "
-        "{}; use --merge_into original",
-        options.adapter);
-  }
-  return base;
-}
-
-/// Error where the options, or the adapter's run, ask for another base than a quantized checkpoint,
-/// whose weights are added to as they decode.
-void check_quantized_base(const MergeOptions& options, const AdapterRun& run,
-                          const lora::BaseFormat& stored) {
-  if (options.into == MergeInto::kOriginal) {
-    fail_usage(
-        "--merge_into original needs the original weights, but {} is stored as {}; give the "
-        "original checkpoint as --base_model",
-        options.base_model, quant::describe(stored.linear));
-  }
-  if (!run.base || run.base->adapter == AdapterKind::kLora) return;
-  Config config = *run.base;
-  config.base_model = options.base_model;
-  with_stored_format(config, stored);
-}
-
-/// A tied head becomes a matrix of its own where the embedding or the head is trained alone.
-bool unties_head(const lora::Checkpoint& base, const lora::AdapterSet& adapters) {
-  return base.spec().tied_head && !adapters.parts().whole.empty() && !adapters.ties_head();
-}
 
 /// The base's, of a model that is not quantized, in `dtype`.
 nlohmann::json config_of(const lora::Checkpoint& base, DType dtype, bool unties) {
@@ -81,82 +36,146 @@ nlohmann::json config_of(const lora::Checkpoint& base, DType dtype, bool unties)
   return config;
 }
 
+/// How the linears are written: as the run or the checkpoint had them, where that is NF4.
+quant::Storage nf4_of(const MergeInputs& inputs) {
+  const quant::Storage stored = lora::checkpoint_format(inputs.checkpoint).linear;
+  const quant::Storage storage = inputs.trained_over.value_or(stored);
+  return storage.format == &quant::kNf4Format ? storage : quant::Storage();
+}
+
+/// Makes the tensors of a file.
+class MergedTensors {
+ public:
+  MergedTensors(Context& ctx, const MergeInputs& inputs, MergeReport& report)
+      : inputs_(inputs),
+        checkpoint_(inputs.checkpoint),
+        report_(report),
+        weights_(ctx, checkpoint_, inputs.adapters, inputs.base, report),
+        embedding_(lora::embedding_weight(checkpoint_.spec())) {
+    weights_.set_trained_over(inputs.trained_over);
+    if (report.quantized) linears_.emplace(ctx, *report.quantized);
+  }
+
+  /// Before the first file.
+  void keep_in(const std::string& folder) {
+    if (linears_) linears_->keep_in(folder);
+  }
+  uint64_t bytes_of(const lora::TensorInfo& info) const {
+    if (is_quantized(info.name)) return linears_->bytes_of(info);
+    return (unties(info) ? 2 : 1) * uint64_t(info.numel()) * size_of(report_.dtype);
+  }
+  std::vector<io::SafetensorsEntry> begin(std::span<const lora::TensorInfo> tensors,
+                                          FunctionRef<void()> next) {
+    if (linears_) linears_->begin_file();
+    std::vector<io::SafetensorsEntry> entries;
+    for (const lora::TensorInfo& info : tensors) {
+      if (is_quantized(info.name)) {
+        next();
+        weights_.make_quantized(info.name, checkpoint_.stored_name(info.name), *linears_, entries);
+        continue;
+      }
+      add(info.name, info.shape, entries);
+      if (unties(info)) add(std::string(lora::kHeadWeight), info.shape, entries);
+    }
+    return entries;
+  }
+  std::span<const std::byte> bytes(const std::string& stored, FunctionRef<void()> next) {
+    if (linears_ && linears_->has(stored)) return linears_->bytes(stored);
+    next();
+    return weights_.make(names_.at(stored));
+  }
+  void finish() { weights_.finish(); }
+
+ private:
+  bool is_quantized(const std::string& name) const { return linears_ && weights_.is_linear(name); }
+  /// The embedding of a tied head that becomes a matrix of its own.
+  bool unties(const lora::TensorInfo& info) const {
+    return info.name == embedding_ && inputs_.unties_head();
+  }
+  void add(const std::string& name, const std::vector<int64_t>& shape,
+           std::vector<io::SafetensorsEntry>& entries) {
+    const std::string stored = checkpoint_.stored_name(name);
+    names_[stored] = name;
+    entries.push_back(
+        {.name = stored, .dtype = io::safetensors_name(report_.dtype), .shape = shape});
+  }
+
+  const MergeInputs& inputs_;
+  const lora::Checkpoint& checkpoint_;
+  const MergeReport& report_;
+  MergedWeights weights_;
+  std::optional<QuantizedLinears> linears_;
+  const std::string embedding_;
+  std::map<std::string, std::string> names_;  // of the model's tensors, by those in the folder
+};
+
+/// "99.8 %, noise 31 %"
+std::string describe(const KeptChange& kept) {
+  return fmt::format("{:.1f} %, noise {:.3g} %", 100 * kept.share(), 100 * kept.noise());
+}
+
 }  // namespace
 
 MergeReport merge(const MergeOptions& options, Console& console) {
-  const AdapterRun run = AdapterRun::of(options.adapter, {});
-  if (!run.finished && !options.partial) {
-    fail_usage(
-        "the run of the adapter {} is not finished; go on with resume_from_checkpoint=auto, or "
-        "merge what there is with --partial",
-        options.adapter);
-  }
-  std::optional<quant::Storage> base = base_of(options, run);
-  const lora::PeftFolder adapter = open_adapter(options.adapter, console);
-  const lora::Checkpoint checkpoint = lora::Checkpoint::open(options.base_model);
-  const lora::AdapterSet adapters = lora::load_peft(adapter, checkpoint.spec());
+  const MergeInputs inputs = open_merge(options, console);
+  const lora::Checkpoint& checkpoint = inputs.checkpoint;
   MergeReport report;
-  report.into = base ? MergeInto::kDequantized : MergeInto::kOriginal;
-  if (const lora::BaseFormat stored = lora::checkpoint_format(checkpoint);
-      !stored.linear.format->dtype) {
-    check_quantized_base(options, run, stored);
-    const std::string warning = other_base_warning(run, options.base_model, stored);
-    if (!warning.empty()) console.line(warning);
-    report.into = MergeInto::kDequantized;
-    base.reset();
-  }
-  for (const std::string& note : checkpoint.notes()) console.line(note);
+  report.into = inputs.into;
   report.dtype = options.dtype.value_or(checkpoint.spec().dtype);
+  if (options.into_nf4) report.quantized = nf4_of(inputs);
 
   const StopSignals signals;
   Context ctx(Device::cpu(), thread_count(options.threads), 0);
-  MergedWeights weights(ctx, checkpoint, adapters, base, report);
-  const size_t element = size_of(report.dtype);
-  const bool unties = unties_head(checkpoint, adapters);
-  const std::string embedding = lora::embedding_weight(checkpoint.spec());
-  const std::string head(lora::kHeadWeight);
-  const auto bytes_of = [&](const lora::TensorInfo& info) {
-    const uint64_t copies = unties && info.name == embedding ? 2 : 1;
-    return copies * uint64_t(info.numel()) * element;
-  };
+  MergedTensors tensors(ctx, inputs, report);
+  const auto bytes_of = [&](const lora::TensorInfo& info) { return tensors.bytes_of(info); };
   ModelFolder folder(options.output, checkpoint,
-                     {.bytes_of = bytes_of, .shard_bytes = options.shard_bytes});
-  std::map<std::string, std::string> names;  // of the model's tensors, by those in the folder
+                     {.bytes_of = bytes_of,
+                      .shard_bytes = options.shard_bytes,
+                      .spools = report.quantized.has_value()});
+  tensors.keep_in(folder.temporary());
   int64_t done = 0;
-  const auto entries = [&](std::span<const lora::TensorInfo> tensors) {
-    std::vector<io::SafetensorsEntry> list;
-    const auto add = [&](const std::string& name, const std::vector<int64_t>& shape) {
-      const std::string stored = checkpoint.stored_name(name);
-      names[stored] = name;
-      list.push_back({.name = stored, .dtype = io::safetensors_name(report.dtype), .shape = shape});
-    };
-    for (const lora::TensorInfo& info : tensors) {
-      add(info.name, info.shape);
-      if (unties && info.name == embedding) add(head, info.shape);
-    }
-    return list;
-  };
-  const auto bytes = [&](const std::string& stored) {
+  const auto next = [&] {
     if (StopSignals::received()) fail("stopped by a signal; {} was not written", options.output);
     console.live(fmt::format("merging: tensor {}/{}", ++done, checkpoint.tensors().size()));
-    return weights.make(names.at(stored));
   };
-  folder.write_tensors({entries, bytes});
+  folder.write_tensors(
+      {[&](std::span<const lora::TensorInfo> of_file) { return tensors.begin(of_file, next); },
+       [&](const std::string& entry) { return tensors.bytes(entry, next); }});
   console.live("");
-  weights.finish();
+  tensors.finish();
   report.bytes = folder.tensor_bytes();
-  const nlohmann::json config = config_of(checkpoint, report.dtype, unties);
+  nlohmann::json config = config_of(checkpoint, report.dtype, inputs.unties_head());
+  if (report.quantized) {
+    config["quantization_config"] =
+        quantization_config(checkpoint, *report.quantized, report.dtype);
+  }
   for (const std::string& note : folder.commit(config)) console.line(note);
+  constexpr double kMost = 0.5;
+  if (report.quantized && report.all_kept().share() < kMost) {
+    console.line(
+        "warning: 4 bits have lost most of the adapter's change; give the original checkpoint as "
+        "--base_model, or use --merge_into dequantized");
+  }
   return report;
 }
 
 std::string describe(const MergeReport& report, const std::string& output) {
-  return fmt::format(
+  std::string text = fmt::format(
       "merged      into the {} weights, {}, {}\n"
       "difference  to the base: largest {:.3g} (in {}), mean {:.3g}\n"
-      "model       {}\n",
-      name_of(report.into), name_of(report.dtype), format_bytes(int64_t(report.bytes)),
-      report.largest, report.largest_in, report.mean, output);
+      "            to what was trained: {:.3g} % of its size, largest {:.3g} (in {})\n"
+      "change      of the adapter in what is written: {}\n",
+      name_of(report.into),
+      report.quantized ? describe(report.quantized) : std::string(name_of(report.dtype)),
+      format_bytes(int64_t(report.bytes)), report.largest, report.largest_in, report.mean,
+      100 * report.from_trained, report.largest_from_trained, report.largest_from_trained_in,
+      describe(report.all_kept()));
+  if (report.quantized) {
+    for (const auto& [module, kept] : report.kept) {
+      text += fmt::format("            {:<12} {}\n", module, describe(kept));
+    }
+  }
+  return text + fmt::format("model       {}\n", output);
 }
 
 void declare_merge(CLI::App* command, int&) {
@@ -168,11 +187,17 @@ void declare_merge(CLI::App* command, int&) {
   add_path(command, "--output", options->output, "Folder to make; must not exist")
       ->required()
       ->type_name("DIR");
-  add_choice<MergeInto>(
-      command, "--merge_into", options->into,
-      {{name_of(MergeInto::kDequantized), MergeInto::kDequantized},
-       {name_of(MergeInto::kOriginal), MergeInto::kOriginal}},
-      "dequantized (the weights trained on; the default of a 4-bit run) or original");
+  struct Target {
+    std::optional<MergeInto> into;
+    bool nf4 = false;
+  };
+  auto target = std::make_shared<std::optional<Target>>();
+  add_choice<Target>(command, "--merge_into", *target,
+                     {{name_of(MergeInto::kDequantized), {MergeInto::kDequantized}},
+                      {name_of(MergeInto::kOriginal), {MergeInto::kOriginal}},
+                      {"nf4", {std::nullopt, true}}},
+                     "dequantized (the weights trained on; the default of a 4-bit run), original, "
+                     "or nf4 (the sum is stored in 4 bits again)");
   add_choice<DType>(
       command, "--dtype", options->dtype,
       {{"float32", DType::kF32}, {"bfloat16", DType::kBF16}, {"float16", DType::kF16}},
@@ -180,11 +205,17 @@ void declare_merge(CLI::App* command, int&) {
   command->add_flag("--partial", options->partial, "Merge the adapter of an unfinished run");
   command->footer(
       "\nWrites a Hugging Face folder that transformers and Tessera load. Prints how far the "
-      "merged\nweights are from the base's.\n\n"
+      "written\nweights are from the base's and from what was trained, and how much of the "
+      "adapter's "
+      "change they\nhold.\n\n"
       "Example: tessera merge --base_model models/smollm2 --adapter runs/first --output merged");
-  command->callback([options] {
+  command->callback([options, target] {
     require_cpu();
     require_alone("merge");
+    if (const std::optional<Target>& chosen = *target) {
+      options->into = chosen->into;
+      options->into_nf4 = chosen->nf4;
+    }
     Console console;
     options->base_model = find_model(options->base_model, console);
     const MergeReport report = merge(*options, console);

@@ -85,6 +85,7 @@ PlanReport make_report(const PlanOptions& options) {
   const bool gpu = report.profile && report.profile->gpu;
   report.config = read_config(options, gpu);
   Console console;
+  show_notes(report.config, console);
   const ModelShape shape =
       read_shape(find_model_without_weights(report.config.base_model, console));
   report.config = with_stored_format(report.config, shape.stored);

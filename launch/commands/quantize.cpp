@@ -1,21 +1,15 @@
 #include "launch/commands/quantize.h"
 
-#include <fcntl.h>
-#include <stdlib.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
 #include <map>
 #include <set>
 
 #include "launch/commands/arguments.h"
 #include "launch/commands/model_folder.h"
+#include "launch/commands/quantized_linears.h"
 #include "launch/hub/find_model.h"
 #include "launch/machine/processors.h"
 #include "launch/machine/ranks.h"
 #include "launch/machine/signals.h"
-#include "lora/model/bnb_linear.h"
 #include "lora/model/loader.h"
 #include "quant/format_4bit.h"
 #include "runtime/core/buffer.h"
@@ -27,89 +21,36 @@ namespace {
 
 using nlohmann::json;
 
-/// A file without a name for bytes that are read back later, on the disk of `folder`.
-class Spool {
- public:
-  explicit Spool(const std::string& folder) : folder_(folder) {
-    std::string name = folder + "/spool.XXXXXX";
-    fd_ = ::mkstemp(name.data());
-    if (fd_ < 0) refuse();
-    ::unlink(name.c_str());
-  }
-  ~Spool() { ::close(fd_); }
-  Spool(const Spool&) = delete;
-  Spool& operator=(const Spool&) = delete;
-
-  void clear() {
-    if (::ftruncate(fd_, 0) != 0) refuse();
-    size_ = 0;
-  }
-  /// Returns where they are.
-  uint64_t append(std::span<const std::byte> bytes) {
-    const uint64_t at = size_;
-    while (!bytes.empty()) {
-      const ssize_t n = ::pwrite(fd_, bytes.data(), bytes.size(), off_t(size_));
-      if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) refuse();
-      bytes = bytes.subspan(size_t(n));
-      size_ += uint64_t(n);
-    }
-    return at;
-  }
-  void read(uint64_t at, std::span<std::byte> out) const {
-    while (!out.empty()) {
-      const ssize_t n = ::pread(fd_, out.data(), out.size(), off_t(at));
-      if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) refuse();
-      out = out.subspan(size_t(n));
-      at += uint64_t(n);
-    }
-  }
-
- private:
-  [[noreturn]] void refuse() const {
-    fail("cannot keep what is to be written in {}: {}", folder_, std::strerror(errno));
-  }
-
-  std::string folder_;
-  int fd_ = -1;
-  uint64_t size_ = 0;
-};
-
-/// Makes the tensors of a file: its linears are quantized when the file is begun, because the sizes
-/// of all tensors come first in it, and kept on the disk until it is their turn.
+/// Makes the tensors of a file.
 class QuantizedTensors {
  public:
   QuantizedTensors(Context& ctx, const lora::Checkpoint& checkpoint, const quant::Storage& storage)
-      : ctx_(ctx), checkpoint_(checkpoint), storage_(storage) {
+      : checkpoint_(checkpoint), linears_(ctx, storage) {
     for (const lora::TensorRow& row : lora::linears_of(checkpoint.spec())) {
-      linears_.insert(row.name());
+      names_.insert(row.name());
     }
   }
 
   /// Before the first file.
-  void keep_in(const std::string& folder) { spool_.emplace(folder); }
-  bool is_linear(const lora::TensorInfo& info) const { return linears_.contains(info.name); }
-  quant::FrozenSpec spec_of(const lora::TensorInfo& info) const {
-    return {storage_, info.shape[0], info.shape[1]};
-  }
-  /// At most, with the tables of its codes and its settings.
+  void keep_in(const std::string& folder) { linears_.keep_in(folder); }
   uint64_t bytes_of(const lora::TensorInfo& info) const {
-    constexpr uint64_t kTablesAndState = 2048;
-    return is_linear(info) ? spec_of(info).bytes() + kTablesAndState : info.bytes();
+    return is_linear(info) ? linears_.bytes_of(info) : info.bytes();
   }
 
   std::vector<io::SafetensorsEntry> begin(std::span<const lora::TensorInfo> tensors,
                                           FunctionRef<void()> next) {
-    spool_->clear();
-    spooled_.clear();
+    linears_.begin_file();
     dense_.clear();
     std::vector<io::SafetensorsEntry> entries;
     for (const lora::TensorInfo& info : tensors) {
       next();
       const std::string stored = checkpoint_.stored_name(info.name);
       if (is_linear(info)) {
-        quantize(info, stored, entries);
+        const std::span<std::byte> memory = room(size_t(info.numel()) * sizeof(float));
+        const std::span<float> values(reinterpret_cast<float*>(memory.data()),
+                                      size_t(info.numel()));
+        checkpoint_.read_f32(info.name, values);
+        linears_.add(info, stored, info.dtype, values, entries);
         continue;
       }
       dense_[stored] = info.name;
@@ -120,21 +61,17 @@ class QuantizedTensors {
   }
 
   std::span<const std::byte> bytes(const std::string& stored) {
-    const auto dense = dense_.find(stored);
-    if (dense != dense_.end()) {
-      const std::span<std::byte> out = room(checkpoint_.info(dense->second).bytes());
-      checkpoint_.read(dense->second, out);
-      return out;
-    }
-    const auto& [at, size] = spooled_.at(stored);
-    const std::span<std::byte> out = room(size);
-    spool_->read(at, out);
+    if (linears_.has(stored)) return linears_.bytes(stored);
+    const std::string& name = dense_.at(stored);
+    const std::span<std::byte> out = room(checkpoint_.info(name).bytes());
+    checkpoint_.read(name, out);
     return out;
   }
 
-  int64_t linears() const { return int64_t(linears_.size()); }
+  int64_t linears() const { return int64_t(names_.size()); }
 
  private:
+  bool is_linear(const lora::TensorInfo& info) const { return names_.contains(info.name); }
   std::span<std::byte> room(size_t bytes) {
     if (memory_.size() < bytes) {
       memory_ = Buffer();  // first, so that the two never exist together
@@ -143,66 +80,19 @@ class QuantizedTensors {
     return {memory_.data(), bytes};
   }
 
-  void quantize(const lora::TensorInfo& info, const std::string& stored,
-                std::vector<io::SafetensorsEntry>& entries) {
-    const quant::FrozenSpec spec = spec_of(info);
-    const std::span<std::byte> memory = room(size_t(info.numel()) * sizeof(float));
-    const std::span<float> values(reinterpret_cast<float*>(memory.data()), size_t(info.numel()));
-    checkpoint_.read_f32(info.name, values);
-    if (blob_.size() < spec.bytes()) blob_ = Buffer::host(spec.bytes());
-    const std::span<std::byte> blob(blob_.data(), spec.bytes());
-    quant::FrozenMatrix::quantize(ctx_, spec, values, blob.data(), info.name);
-    const lora::BnbParts parts(stored, spec, info.dtype, blob);
-    for (const lora::BnbPart& part : parts.parts()) {
-      spooled_[part.entry.name] = {spool_->append(part.bytes), part.bytes.size()};
-      entries.push_back(part.entry);
-    }
-  }
-
-  struct Place {
-    uint64_t at;
-    size_t size;
-  };
-  Context& ctx_;
   const lora::Checkpoint& checkpoint_;
-  quant::Storage storage_;
-  std::optional<Spool> spool_;
-  std::set<std::string> linears_;
-  std::map<std::string, Place> spooled_;      // of the file that is being written
-  std::map<std::string, std::string> dense_;  // likewise; to the table's names
-  Buffer memory_, blob_;
+  QuantizedLinears linears_;
+  std::set<std::string> names_;               // of the linears
+  std::map<std::string, std::string> dense_;  // of the file that is being written; to the table's
+  Buffer memory_;
 };
-
-/// Those that transformers is to leave alone; null for its own choice, which is the head.
-json skipped_modules(const lora::Checkpoint& checkpoint) {
-  if (checkpoint.others().empty()) return nullptr;
-  std::set<std::string> names = {std::string(lora::kHeadModule)};
-  for (const lora::OtherTensor& other : checkpoint.others()) {
-    std::string_view name = other.name;
-    if (name.starts_with("model.")) name.remove_prefix(6);
-    names.insert("model." + std::string(name.substr(0, name.find('.'))));
-  }
-  return names;
-}
 
 json config_of(const lora::Checkpoint& checkpoint, const quant::Storage& storage) {
   json config = io::parse_json(checkpoint.config(), checkpoint.path());
-  const std::string dtype(name_of(checkpoint.spec().dtype));
-  if (!config.contains("dtype") && !config.contains("torch_dtype")) config["dtype"] = dtype;
-  // As transformers writes it.
-  config["quantization_config"] = {{"_load_in_4bit", true},
-                                   {"_load_in_8bit", false},
-                                   {"bnb_4bit_compute_dtype", dtype},
-                                   {"bnb_4bit_quant_storage", "uint8"},
-                                   {"bnb_4bit_quant_type", storage.format->name},
-                                   {"bnb_4bit_use_double_quant", storage.double_quant},
-                                   {"llm_int8_enable_fp32_cpu_offload", false},
-                                   {"llm_int8_has_fp16_weight", false},
-                                   {"llm_int8_skip_modules", skipped_modules(checkpoint)},
-                                   {"llm_int8_threshold", 6.0},
-                                   {"load_in_4bit", true},
-                                   {"load_in_8bit", false},
-                                   {"quant_method", "bitsandbytes"}};
+  const DType dtype = checkpoint.spec().dtype;
+  if (!config.contains("dtype") && !config.contains("torch_dtype"))
+    config["dtype"] = name_of(dtype);
+  config["quantization_config"] = quantization_config(checkpoint, storage, dtype);
   return config;
 }
 

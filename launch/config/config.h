@@ -30,6 +30,8 @@ enum class ContentTokens { kLetters, kTokens };
 /// Which end-of-turn tokens are learned: of learned turns, of all turns, of the last learned one.
 enum class EndTokens { kTurn, kAll, kLast };
 enum class Reduction { kInvariant, kFast };
+enum class ReportTo { kNone, kTensorBoard };
+enum class LogFormat { kText, kJson };
 enum class RowType {
   kAlpaca,
   kChatTemplate,
@@ -101,6 +103,7 @@ struct ResumeFrom {
 struct Config {
   // model
   std::string base_model;
+  NameMap<std::string> special_tokens;  // what the tokenizer must have; names such as eos_token
   std::string chat_template = "tokenizer_default";
   nlohmann::ordered_json chat_template_kwargs = nlohmann::ordered_json::object();  // of every row
 
@@ -142,15 +145,17 @@ struct Config {
   bool shuffle = true;
 
   // batch and length of the run
-  std::optional<int64_t> micro_batch_size = 1;  // rows; empty: auto
-  std::optional<int64_t> global_batch_size;     // rows, over all ranks
-  int64_t gradient_accumulation_steps = 1;      // per rank; without global_batch_size
-  int64_t num_epochs = 1;
+  std::optional<int64_t> micro_batch_size = 1;             // rows; empty: auto
+  std::optional<int64_t> global_batch_size;                // rows, over all ranks
+  int64_t gradient_accumulation_steps = 1;                 // per rank; without global_batch_size
+  double num_epochs = 1;                                   // 2.5: half of the third epoch's steps
   std::optional<int64_t> max_steps;                        // wins over num_epochs
   std::optional<parallel::Policy> gradient_checkpointing;  // empty: auto
   int64_t gradient_checkpointing_layers = 1;               // of a group that is recomputed together
   int64_t gradient_checkpointing_kept_layers = 0;  // the last ones, which are not recomputed
   const lora::Loss* loss = &lora::default_loss();  // of the table, never null
+  double label_smoothing_factor = 0;               // share of a target, below 1
+  double neftune_noise_alpha = 0;                  // 0: no noise
   int64_t seed = 42;
 
   // optimizer and schedule
@@ -160,8 +165,12 @@ struct Config {
   double adam_beta2 = 0.999;
   double adam_epsilon = 1e-8;
   double weight_decay = 0;
-  double max_grad_norm = 1.0;  // 0: no clipping
+  double max_grad_norm = 1.0;    // 0: no clipping
+  double loraplus_lr_ratio = 1;  // rate of B over that of A
   optim::LrScheduler lr_scheduler = optim::LrScheduler::kCosine;
+  optim::SchedulerArguments lr_scheduler_kwargs;
+  double cosine_min_lr_ratio = 0;       // of learning_rate
+  double cosine_constant_lr_ratio = 0;  // of all steps; 0: the rate falls until the last one
   double warmup_ratio = 0.03;           // of all steps; without warmup_steps
   std::optional<int64_t> warmup_steps;  // wins over the default of warmup_ratio
   std::optional<std::string> optimizer_page_dir;
@@ -172,10 +181,31 @@ struct Config {
   std::string output_dir;
   bool overwrite_output_dir = false;
   std::optional<ResumeFrom> resume_from_checkpoint;  // empty: starts afresh
-  std::optional<int64_t> save_steps;                 // empty: at the end only
+  // When checkpoints come, beside the end: see launch/config/cadence.h. Below 1, steps are a share
+  // of all of them.
+  std::optional<double> save_steps;
+  std::optional<int64_t> saves_per_epoch;
   int64_t save_total_limit = 3;
-  std::optional<int64_t> eval_steps;  // empty: at the end only
+  std::optional<double> eval_steps;  // likewise, of validation
+  std::optional<int64_t> evals_per_epoch;
   int64_t logging_steps = 1;
+
+  // when a run stops by itself
+  bool eval_on_start = false;
+  std::optional<int64_t> early_stopping_patience;  // evaluations; empty: it does not
+  double early_stopping_threshold = 0;
+  std::optional<bool> load_best_model_at_end;  // empty: auto, with early_stopping_patience
+  std::string metric_for_best_model = "loss";
+  std::optional<double> loss_watchdog_threshold;  // empty: none
+  int64_t loss_watchdog_patience = 3;             // steps
+
+  // what it shows
+  ReportTo report_to = ReportTo::kNone;
+  std::optional<std::string> logging_dir;  // empty: in output_dir
+  LogFormat log_format = LogFormat::kText;
+  std::vector<std::string> sample_prompts;
+  std::optional<int64_t> sample_steps;  // empty: at the end
+  int64_t sample_max_new_tokens = 64;
   bool profile = false;
 
   // machine
@@ -191,6 +221,8 @@ struct Config {
   std::string source;
   /// Where base_model was found, if it is the name of a repository of the hub. Not a key.
   std::string model_path = {};
+  /// What became of keys of other trainers, a line each for the user. Not a key.
+  std::vector<std::string> notes = {};
   /// The model's folder or file.
   const std::string& model() const { return model_path.empty() ? base_model : model_path; }
 

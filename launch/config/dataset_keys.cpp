@@ -18,6 +18,7 @@ struct FormatType : TextType {
     if (!fault.empty()) return setting.fault("{}", fault);
     return text;
   }
+  friend Schema schema_of(const FormatType&) { return schema_of(TextType()); }
 };
 
 /// What the files are, by one of the names that trainers give it; kept by our name.
@@ -32,31 +33,8 @@ struct FileKindType {
   std::optional<std::string> read(const Setting& setting) const { return kinds().read(setting); }
   std::string write(const std::string& kind) const { return kind.empty() ? "null" : kind; }
   std::string describe() const { return kinds().describe(); }
+  friend Schema schema_of(const FileKindType&) { return schema_of(kinds()); }
   std::string notes() const { return kinds().notes(); }
-};
-
-/// One text, or a list of them.
-struct TextsType {
-  std::optional<std::vector<std::string>> read(const Setting& setting) const {
-    if (setting.value.kind == YamlNode::Kind::kScalar) {
-      const auto text = TextType{}.read(setting);
-      return text ? std::optional(std::vector{*text}) : std::nullopt;
-    }
-    if (setting.value.kind != YamlNode::Kind::kList || setting.value.items.empty()) {
-      return setting.expected(describe());
-    }
-    std::vector<std::string> texts;
-    for (const YamlNode& item : setting.value.items) {
-      const auto text = TextType{}.read({setting.key, item, setting.faults});
-      if (text) texts.push_back(*text);
-    }
-    const bool all = texts.size() == setting.value.items.size();
-    return all ? std::optional(texts) : std::nullopt;
-  }
-  std::string write(const std::vector<std::string>& texts) const {
-    return NamesType{}.write(texts);
-  }
-  std::string describe() const { return "a text or a list of them"; }
 };
 
 /// A map from our names to those in the rows, each read as `Inner`.
@@ -103,6 +81,7 @@ DatasetKey key(std::string_view name, T DatasetConfig::*field, Type type, std::s
                std::vector<std::string_view> aliases = {}) {
   DatasetKey made{.name = name, .help = help, .type = type.describe(), .aliases = aliases};
   if constexpr (requires { type.notes(); }) made.notes = type.notes();
+  made.schema = schema_of(type);
   made.read = [=](DatasetConfig& dataset, const Setting& setting) {
     auto value = type.read(setting);
     if (value) dataset.*field = std::move(*value);
@@ -116,6 +95,7 @@ template <class Theirs, class Inner>
 DatasetKey map_key(std::string_view name, NameMap<Theirs> DatasetConfig::*field,
                    NameMapType<Inner> type, std::string_view help) {
   DatasetKey made{.name = name, .help = help, .type = type.describe(), .is_map = true};
+  made.schema = {{"type", "object"}};
   made.read = [=](DatasetConfig& dataset, const Setting& setting) {
     return type.read(dataset.*field, setting);
   };
@@ -133,6 +113,7 @@ DatasetKey type_key() {
           .type =
               "alpaca, chat_template, completion, prompt_completion, tokenized or "
               "input_output",
+          .schema = {{"type", {"string", "object"}}},
           .write = [](const DatasetConfig& dataset) {
             return dataset.type ? name_of(*dataset.type) : "null";
           }};

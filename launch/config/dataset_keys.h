@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "launch/config/flags_types.h"
+#include "launch/config/flags_schema.h"
 
 namespace tessera::launch {
 
@@ -17,6 +17,7 @@ struct DatasetKey {
   std::string_view help;
   std::string type;  // in words
   std::string notes = {};
+  Schema schema = {};  // of its value
   std::vector<std::string_view> aliases = {};
   bool is_map = false;  // several spellings may each give a part of its value
   std::function<bool(DatasetConfig&, const Setting&)> read = {};  // false with a fault told

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "launch/config/flags.h"
+#include "launch/config/foreign_keys.h"
 
 namespace tessera::launch {
 

@@ -1,4 +1,5 @@
-// What is wrong with a config: collected by everything that reads it, told all at once.
+// What is wrong with a config, and what the user should know of it though nothing is wrong:
+// collected by everything that reads it, told all at once.
 // A fault that only follows from another is not told. Whoever sees one names the keys that it
 // leaves in doubt, and whoever judges by the value of a key asks first whether it is.
 #pragma once
@@ -32,12 +33,23 @@ class Faults {
   }
   bool empty() const { return found_.empty(); }
 
+  /// The same for what is no fault.
+  template <class... Args>
+  void note(const Place& place, fmt::format_string<Args...> format, Args&&... args) {
+    noted_.push_back({place, fmt::format(format, std::forward<Args>(args)...)});
+  }
+  /// The lines of the notes, in the order of faults; each line once. They say "run.yml line 12"
+  /// where a fault says "run.yml:12", so that who looks for faults finds no others.
+  std::vector<std::string> notes() const;
+
   /// The key `name` of the flag table was written, but its value is not known.
   void doubt(std::string_view name) { doubted_.emplace(name); }
   bool doubts(std::string_view name) const { return doubted_.contains(name); }
 
-  /// Throws an Error (usage) of one line for each fault: those of the file by line, those of the
-  /// file as a whole, those of the command line in its order. Returns where there are none.
+  /// One line for each fault: those of the file by line, those of the file as a whole, those of the
+  /// command line in its order.
+  std::vector<std::string> lines() const;
+  /// Throws an Error (usage) of these lines. Returns where there are none.
   void raise() const;
 
  private:
@@ -45,7 +57,10 @@ class Faults {
     Place place;
     std::string text;
   };
+  static std::vector<Found> sorted(std::vector<Found> found);
+
   std::vector<Found> found_;
+  std::vector<Found> noted_;
   std::set<std::string, std::less<>> doubted_;
 };
 

@@ -65,21 +65,6 @@ const Flag* find_flag(std::string_view key) {
   return found == flag_index().end() ? nullptr : found->second;
 }
 
-const ForeignKey* find_foreign_key(std::string_view key) {
-  for (const ForeignKey& foreign : foreign_keys()) {
-    if (std::ranges::count(foreign.names, key) > 0) return &foreign;
-  }
-  return nullptr;
-}
-
-bool asks_for_nothing(const ForeignKey& foreign, const YamlNode& value) {
-  if (value.kind == YamlNode::Kind::kNull || value.kind == YamlNode::Kind::kFaulty) return true;
-  if (value.kind != YamlNode::Kind::kScalar) return false;
-  if (value.text.empty() || std::ranges::count(foreign.harmless, value.text) > 0) return true;
-  const bool wanted = std::ranges::count(foreign.harmless, "true") > 0;
-  return parse_bool(value.text) == wanted;
-}
-
 std::string_view nearest_key(std::string_view key) {
   std::vector<std::string_view> known;
   for (const auto& [name, flag] : flag_index()) known.push_back(name);

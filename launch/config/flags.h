@@ -9,6 +9,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "launch/config/flags_schema.h"
 #include "launch/config/flags_types.h"
 #include "runtime/core/nearest.h"
 
@@ -26,6 +27,7 @@ struct Flag {
   std::string_view help;
   std::string type;          // in words
   std::string notes;         // synonyms of values, and values this version lacks
+  Schema schema;             // of its value
   std::string_view example;  // of a key that commands need: a value
   std::vector<std::string_view> aliases;
   std::vector<RuledOut> ruled_out;
@@ -67,6 +69,7 @@ Flag derived_flag(std::string_view name, Of of, Type type, std::string_view help
     }
   };
   if constexpr (requires { type.notes(); }) made.notes = type.notes();
+  made.schema = schema_of(type);
   return made;
 }
 
@@ -92,28 +95,6 @@ const std::vector<FlagGroup>& flag_groups();
 
 /// By name or alias; null when there is none.
 const Flag* find_flag(std::string_view key);
-
-/// Says when a harmless value of a foreign key contradicts our key `by`.
-struct ForeignRule {
-  std::string_view by;
-  bool (*when)(const Config&, std::string_view value);
-  std::string_view cure;
-};
-
-/// A key of other trainers that we do not have: refused with a cure, unless it asks for nothing.
-struct ForeignKey {
-  std::vector<std::string_view> names;
-  /// Values that ask for nothing, beside null and, unless true is one of them, false.
-  std::vector<std::string_view> harmless;
-  std::string_view cure;
-  std::vector<ForeignRule> rules = {};
-};
-
-const std::vector<ForeignKey>& foreign_keys();
-const ForeignKey* find_foreign_key(std::string_view key);
-
-/// Whether `value` is one of the harmless values of the key.
-bool asks_for_nothing(const ForeignKey& foreign, const YamlNode& value);
 
 /// The known key nearest to `key`, or empty when none is near.
 std::string_view nearest_key(std::string_view key);

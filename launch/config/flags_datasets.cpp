@@ -153,8 +153,12 @@ void DatasetReader::take_type(const std::string& spelled, const YamlNode& value)
 void DatasetReader::take_unknown(const std::string& spelled, const YamlEntry& entry) {
   if (const ForeignKey* foreign = find_foreign_dataset_key(spelled)) {
     if (asks_for_nothing(*foreign, entry.value)) return;
+    if (foreign->use == ForeignUse::kNotNeeded) {
+      return setting_.faults.note(entry.place, "{}.{}: not needed here: {}", setting_.key, spelled,
+                                  foreign->text);
+    }
     setting_.faults.add(entry.place, "{}: {} is not a key of this program: {}", setting_.key,
-                        spelled, foreign->cure);
+                        spelled, foreign->text);
     ok_ = false;
     return;
   }

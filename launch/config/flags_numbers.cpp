@@ -130,6 +130,16 @@ std::optional<double> ShareOrCountType::read(const Setting& setting) const {
   return value;
 }
 
+std::optional<double> StepsType::read(const Setting& setting) const {
+  const std::string* text = setting.scalar(describe());
+  if (text == nullptr) return std::nullopt;
+  const std::optional<double> value = parse_real(*text);
+  if (value && *value > 0 && *value < 1) return value;
+  const bool whole = value && *value == std::floor(*value);
+  if (whole && *value >= 1 && *value <= double(kMostSteps)) return value;
+  return setting.expected(describe());
+}
+
 std::optional<int64_t> SizeType::read(const Setting& setting) const {
   const std::string* written = setting.scalar(describe());
   if (written == nullptr) return std::nullopt;

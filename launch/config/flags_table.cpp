@@ -1,7 +1,7 @@
-// The table itself, one function a group. See flags.h.
-#include <map>
-
+// The table itself, one function per group. See flags.h; the groups of training are in
+// flags_training.cpp.
 #include "launch/config/flags.h"
+#include "launch/config/flags_training.h"
 #include "lora/adapter/adapter.h"
 #include "runtime/core/has_cuda.h"
 
@@ -19,6 +19,9 @@ std::vector<Flag> model_flags() {
            "Required.")
           .such_as("models/llama-3.2-1b")
           .alias({"model_name_or_path"}),
+      flag("special_tokens", &Config::special_tokens, SpecialTokensType{},
+           "Which tokens the tokenizer has as bos_token, eos_token and unk_token. None can be "
+           "changed: another one than the tokenizer's is an error. A pad_token is not needed."),
       flag("chat_template", &Config::chat_template, TextType{},
            "How conversations become text. tokenizer_default takes the checkpoint's own template. "
            "Others: the name of another template of the checkpoint; chatml, llama3, alpaca, gemma, "
@@ -214,135 +217,6 @@ std::vector<Flag> data_flags() {
   };
 }
 
-std::vector<Choice<const lora::Loss*>> all_losses() {
-  std::vector<Choice<const lora::Loss*>> choices;
-  for (const lora::Loss& loss : lora::losses()) choices.emplace_back(&loss, loss.name);
-  return choices;
-}
-
-std::vector<Flag> batch_flags() {
-  return {
-      flag("micro_batch_size", &Config::micro_batch_size,
-           OptionalType<IntType>{{1, 1 << 20}, "auto", kNotInThisVersion},
-           "Rows that go through the model at once.")
-          .alias({"per_device_train_batch_size", "batch_size"}),
-      flag(
-          "global_batch_size", &Config::global_batch_size, OptionalType<IntType>{{1, kMostSteps}},
-          "Rows a step, over all ranks; a multiple of micro_batch_size. The result does not depend "
-          "on the number of ranks."),
-      flag("gradient_accumulation_steps", &Config::gradient_accumulation_steps,
-           IntType{1, kMostSteps},
-           "Micro-batches a step, on each rank. Say this or global_batch_size.")
-          .ruled_out_by(
-              "global_batch_size", [](const Config& c) { return c.global_batch_size.has_value(); },
-              "each says how many micro-batches make a step; keep one"),
-      flag("num_epochs", &Config::num_epochs, IntType{1, kMostSteps},
-           "Passes over the data. max_steps wins where both are given.")
-          .alias({"num_train_epochs"}),
-      flag("max_steps", &Config::max_steps, OptionalType<IntType>{{1, kMostSteps}},
-           "Stop after so many optimizer steps, whatever num_epochs says."),
-      flag("gradient_checkpointing", &Config::gradient_checkpointing, CheckpointingType{},
-           "Recompute activations in the backward pass instead of keeping them: less memory, the "
-           "same numbers. offload also moves each group's input to host memory and back; auto lets "
-           "the memory plan decide. unsloth means offload."),
-      flag("gradient_checkpointing_layers", &Config::gradient_checkpointing_layers,
-           IntType{1, 1 << 20},
-           "Layers that are recomputed together. More of them keep fewer inputs, but all of a "
-           "group's activations at once."),
-      flag("gradient_checkpointing_kept_layers", &Config::gradient_checkpointing_kept_layers,
-           IntType{0, 1 << 20},
-           "The last layers, whose activations are kept while those before them are recomputed."),
-      flag("loss", &Config::loss, ChoiceType<const lora::Loss*>{all_losses()},
-           "The function that training minimizes over the tokens to learn."),
-      flag("seed", &Config::seed, IntType{}, "Key of every random choice.").alias({"random_seed"}),
-  };
-}
-
-/// Each rule with each kind of state: adamw, adamw_8bit, paged_adamw_32bit, paged_adamw_8bit.
-std::vector<Choice<optim::OptimizerKind>> optimizer_kinds() {
-  using optim::StateBits;
-  const std::map<std::string, std::vector<std::string_view>> synonyms = {
-      {"adamw", {"adamw_torch", "adamw_torch_fused", "adamw_hf"}},
-      {"adamw_8bit", {"adamw_bnb_8bit", "adamw_torch_8bit"}},
-      {"paged_adamw_32bit", {"paged_adamw"}},
-  };
-  std::vector<Choice<optim::OptimizerKind>> choices;
-  const auto add = [&](const optim::OptimizerKind& kind, const std::string& name) {
-    const auto known = synonyms.find(name);
-    choices.emplace_back(kind, name,
-                         known == synonyms.end() ? std::vector<std::string_view>() : known->second);
-  };
-  for (const optim::Rule& rule : optim::rules()) {
-    add({&rule, StateBits::k32, false}, std::string(rule.name));
-    add({&rule, StateBits::k8, false}, fmt::format("{}_8bit", rule.name));
-    add({&rule, StateBits::k32, true}, fmt::format("paged_{}_32bit", rule.name));
-    add({&rule, StateBits::k8, true}, fmt::format("paged_{}_8bit", rule.name));
-  }
-  return choices;
-}
-
-std::vector<Flag> optimizer_flags() {
-  const auto not_paged = [](const Config& c) { return !c.optimizer.paged; };
-  const std::string_view paged_cure = "only a paged optimizer has pages; use paged_adamw_32bit";
-  return {
-      flag("optimizer", &Config::optimizer, ChoiceType<optim::OptimizerKind>{optimizer_kinds()},
-           "The update rule, and whether its state is 8-bit or paged to the host.")
-          .alias({"optim"}),
-      flag("optimizer_page_budget", &Config::optimizer_page_budget,
-           OptionalType<SizeType>{{}, "auto"},
-           "Optimizer state that stays on the device; auto is what is left over.")
-          .ruled_out_by("optimizer", not_paged, paged_cure),
-      flag("optimizer_page_dir", &Config::optimizer_page_dir, OptionalType<PathType>{},
-           "Folder for pages that do not fit in host memory.")
-          .ruled_out_by("optimizer", not_paged, paged_cure),
-      flag("optimizer_sharding", &Config::optimizer_sharding, BoolType{},
-           "Each rank keeps only its part of the optimizer state."),
-      flag("max_grad_norm", &Config::max_grad_norm, RealType{},
-           "Gradients with a larger norm are scaled down to it; 0 turns that off."),
-      flag("weight_decay", &Config::weight_decay, RealType{}, "Decoupled weight decay of AdamW."),
-      flag("adam_beta1", &Config::adam_beta1, RealType{.low = 0, .high = 1, .below = true},
-           "Decay of the first moment."),
-      flag("adam_beta2", &Config::adam_beta2, RealType{.low = 0, .high = 1, .below = true},
-           "Decay of the second moment."),
-      flag("adam_epsilon", &Config::adam_epsilon, RealType{.low = 0, .above = true},
-           "Added to the root of the second moment."),
-  };
-}
-
-std::vector<Flag> schedule_flags() {
-  using optim::LrScheduler;
-  return {
-      flag("learning_rate", &Config::learning_rate, RealType{.low = 0, .above = true},
-           "The highest learning rate of the schedule."),
-      flag("lr_scheduler", &Config::lr_scheduler,
-           ChoiceType<LrScheduler>{{{LrScheduler::kCosine, "cosine"},
-                                    {LrScheduler::kLinear, "linear"},
-                                    {LrScheduler::kConstant, "constant"},
-                                    {LrScheduler::kConstantWithWarmup, "constant_with_warmup"}}},
-           "How the learning rate falls after warm-up: cosine and linear reach 0 at the last step.")
-          .alias({"lr_scheduler_type"}),
-      flag("warmup_ratio", &Config::warmup_ratio, RealType{.low = 0, .high = 1},
-           "Share of all steps in which the learning rate rises from 0.")
-          .ruled_out_by(
-              "warmup_steps", [](const Config& c) { return c.warmup_steps.has_value(); },
-              "each says how long warm-up is; keep one")
-          .ruled_out_by(
-              "lr_scheduler",
-              [](const Config& c) {
-                return c.lr_scheduler == LrScheduler::kConstant && c.warmup_ratio != 0;
-              },
-              "constant has no warm-up; use constant_with_warmup"),
-      flag("warmup_steps", &Config::warmup_steps, OptionalType<IntType>{{0, kMostSteps}},
-           "Steps in which the learning rate rises from 0. Say this or warmup_ratio.")
-          .ruled_out_by(
-              "lr_scheduler",
-              [](const Config& c) {
-                return c.lr_scheduler == LrScheduler::kConstant && c.warmup_steps.value_or(0) != 0;
-              },
-              "constant has no warm-up; use constant_with_warmup"),
-  };
-}
-
 std::vector<Flag> output_flags() {
   return {
       flag("output_dir", &Config::output_dir, PathType{},
@@ -353,19 +227,31 @@ std::vector<Flag> output_flags() {
       flag("resume_from_checkpoint", &Config::resume_from_checkpoint, ResumeType{},
            "Go on from the newest checkpoint in output_dir (auto; starts fresh when there is none) "
            "or from the one at this path. true means auto. A finished run is left as it is."),
-      flag("save_steps", &Config::save_steps, OptionalType<IntType>{{1, kMostSteps}},
-           "Steps between checkpoints; left out, there is one at the end."),
+      flag("save_steps", &Config::save_steps, OptionalType<StepsType>{},
+           "Steps between checkpoints, or their share of all steps; left out, there is one at the "
+           "end.")
+          .ruled_out_by(
+              "saves_per_epoch", [](const Config& c) { return c.saves_per_epoch.value_or(0) > 0; },
+              "each says when there are checkpoints; keep one"),
+      flag("saves_per_epoch", &Config::saves_per_epoch, OptionalType<IntType>{{0, kMostSteps}},
+           "Checkpoints in each epoch, at equal distances; 0 is as left out."),
       flag("save_total_limit", &Config::save_total_limit, IntType{1, kMostSteps},
            "How many checkpoints to keep. If there are more, damaged ones are removed first, then "
            "the oldest."),
-      flag("eval_steps", &Config::eval_steps, OptionalType<IntType>{{1, kMostSteps}},
-           "Steps between validations; left out, there is one at the end.")
+      flag("eval_steps", &Config::eval_steps, OptionalType<StepsType>{},
+           "Steps between validations, or their share of all steps; left out, there is one at the "
+           "end.")
           .ruled_out_by(
-              "val_set_size", [](const Config& c) { return c.val_set_size == 0; },
-              "there are no rows to validate on; set val_set_size, e.g. 0.05"),
+              "val_set_size",
+              [](const Config& c) { return c.val_set_size == 0 && c.test_datasets.empty(); },
+              "there are no rows to validate on; set val_set_size, e.g. 0.05, or test_datasets")
+          .ruled_out_by(
+              "evals_per_epoch", [](const Config& c) { return c.evals_per_epoch.value_or(0) > 0; },
+              "each says when validation comes; keep one"),
+      flag("evals_per_epoch", &Config::evals_per_epoch, OptionalType<IntType>{{0, kMostSteps}},
+           "Validations in each epoch, at equal distances; 0 is as left out."),
       flag("logging_steps", &Config::logging_steps, IntType{1, kMostSteps},
            "Steps between progress lines."),
-      flag("profile", &Config::profile, BoolType{}, "Write a timeline of the run.").later(),
   };
 }
 
@@ -427,7 +313,9 @@ const std::vector<FlagGroup>& flag_groups() {
       {"Batch and length", batch_flags()},
       {"Optimizer", optimizer_flags()},
       {"Learning rate", schedule_flags()},
+      {"Stopping", stopping_flags()},
       {"Output", output_flags()},
+      {"Watching", watching_flags()},
       {"Machine", machine_flags()},
   };
   return groups;

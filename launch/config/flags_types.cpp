@@ -1,5 +1,7 @@
 #include "launch/config/flags_types.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 
 #include "launch/config/user_path.h"
@@ -171,6 +173,20 @@ std::optional<std::vector<std::string>> NamesType::read(const Setting& setting) 
   return list->names;
 }
 
+std::optional<std::vector<std::string>> TextsType::read(const Setting& setting) const {
+  std::vector<YamlNode> items = setting.value.items;
+  if (setting.value.kind == YamlNode::Kind::kScalar) items = {setting.value};
+  std::vector<std::string> texts;
+  for (const YamlNode& item : items) {
+    if (item.kind != YamlNode::Kind::kScalar || item.text.empty()) {
+      return setting.expected(describe());
+    }
+    texts.push_back(item.text);
+  }
+  if (texts.empty()) return setting.expected(describe());
+  return texts;
+}
+
 std::string NamesType::write(const std::vector<std::string>& value) const {
   std::string out;
   for (const std::string& name : value) {
@@ -264,6 +280,38 @@ std::optional<std::vector<int64_t>> TokenIdsType::read(const Setting& setting) c
 
 std::string TokenIdsType::write(const std::vector<int64_t>& value) const {
   return value.empty() ? "null" : fmt::format("[{}]", fmt::join(value, ", "));
+}
+
+std::optional<NameMap<std::string>> SpecialTokensType::read(const Setting& setting) const {
+  static constexpr std::string_view kNames[] = {"bos_token", "eos_token", "unk_token"};
+  if (setting.value.kind != YamlNode::Kind::kMap) return setting.expected(describe());
+  NameMap<std::string> tokens;
+  bool ok = true;
+  for (const YamlEntry& entry : setting.value.entries) {
+    const std::string key = fmt::format("{}.{}", setting.key, one_line(entry.key));
+    const Setting one{key, entry.value, setting.faults};
+    ok = ok && !entry.repeated;
+    if (entry.value.kind == YamlNode::Kind::kNull) continue;
+    if (entry.key == "pad_token") {
+      setting.faults.note(entry.place, "{}: not needed here: nothing is padded", key);
+    } else if (std::ranges::count(kNames, entry.key) == 0) {
+      ok = false;
+      one.fault("tokens cannot be added or changed; only {} are known", fmt::join(kNames, ", "));
+    } else if (const std::string* token = one.scalar("a token")) {
+      tokens.emplace_back(entry.key, *token);
+    } else {
+      ok = false;
+    }
+  }
+  return ok ? std::optional(tokens) : std::nullopt;
+}
+
+std::string SpecialTokensType::write(const NameMap<std::string>& value) const {
+  std::string out;
+  for (const auto& [name, token] : value) {
+    out += fmt::format("{}{}: {}", out.empty() ? "" : ", ", name, yaml_text(token));
+  }
+  return value.empty() ? "null" : "{" + out + "}";
 }
 
 std::optional<std::optional<ResumeFrom>> ResumeType::read(const Setting& setting) const {

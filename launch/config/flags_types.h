@@ -102,6 +102,20 @@ struct ShareOrCountType : RealType {
   std::string describe() const { return "a share below 1, or a number of rows"; }
 };
 
+/// A number of steps, or, below 1, a share of all steps of the run.
+struct StepsType : RealType {
+  std::optional<double> read(const Setting& setting) const;
+  std::string describe() const { return "a number of steps, or a share of all below 1"; }
+};
+
+/// A map from bos_token, eos_token and unk_token to tokens. A pad_token is read and left out, as
+/// nothing is padded.
+struct SpecialTokensType {
+  std::optional<NameMap<std::string>> read(const Setting& setting) const;
+  std::string write(const NameMap<std::string>& value) const;
+  std::string describe() const { return "a map, such as {eos_token: '</s>'}"; }
+};
+
 /// Bytes, as 22GiB (binary) or 24GB (decimal); a unit is required.
 struct SizeType {
   std::optional<int64_t> read(const Setting& setting) const;
@@ -122,6 +136,15 @@ struct NamesType {
   std::optional<std::vector<std::string>> read(const Setting& setting) const;
   std::string write(const std::vector<std::string>& value) const;
   std::string describe() const { return "a list of names"; }
+};
+
+/// Texts: a list, or one text, commas and all.
+struct TextsType {
+  std::optional<std::vector<std::string>> read(const Setting& setting) const;
+  std::string write(const std::vector<std::string>& value) const {
+    return NamesType{}.write(value);
+  }
+  std::string describe() const { return "a text or a list of texts"; }
 };
 
 /// Ids of tokens: a list, or a map from embed_tokens to one.

@@ -23,11 +23,20 @@ lora::AdapterOptions adapter_options(const Config& config) {
   return options;
 }
 
+lora::Loss make_loss(const Config& config) {
+  lora::Loss loss = *config.loss;
+  loss.settings.label_smoothing = float(config.label_smoothing_factor);
+  return loss;
+}
+
 optim::LrSchedule make_schedule(const Config& config, int64_t total_steps) {
   optim::LrScheduleOptions options;
   options.scheduler = config.lr_scheduler;
   options.learning_rate = config.learning_rate;
   options.total_steps = total_steps;
+  options.arguments = config.lr_scheduler_kwargs;
+  options.cosine_min_ratio = config.cosine_min_lr_ratio;
+  options.cosine_constant_ratio = config.cosine_constant_lr_ratio;
   options.warmup_steps = config.warmup_steps
                              ? *config.warmup_steps
                              : optim::warmup_steps_of_ratio(config.warmup_ratio, total_steps);

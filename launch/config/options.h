@@ -12,6 +12,9 @@ namespace tessera::launch {
 
 lora::AdapterOptions adapter_options(const Config& config);
 
+/// The row of the table with the config's settings.
+lora::Loss make_loss(const Config& config);
+
 optim::LrSchedule make_schedule(const Config& config, int64_t total_steps);
 
 optim::OptimizerOptions optimizer_options(const Config& config);

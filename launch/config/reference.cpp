@@ -5,6 +5,7 @@
 #include "launch/config/dataset_keys.h"
 #include "launch/config/dataset_spellings.h"
 #include "launch/config/flags.h"
+#include "launch/config/foreign_keys.h"
 
 namespace tessera::launch {
 
@@ -38,12 +39,24 @@ constexpr std::string_view kForeignIntroduction =
     R"(
 ## Keys of other trainers
 
-Tessera has no counterpart for these keys. Each is accepted without a value and with the values in
-the column `accepted`. `false` is accepted too, unless that column has `true`. Any other value is an
-error.
+Configs written for axolotl, LLaMA-Factory, TRL and the Trainer of transformers hold these keys.
 
-| key | accepted | instead |
+- **means**: the key is translated into ours, and one line on stderr says into which. What our own
+  keys say goes before it.
+- **not needed**: the result is the same without the key. It is accepted, with one line on stderr.
+- **error**: what the key asks for is missing, and would change the result. It is accepted without a
+  value, with `false` and with the values that are named.
+
+| key | becomes | |
 |---|---|---|
+)";
+
+constexpr std::string_view kForeignValues =
+    R"(
+These values of our own keys are those of other trainers.
+
+| key | their value | ours | because |
+|---|---|---|---|
 )";
 
 constexpr std::string_view kDatasetIntroduction =
@@ -75,10 +88,9 @@ constexpr std::string_view kTypes =
 
 constexpr std::string_view kForeignDatasetKeys =
     R"(
-These keys of data sets have no counterpart. They are accepted without a value and with the values
-in the column `accepted`; any other value is an error.
+These keys of data sets have no counterpart.
 
-| key | accepted | instead |
+| key | becomes | |
 |---|---|---|
 )";
 
@@ -144,13 +156,31 @@ std::string settings_of(const NamedType& type) {
   return out;
 }
 
-void append_foreign(std::string& page, const ForeignKey& foreign) {
-  page += fmt::format("| {} | {} | {}", joined(foreign.names, "`"), joined(foreign.harmless, "`"),
-                      foreign.cure);
-  for (const ForeignRule& rule : foreign.rules) {
-    page += fmt::format(". Depends on `{}`: {}", rule.by, rule.cure);
+std::string_view word_for(ForeignUse use) {
+  switch (use) {
+    case ForeignUse::kRefused:
+      return "error";
+    case ForeignUse::kNotNeeded:
+      return "not needed";
+    case ForeignUse::kMeans:
+      return "means";
   }
-  page += " |\n";
+  return {};
+}
+
+void append_foreign(std::string& page, const ForeignKey& foreign) {
+  const std::string but =
+      foreign.harmless.empty() ? "" : fmt::format(", but for {}", joined(foreign.harmless, "`"));
+  page += fmt::format("| {} | {}{} | {} |\n", joined(foreign.names, "`"), word_for(foreign.use),
+                      but, foreign.text);
+}
+
+void append_foreign_values(std::string& page) {
+  page += kForeignValues;
+  for (const ForeignValue& row : foreign_values()) {
+    page += fmt::format("| `{}` | {} | {} | {} |\n", row.key, joined(row.theirs, "`"),
+                        row.ours == "null" ? "left out" : fmt::format("`{}`", row.ours), row.why);
+  }
 }
 
 void append_dataset_keys(std::string& page) {
@@ -202,6 +232,7 @@ std::string config_reference_markdown() {
   append_dataset_keys(page);
   page += kForeignIntroduction;
   for (const ForeignKey& foreign : foreign_keys()) append_foreign(page, foreign);
+  append_foreign_values(page);
   return page;
 }
 

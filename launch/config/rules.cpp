@@ -1,5 +1,6 @@
 // Settings that contradict each other, that this version does not support, or that are missing.
 #include "launch/config/flags.h"
+#include "launch/config/scheduler_keys.h"
 #include "launch/config/settings.h"
 
 namespace tessera::launch {
@@ -69,13 +70,12 @@ void check_adapter(const Config& config, const Settings& settings, Faults& fault
   }
 }
 
-/// Of a foreign key that asks for nothing by itself.
-void check_foreign(const Config& config, const Settings& settings, std::string_view name,
-                   Faults& faults) {
-  for (const ForeignRule& rule : find_foreign_key(name)->rules) {
-    if (!rule.when(config, settings.at(name).value.text)) continue;
-    return contradict(config, settings, name, rule.by, rule.cure, faults);
-  }
+/// Not a fault, as axolotl takes it and its own examples have it.
+void note_missing_rows(const Config& config, const Settings& settings, Faults& faults) {
+  const Given* given = find(settings, "evals_per_epoch");
+  if (given == nullptr || config.evals_per_epoch.value_or(0) == 0) return;
+  if (config.val_set_size > 0 || !config.test_datasets.empty()) return;
+  faults.note(given->place, "{}: not used here: there are no rows to validate on", given->spelling);
 }
 
 void check_batch(const Config& config, const Settings& settings, Faults& faults) {
@@ -93,14 +93,13 @@ void check_batch(const Config& config, const Settings& settings, Faults& faults)
 void check_rules(const Config& config, const Settings& settings, Faults& faults) {
   check_adapter(config, settings, faults);
   for (const auto& [name, given] : settings) {
-    const Flag* flag = find_flag(name);
-    if (flag == nullptr) {
-      check_foreign(config, settings, name, faults);
-    } else if (const RuledOut* rule = flag->rule(config)) {
+    if (const RuledOut* rule = find_flag(name)->rule(config)) {
       contradict(config, settings, name, rule->by, rule->cure, faults);
     }
   }
+  note_missing_rows(config, settings, faults);
   check_batch(config, settings, faults);
+  check_scheduler(config, settings, faults);
   if (config.overwrite_output_dir && config.resume_from_checkpoint) {
     contradict(config, settings, "overwrite_output_dir", "resume_from_checkpoint",
                "one starts afresh, the other goes on; keep one", faults);
@@ -130,11 +129,12 @@ void check_needed(const Config& config, Keys needed, Faults& faults) {
 
 Config checked_config(const Settings& settings, const std::string& source, Keys needed,
                       Faults& faults) {
-  const Config config = resolve(settings, source, faults);
+  Config config = resolve(settings, source, faults);
   check_rules(config, settings, faults);
   check_supported(config, settings, faults);
   check_needed(config, needed, faults);
   faults.raise();
+  config.notes = faults.notes();
   return config;
 }
 

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "launch/config/flags.h"
+#include "launch/config/translation.h"
 
 namespace tessera::launch {
 
@@ -16,29 +17,28 @@ class Reader {
   explicit Reader(Faults& faults) : faults_(faults) {}
   void add_file(YamlNode root);
   void add_override(const std::string& text, int argument);
-  Settings take() { return std::move(settings_); }
+  /// With what foreign keys mean.
+  Settings take() {
+    Translation(settings_, foreign_, faults_).run();
+    return std::move(settings_);
+  }
 
  private:
-  /// Null for a key that is unknown, which is told, and for a foreign key: that is told too, or
-  /// kept where it asks for nothing.
+  /// Null for a key that is unknown, which is told, and for a foreign key, which is kept.
   const Flag* flag_of(std::string_view key, const Place& place, const YamlNode& value);
   void keep(const ForeignKey& foreign, std::string_view key, const Place& place,
             const YamlNode& value);
   void put_inside(const Flag& flag, const Place& place, std::string_view path, YamlNode value);
 
   Faults& faults_;
-  Settings settings_;
+  Settings settings_, foreign_;
   std::set<std::string> seen_;  // on the command line
 };
 
 const Flag* Reader::flag_of(std::string_view key, const Place& place, const YamlNode& value) {
   if (const Flag* flag = find_flag(key)) return flag;
   if (const ForeignKey* foreign = find_foreign_key(key)) {
-    if (asks_for_nothing(*foreign, value)) {
-      keep(*foreign, key, place, value);
-      return nullptr;
-    }
-    faults_.add(place, "{} is not a key of this program: {}", key, foreign->cure);
+    keep(*foreign, key, place, value);
     return nullptr;
   }
   const std::string_view near = nearest_key(key);
@@ -54,9 +54,10 @@ const Flag* Reader::flag_of(std::string_view key, const Place& place, const Yaml
 void Reader::keep(const ForeignKey& foreign, std::string_view key, const Place& place,
                   const YamlNode& value) {
   const std::string_view name = *std::ranges::find(foreign.names, key);
-  settings_.erase(name);
-  if (value.text.empty()) return;
-  settings_[name] = {std::string(key), place, value};
+  foreign_.erase(name);
+  const bool empty = value.kind == YamlNode::Kind::kScalar && value.text.empty();
+  if (empty || value.kind == YamlNode::Kind::kNull) return;
+  foreign_[name] = {std::string(key), place, value};
 }
 
 void Reader::add_file(YamlNode root) {
@@ -199,8 +200,8 @@ void Reader::add_override(const std::string& text, int argument) {
     faults_.doubt(name);
     return;
   }
-  if (foreign != nullptr && !rest.empty() && asks_for_nothing(*foreign, value)) {
-    faults_.add(place, "there is nothing inside {}", key);
+  if (foreign != nullptr && !rest.empty()) {
+    faults_.add(place, "{} is a key of other trainers; give its value as a whole", key);
     return;
   }
   if (flag_of(key, place, value) == nullptr) return;
@@ -231,8 +232,7 @@ Config resolve(const Settings& settings, const std::string& source, Faults& faul
   config.source = source;
   for (const auto& [name, given] : settings) {
     const Setting setting{given.spelling, given.value, faults};
-    const Flag* flag = find_flag(name);
-    if (flag != nullptr && !flag->read(config, setting)) faults.doubt(name);
+    if (!find_flag(name)->read(config, setting)) faults.doubt(name);
   }
   return config;
 }

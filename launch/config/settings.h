@@ -22,12 +22,13 @@ struct Given {
   bool on_command_line() const { return place.argument > 0; }
 };
 
-/// By name in the flag table, or that of a foreign key which asks for nothing; keys left out or set
-/// to null are absent.
+/// By name in the flag table; keys left out or set to null are absent. What keys of other trainers
+/// mean is there under the name of ours, with their spelling and place.
 using Settings = std::map<std::string_view, Given>;
 
 /// The settings in `text`, a whole file named `source`, and the `overrides` that replace or extend
-/// them. Throws Error (usage) where `text` is not YAML.
+/// them. What became of keys of other trainers is noted in `faults`. Throws Error (usage) where
+/// `text` is not YAML.
 Settings read_settings(std::string_view text, const std::string& source,
                        std::span<const std::string> overrides, Faults& faults);
 

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 
 #include "runtime/core/error.h"
 
@@ -21,10 +22,20 @@ void write_stderr(const std::string& text) {
 
 }  // namespace
 
-Console::Console(bool speaks) : speaks_(speaks), terminal_(speaks && isatty(STDERR_FILENO) == 1) {}
+Console::Console(bool speaks, bool json)
+    : speaks_(speaks), json_(json), terminal_(speaks && !json && isatty(STDERR_FILENO) == 1) {}
+
+void Console::event(std::string_view name, const nlohmann::ordered_json& members) {
+  if (!speaks_) return;
+  nlohmann::ordered_json line = {{"time", utc_time()}, {"event", name}};
+  line.update(members);
+  // Texts of strangers may not be UTF-8.
+  write_stderr(line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+}
 
 void Console::line(const std::string& text) {
   if (!speaks_) return;
+  if (json_) return event("message", {{"text", text}});
   live("");
   write_stderr(text + "\n");
 }
@@ -50,6 +61,14 @@ void write_stdout(std::string_view text) {
   if (!written || std::fflush(stdout) != 0) {
     fail("cannot write to standard output: {}", std::strerror(errno));
   }
+}
+
+std::string utc_time() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  char text[32];
+  return {text, std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts)};
 }
 
 std::string format_duration(double seconds) {

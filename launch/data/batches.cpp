@@ -1,6 +1,7 @@
 #include "launch/data/batches.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "runtime/core/error.h"
 
@@ -21,23 +22,29 @@ lora::Batch make_batch(const SampleList& samples, const Rows& rows, size_t begin
       }
       batch.starts.push_back(int32_t(batch.ids.size()));
     }
+    batch.width = std::max(batch.width, row_tokens(samples, rows[r]));
   }
   return batch;
 }
 
-RunSteps::RunSteps(const SampleList& samples, const BatchOptions& options, int64_t epochs,
+RunSteps::RunSteps(const SampleList& samples, const BatchOptions& options, double epochs,
                    int64_t max_steps)
     : samples_(samples), options_(options) {
   const int64_t rows_per_step = options.micro_batch_size * options.micro_batches;
   const auto full = [&] { return max_steps > 0 && steps() >= max_steps; };
-  for (int64_t epoch = 0; max_steps > 0 ? !full() : epoch < epochs; ++epoch) {
+  for (int64_t epoch = 0; max_steps > 0 ? !full() : double(epoch) < epochs; ++epoch) {
     load_epoch(epoch);
     const int64_t rows = int64_t(rows_.size());
     if (rows == 0) {
       fail_usage("the weights of the data sets leave no row to train on in epoch {}", epoch + 1);
     }
     rows_of_epoch_.push_back(rows);
-    for (int64_t first = 0; first < rows && !full(); first += rows_per_step) {
+    // The part of an epoch has its share of the steps, rounded up as transformers does it.
+    const double share = max_steps > 0 ? 1 : std::min(1.0, epochs - double(epoch));
+    const auto all_steps = double((rows + rows_per_step - 1) / rows_per_step);
+    constexpr double kRounding = 1e-9;  // 2.1 - 2 is above 0.1
+    const int64_t end_row = int64_t(std::ceil(share * all_steps - kRounding)) * rows_per_step;
+    for (int64_t first = 0; first < std::min(rows, end_row) && !full(); first += rows_per_step) {
       places_.push_back({epoch, first, std::min(rows_per_step, rows - first)});
       for (int64_t m = first; m < first + places_.back().rows; m += options.micro_batch_size) {
         const int64_t end = std::min(m + options.micro_batch_size, first + places_.back().rows);
@@ -84,6 +91,14 @@ EvaluationBatches::EvaluationBatches(const SampleList& samples, const BatchOptio
 
 lora::Batch EvaluationBatches::operator[](size_t i) const {
   return make_batch(samples_, rows_, i * rows_of_batch_, end_of(i));
+}
+
+std::vector<int32_t> EvaluationBatches::samples_of(size_t i) const {
+  std::vector<int32_t> samples;
+  for (size_t r = i * rows_of_batch_; r < end_of(i); ++r) {
+    samples.insert(samples.end(), rows_[r].begin(), rows_[r].end());
+  }
+  return samples;
 }
 
 int64_t EvaluationBatches::max_tokens() const {

@@ -20,11 +20,12 @@ struct StepPlace {
   int64_t rows;       // fewer than a full step at an epoch's end
 };
 
-/// The steps of a run of `epochs` epochs, or of `max_steps` steps if that is not 0.
+/// The steps of a run of `epochs` epochs, the last of which may be a part of one, or of `max_steps`
+/// steps if that is not 0.
 class RunSteps {
  public:
   /// Error where an epoch would have no rows.
-  RunSteps(const SampleList& samples, const BatchOptions& options, int64_t epochs,
+  RunSteps(const SampleList& samples, const BatchOptions& options, double epochs,
            int64_t max_steps);
 
   int64_t steps() const { return int64_t(places_.size()); }
@@ -58,6 +59,8 @@ class EvaluationBatches {
 
   size_t size() const { return (rows_.size() + rows_of_batch_ - 1) / rows_of_batch_; }
   lora::Batch operator[](size_t i) const;
+  /// The samples of a batch, in its order, by their numbers in the list.
+  std::vector<int32_t> samples_of(size_t i) const;
   /// Of the largest of them.
   int64_t max_tokens() const;
 

@@ -145,6 +145,30 @@ Conversations read_conversations(const std::string& path) {
   return out;
 }
 
+ConversationFile::ConversationFile(const std::string& path) : path_(path) {
+  if (inner_extension(path) != ".jsonl") whole_ = read_conversations(path);
+}
+
+std::optional<ChatRequest> ConversationFile::next(RowRemarks& remarks) {
+  if (given_ == 0 && !whole_) {
+    text_ = std::make_unique<TextChunks>(path_);
+    reader_.emplace(*text_);
+  }
+  std::string_view line;
+  if (whole_ ? given_ == whole_->list.size() : !reader_->next(line)) {
+    if (given_ == 0) fail("{}: the file is empty", path_);
+    given_ = 0;
+    return std::nullopt;
+  }
+  ++given_;
+  if (whole_) {
+    if (given_ == 1) remarks.add(whole_->remarks);
+    return whole_->list[given_ - 1];
+  }
+  const std::string where = reader_->where();
+  return request_of(io::parse_ordered_json(line, where), where, remarks);
+}
+
 jinja::Rendered render(const ChatRequest& request, const ChatTemplate& chat, RowRemarks& remarks) {
   note_unread_keys(request.conversation, chat, remarks);
   try {

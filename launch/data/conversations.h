@@ -1,10 +1,13 @@
 // Conversations and texts that a user hands to a command in a file.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "launch/data/files/lines.h"
+#include "launch/data/files/text_chunks.h"
 #include "launch/data/messages.h"
 #include "launch/data/row_keys.h"
 #include "launch/text/chat_template.h"
@@ -35,6 +38,26 @@ struct Conversations {
 /// file is one JSON value, or JSON lines (always where it is called .jsonl). Error naming file and
 /// line.
 Conversations read_conversations(const std::string& path);
+
+/// The conversations of a file one after another, in any number of passes. Of a file called .jsonl
+/// (or that, packed) no more than a line is kept, so that memory does not grow with it.
+class ConversationFile {
+ public:
+  /// As read_conversations() takes it.
+  explicit ConversationFile(const std::string& path);
+
+  bool lines() const { return !whole_ || whole_->lines; }
+  /// Nothing at the end; the next call then begins anew. Error naming file and line, also for a
+  /// file that is empty.
+  std::optional<ChatRequest> next(RowRemarks& remarks);
+
+ private:
+  std::string path_;
+  std::optional<Conversations> whole_;  // of any other file
+  std::unique_ptr<TextChunks> text_;
+  std::optional<LineReader> reader_;
+  size_t given_ = 0;
+};
 
 /// As transformers' apply_chat_template has it. Names in `remarks` what the template does not read.
 /// Error naming the place; a message of the template itself stands in it to the letter.

@@ -19,10 +19,10 @@ void SampleList::append(std::shared_ptr<const SampleStore> store, double weight)
   chosen_.emplace_back();
 }
 
-std::pair<const SampleStore*, size_t> SampleList::find(size_t i) const {
+SampleList::Place SampleList::place(size_t i) const {
   const auto part = std::ranges::upper_bound(parts_, i, {}, &Part::end);
   const size_t p = size_t(part - parts_.begin()), at = i - part->begin;
-  return {stores_[p].get(), chosen_[p] ? (*chosen_[p])[at] : at};
+  return {p, chosen_[p] ? (*chosen_[p])[at] : at};
 }
 
 int64_t SampleList::length(size_t i) const {

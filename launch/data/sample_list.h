@@ -25,6 +25,12 @@ class SampleList {
 
   size_t size() const { return parts_.empty() ? 0 : parts_.back().end; }
   bool empty() const { return size() == 0; }
+  /// The data set that a sample is of, as its number among parts(), and the sample's number among
+  /// all that were read of that set, both from 0.
+  struct Place {
+    size_t part, number;
+  };
+  Place place(size_t i) const;
   int64_t length(size_t i) const;
   Sample operator[](size_t i) const;
   /// One for each data set, in their order.
@@ -41,7 +47,10 @@ class SampleList {
 
  private:
   /// The store that has a sample, and its number there.
-  std::pair<const SampleStore*, size_t> find(size_t i) const;
+  std::pair<const SampleStore*, size_t> find(size_t i) const {
+    const auto [part, number] = place(i);
+    return {stores_[part].get(), number};
+  }
 
   std::vector<Part> parts_;
   std::vector<std::shared_ptr<const SampleStore>> stores_;  // of the parts

@@ -66,6 +66,11 @@ void require_agreement(Communicator& world, const json& mine) {
   }
 }
 
+bool on_any_rank(parallel::Communicator& world, bool mine) {
+  const std::vector<int> all = parallel::gather_values(world, int(mine));
+  return std::ranges::count(all, 0) != world.size();
+}
+
 void all_or_none(Communicator& world, FunctionRef<void()> work) {
   std::string message;  // of a failure: whose fault it is, in one digit, and the text
   try {

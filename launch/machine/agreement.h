@@ -31,6 +31,9 @@ std::vector<double> gather_dealt(parallel::Communicator& world, const std::vecto
 /// both ranks and both values.
 void require_agreement(parallel::Communicator& world, const nlohmann::json& mine);
 
+/// True on every rank where `mine` is on one.
+bool on_any_rank(parallel::Communicator& world, bool mine);
+
 /// Runs `work` on every rank. Where it throws on some, all throw a SharedError with the message of
 /// the lowest such rank.
 void all_or_none(parallel::Communicator& world, FunctionRef<void()> work);

@@ -12,9 +12,16 @@ static_assert(parallel::kSliceUnit % optim::kStateBlock == 0, "slices are cut be
 
 std::vector<optim::StateSegment> state_segments(const lora::AdapterSet& adapters,
                                                 optim::StateBits bits) {
+  return state_segments(adapters, bits, 1.0);
+}
+
+std::vector<optim::StateSegment> state_segments(const lora::AdapterSet& adapters,
+                                                optim::StateBits bits, double b_ratio) {
   std::vector<optim::StateSegment> segments;
   for (const lora::Segment& s : adapters.segments()) {
-    segments.push_back({s.offset, s.elements(), optim::state_bits(s.elements(), bits)});
+    const bool is_b = s.name.ends_with(".lora_B.weight");
+    segments.push_back(
+        {s.offset, s.elements(), optim::state_bits(s.elements(), bits), is_b ? b_ratio : 1.0});
   }
   return segments;
 }

@@ -4,7 +4,7 @@
 #include <string_view>
 
 #include "launch/console/progress.h"
-#include "launch/report/visible_text.h"
+#include "launch/report/html.h"
 
 namespace tessera::launch {
 namespace {
@@ -41,33 +41,6 @@ span[title]:hover { outline: 1px solid var(--line); }
 <body>
 <h1>Training data</h1>
 )";
-
-/// Of any bytes, as text of an element or of an attribute in double quotes.
-std::string escaped(std::string_view text, Lines lines = Lines::kOne) {
-  std::string out;
-  for (const char c : visible(text, lines)) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
 
 void add_list(std::string& page, const std::vector<std::string>& lines) {
   page += "<ul>\n";

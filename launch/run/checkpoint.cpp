@@ -142,6 +142,12 @@ json to_json(const LossScale& scale) {
   return {{"factor", scale.factor}, {"good_steps", scale.good_steps}, {"skipped", scale.skipped}};
 }
 
+json to_json(const EvaluationRecord& record) {
+  return {{"best", *record.best},
+          {"best_step", record.best_step},
+          {"without_gain", record.without_gain}};
+}
+
 }  // namespace
 
 void copy_adapter(const lora::AdapterSet& from, lora::AdapterSet& to, const std::string& folder) {
@@ -208,6 +214,8 @@ std::string CheckpointStore::save(parallel::Communicator& world, const RunState&
       lora::save_peft(temporary, trained.adapters, trained.base_model);
       json stored = {{"step", state.step}, {"tokens", state.tokens}, {"identity", state.identity}};
       if (state.scale.dynamic) stored["loss_scale"] = to_json(state.scale);
+      if (state.evaluations.best) stored["evaluations"] = to_json(state.evaluations);
+      if (state.high_losses > 0) stored["high_losses"] = state.high_losses;
       io::write_file(fs::path(temporary) / kStateFile, stored.dump(2) + "\n");
     });
     const std::string part = optimizer_part_name(world.rank(), world.size());
@@ -245,13 +253,13 @@ void CheckpointStore::publish(const std::string& temporary, const std::string& f
   io::write_file(dir_ + "/" + kLatestFile, fs::path(final_path).filename().string() + "\n");
 }
 
-std::vector<int64_t> CheckpointStore::excess(int64_t step) {
+std::vector<int64_t> CheckpointStore::excess(int64_t step, std::optional<int64_t> best) {
   const std::vector<int64_t> present = steps();
   const auto most = size_t(std::max<int64_t>(keep_, 1));
   std::vector<int64_t> damaged, whole;
   if (present.size() <= most) return {};
   for (auto older = present.rbegin(); older != present.rend(); ++older) {
-    if (*older == step) continue;
+    if (*older == step || *older == best) continue;
     try {
       require_whole(*older);
       whole.push_back(*older);
@@ -260,11 +268,11 @@ std::vector<int64_t> CheckpointStore::excess(int64_t step) {
     }
   }
   damaged.insert(damaged.end(), whole.begin(), whole.end());
-  damaged.resize(present.size() - most);
+  damaged.resize(std::min(damaged.size(), present.size() - most));
   return damaged;
 }
 
-std::vector<std::string> CheckpointStore::rotate(int64_t step) {
+std::vector<std::string> CheckpointStore::rotate(int64_t step, std::optional<int64_t> best) {
   std::vector<std::string> lines;
   const auto attempt = [&](FunctionRef<void()> work) {
     try {
@@ -274,7 +282,7 @@ std::vector<std::string> CheckpointStore::rotate(int64_t step) {
     }
   };
   std::vector<int64_t> victims;
-  attempt([&] { victims = excess(step); });
+  attempt([&] { victims = excess(step, best); });
   for (int64_t victim : victims) {
     whole_.erase(victim);
     attempt([&] { io::remove_all(path_of(victim)); });
@@ -379,6 +387,26 @@ LossScale loss_scale_of(const json& stored, const std::string& path) {
           .skipped = scale["skipped"]};
 }
 
+/// Likewise; none is that of a run that has evaluated nothing.
+EvaluationRecord evaluations_of(const json& stored, const std::string& path) {
+  const json record = stored.value("evaluations", json());
+  if (record.is_null()) return {};
+  if (!record.is_object() || !record.value("best", json()).is_number() ||
+      !record.value("best_step", json()).is_number_unsigned() ||
+      !record.value("without_gain", json()).is_number_unsigned()) {
+    fail("{}/{} has no valid evaluations", path, kStateFile);
+  }
+  return {.best = record["best"],
+          .best_step = record["best_step"],
+          .without_gain = record["without_gain"]};
+}
+
+int64_t high_losses_of(const json& stored, const std::string& path) {
+  const json count = stored.value("high_losses", json(0u));
+  if (!count.is_number_unsigned()) fail("{}/{} has no valid high_losses", path, kStateFile);
+  return count;
+}
+
 }  // namespace
 
 RunState CheckpointStore::load(const std::string& path, const json& expected,
@@ -391,6 +419,8 @@ RunState CheckpointStore::load(const std::string& path, const json& expected,
   RunState state{.step = stored["step"],
                  .tokens = stored["tokens"],
                  .scale = loss_scale_of(stored, path),
+                 .evaluations = evaluations_of(stored, path),
+                 .high_losses = high_losses_of(stored, path),
                  .identity = expected};
   into.optimizer.optimizer.set_steps_taken(state.step - state.scale.skipped);
   return state;

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "launch/run/evaluation_record.h"
 #include "launch/run/loss_scale.h"
 #include "launch/run/optimizer_parts.h"
 #include "lora/adapter/adapter.h"
@@ -29,6 +30,8 @@ struct RunState {
   int64_t step = 0;    // finished steps
   int64_t tokens = 0;  // trained on so far
   LossScale scale;
+  EvaluationRecord evaluations;
+  int64_t high_losses = 0;  // steps in a row above loss_watchdog_threshold
   /// Everything that changes the result (data, base, batch sizes, hyper-parameters): flat
   /// key/value.
   nlohmann::json identity;
@@ -53,8 +56,12 @@ class CheckpointStore {
                    const TrainedState& trained);
 
   /// Removes checkpoints until `keep` are left: first those that do not verify, then the oldest,
-  /// never that of `step`, which was just saved. Gives a line for each that cannot be removed.
-  std::vector<std::string> rotate(int64_t step);
+  /// never that of `step`, which was just saved, nor that of `best`. Gives a line for each that
+  /// cannot be removed.
+  std::vector<std::string> rotate(int64_t step, std::optional<int64_t> best);
+
+  /// Where the checkpoint of `step` lies or would lie.
+  std::string path_of(int64_t step) const;
 
   /// The newest checkpoint that verifies; `skipped` gets a line for each newer one that does not.
   std::optional<std::string> newest(std::vector<std::string>& skipped);
@@ -80,7 +87,6 @@ class CheckpointStore {
   std::vector<int64_t> steps() const;
 
  private:
-  std::string path_of(int64_t step) const;
   /// Of the folders checkpoint-<step><ending>.
   std::vector<int64_t> steps_with(std::string_view ending) const;
   /// What a killed run left half-written, of any step.
@@ -88,7 +94,7 @@ class CheckpointStore {
   void publish(const std::string& temporary, const std::string& final_path,
                const std::vector<std::string>& part_seals) const;
   /// What rotate() removes, in its order.
-  std::vector<int64_t> excess(int64_t step);
+  std::vector<int64_t> excess(int64_t step, std::optional<int64_t> best);
   /// As verify(); each checkpoint is read once.
   void require_whole(int64_t step);
 

@@ -25,4 +25,12 @@ struct BatchSource {
 Evaluation evaluate(lora::Decoder& decoder, const lora::Loss& loss, const BatchSource& batches,
                     parallel::Communicator& world, Console& console);
 
+/// Called for each batch of this rank, in order, with what the model says of its tokens.
+using SeeScores =
+    FunctionRef<void(size_t index, const lora::Batch& batch, const lora::TokenScores& scores)>;
+
+/// The same, to the bit, and shows what the model says.
+Evaluation evaluate(lora::Decoder& decoder, const lora::Loss& loss, const BatchSource& batches,
+                    parallel::Communicator& world, Console& console, SeeScores see);
+
 }  // namespace tessera::launch

@@ -13,18 +13,9 @@
 namespace tessera::launch {
 namespace {
 
-using Prompts = std::span<const std::vector<int32_t>>;
-
 /// Tokens that a sequence is fed at most: all but an answer's last.
-int64_t fed_tokens(const std::vector<int32_t>& prompt, const lora::ModelSpec& model,
-                   int64_t new_tokens) {
-  return std::min(int64_t(prompt.size()) + new_tokens - 1, position_limit(model));
-}
-
-int64_t cache_capacity(Prompts prompts, const lora::ModelSpec& model, int64_t new_tokens) {
-  int64_t longest = 0;
-  for (const auto& ids : prompts) longest = std::max(longest, fed_tokens(ids, model, new_tokens));
-  return longest;
+int64_t fed_tokens(int64_t prompt, const lora::ModelSpec& model, int64_t new_tokens) {
+  return std::min(prompt + new_tokens - 1, position_limit(model));
 }
 
 /// Half of what is free where the decoder runs is for keys and values, the rest for activations and
@@ -34,111 +25,15 @@ int64_t slots_for(const lora::GenerationStep& step, Device device, const lora::C
   return std::clamp<int64_t>(free_bytes(device) / 2 / bytes, 1, most.sequences);
 }
 
-/// A place in the cache and the answer that is being made there.
-struct Slot {
-  std::optional<size_t> prompt;
-  std::span<const int32_t> unread;  // the rest of the prompt
-  int32_t last = 0;                 // the newest token, once the prompt is read
-  int64_t made = 0;                 // tokens of the answer
-};
+int64_t checked_new_tokens(int64_t tokens) {
+  if (tokens < 1) fail_usage("--max_new_tokens is {}, expected 1 or more", tokens);
+  return tokens;
+}
 
-class Generation {
- public:
-  Generation(lora::Decoder& decoder, Prompts prompts, const GeneratorOptions& options,
-             const AnswerEvents& events)
-      : decoder_(decoder),
-        step_(decoder),
-        prompts_(prompts),
-        options_(options),
-        events_(events),
-        capacity_(cache_capacity(prompts, decoder.spec(), options.max_new_tokens)),
-        prefill_(std::min(options.prefill_tokens, capacity_)),
-        slots_(size_t(slots_for(step_, decoder.context().device(),
-                                {std::min<int64_t>(options.most_together, int64_t(prompts.size())),
-                                 capacity_, prefill_}))),
-        cache_(step_.make_cache({int64_t(slots_.size()), capacity_, prefill_})),
-        sampler_(options.sampler) {
-    // At most prefill_ tokens of prompts, and a token of every sequence that reads none.
-    step_.plan(prefill_ + int64_t(slots_.size()) - 1, cache_);
-    decoder_.allocate();
-  }
-
-  bool loop() {
-    while (true) {
-      fill_slots();
-      gather_feeds();
-      if (feeds_.empty()) return true;
-      if (StopSignals::received()) return false;
-      const std::vector<float> logits = step_.run(cache_, feeds_);
-      const size_t vocab = logits.size() / feeds_.size();
-      for (size_t i = 0; i < feeds_.size(); ++i) {
-        advance(feeds_[i].sequence, std::span(logits).subspan(i * vocab, vocab));
-      }
-    }
-  }
-
- private:
-  void fill_slots() {
-    for (Slot& slot : slots_) {
-      if (slot.prompt || waiting_ == prompts_.size()) continue;
-      slot = {waiting_, prompts_[waiting_], 0, 0};
-      ++waiting_;
-    }
-  }
-
-  void gather_feeds() {
-    feeds_.clear();
-    int64_t room = prefill_;
-    for (size_t i = 0; i < slots_.size(); ++i) {
-      Slot& slot = slots_[i];
-      if (!slot.prompt) continue;
-      const int64_t length =
-          fed_tokens(prompts_[*slot.prompt], decoder_.spec(), options_.max_new_tokens);
-      if (slot.unread.empty()) {
-        feeds_.push_back({int64_t(i), {&slot.last, 1}, length});
-      } else if (const int64_t n = std::min(room, int64_t(slot.unread.size())); n > 0) {
-        feeds_.push_back({int64_t(i), slot.unread.first(size_t(n)), length});
-        slot.unread = slot.unread.subspan(size_t(n));
-        room -= n;
-      }
-    }
-  }
-
-  void advance(int64_t index, std::span<const float> logits) {
-    Slot& slot = slots_[size_t(index)];
-    if (!slot.unread.empty()) return;
-    const size_t prompt = *slot.prompt;
-    slot.last = sampler_.pick(logits, prompt, uint64_t(cache_.length(index)));
-    const auto& stops = options_.stop_ids;
-    if (std::find(stops.begin(), stops.end(), slot.last) != stops.end()) {
-      return end(index, Finish::kStop);
-    }
-    events_.token(prompt, slot.last);
-    if (++slot.made == options_.max_new_tokens) return end(index, Finish::kLength);
-    if (cache_.length(index) == position_limit(decoder_.spec())) end(index, Finish::kContext);
-  }
-
-  void end(int64_t index, Finish finish) {
-    Slot& slot = slots_[size_t(index)];
-    const size_t prompt = *slot.prompt;
-    slot = {};
-    cache_.clear(index);
-    events_.finish(prompt, finish);
-  }
-
-  lora::Decoder& decoder_;
-  lora::GenerationStep step_;
-  Prompts prompts_;
-  const GeneratorOptions& options_;
-  const AnswerEvents& events_;
-  int64_t capacity_;
-  int64_t prefill_;
-  std::vector<Slot> slots_;
-  lora::KvCache cache_;
-  Sampler sampler_;
-  std::vector<lora::Feed> feeds_;
-  size_t waiting_ = 0;  // the next prompt without a slot
-};
+bool depends_on_length(const lora::ModelSpec& model) {
+  return std::ranges::any_of(model.ropes,
+                             [](const Rope& rope) { return rope.scaling.depends_on_length(); });
+}
 
 }  // namespace
 
@@ -172,31 +67,144 @@ std::vector<std::string> missing_stops(std::span<const StopToken> stops, int64_t
   return warnings;
 }
 
-void check_prompts(Prompts prompts, const lora::ModelSpec& model) {
-  for (size_t i = 0; i < prompts.size(); ++i) {
-    const std::vector<int32_t>& ids = prompts[i];
-    const std::string name = prompts.size() == 1 ? "the prompt" : fmt::format("prompt {}", i + 1);
-    if (ids.empty()) fail("{} is empty; give at least one token", name);
-    if (int64_t(ids.size()) > position_limit(model)) {
-      fail("{} has {} tokens, more than the model's {} positions; shorten it", name, ids.size(),
-           position_limit(model));
-    }
-    for (int32_t id : ids) {
-      if (id >= 0 && id < model.vocab) continue;
-      fail("{} holds token {}, but the model has {}; does the tokenizer belong to it?", name, id,
-           model.vocab);
+void check_prompt(std::span<const int32_t> prompt, const lora::ModelSpec& model,
+                  const std::string& name) {
+  if (prompt.empty()) fail("{} is empty; give at least one token", name);
+  if (int64_t(prompt.size()) > position_limit(model)) {
+    fail("{} has {} tokens, more than the model's {} positions; shorten it", name, prompt.size(),
+         position_limit(model));
+  }
+  for (const int32_t id : prompt) {
+    if (id >= 0 && id < model.vocab) continue;
+    fail("{} holds token {}, but the model has {}; does the tokenizer belong to it?", name, id,
+         model.vocab);
+  }
+}
+
+Generator::Generator(lora::Decoder& decoder, const GeneratorOptions& options, const Room& most)
+    : decoder_(decoder),
+      step_(decoder),
+      options_(options),
+      capacity_(fed_tokens(most.prompt_tokens, decoder.spec(),
+                           checked_new_tokens(options.max_new_tokens))),
+      prefill_(std::min(options.prefill_tokens, capacity_)),
+      slots_(size_t(
+          slots_for(step_, decoder.context().device(), {most.sequences, capacity_, prefill_}))),
+      cache_(step_.make_cache({int64_t(slots_.size()), capacity_, prefill_})),
+      sampler_(options.sampler) {
+  // At most prefill_ tokens of prompts, and a token of every sequence that reads none.
+  step_.plan(prefill_ + int64_t(slots_.size()) - 1, cache_);
+  decoder_.allocate();
+}
+
+bool Generator::run(NextRequest next, const AnswerEvents& events) {
+  for (Slot& slot : slots_) slot.busy = false;  // what a signal has left
+  for (bool more = true;;) {
+    more = more && fill_slots(next);
+    gather_feeds();
+    if (feeds_.empty()) return true;
+    if (options_.heeds_signals && StopSignals::received()) return false;
+    const std::vector<float> logits = step_.run(cache_, feeds_);
+    const size_t vocab = logits.size() / feeds_.size();
+    for (size_t i = 0; i < feeds_.size(); ++i) {
+      advance(feeds_[i].sequence, std::span(logits).subspan(i * vocab, vocab), events);
     }
   }
 }
 
-bool generate_answers(lora::Decoder& decoder, Prompts prompts, const GeneratorOptions& options,
-                      const AnswerEvents& events) {
-  if (options.max_new_tokens < 1) {
-    fail_usage("--max_new_tokens is {}, expected 1 or more", options.max_new_tokens);
+bool Generator::fill_slots(NextRequest next) {
+  for (auto free = std::ranges::count(slots_, false, &Slot::busy); free > 0; --free) {
+    std::optional<AnswerRequest> request = next();
+    if (!request) return false;
+    start(std::move(*request));
   }
-  check_prompts(prompts, decoder.spec());
+  return true;
+}
+
+void Generator::start(AnswerRequest request) {
+  int64_t best = -1, most = -1;
+  for (int64_t i = 0; i < int64_t(slots_.size()); ++i) {
+    if (slots_[size_t(i)].busy || reusable(i, request) <= most) continue;
+    best = i;
+    most = reusable(i, request);
+  }
+  cache_.keep(best, most);
+  const auto prompt = int64_t(request.prompt.size());
+  slots_[size_t(best)] = {true, request.sequence, std::move(request.prompt), prompt,
+                          fed_tokens(prompt, decoder_.spec(), options_.max_new_tokens)};
+}
+
+int64_t Generator::reusable(int64_t index, const AnswerRequest& request) const {
+  const Slot& slot = slots_[size_t(index)];
+  const auto tokens = int64_t(request.prompt.size());
+  const int64_t length = fed_tokens(tokens, decoder_.spec(), options_.max_new_tokens);
+  if (length != slot.length && depends_on_length(decoder_.spec())) return 0;
+  // The last token of a prompt is always fed: the logits behind it are needed.
+  const auto most = size_t(std::min(cache_.length(index), tokens - 1));
+  const auto held = std::span(slot.ids).first(most);
+  return std::ranges::mismatch(held, request.prompt).in1 - held.begin();
+}
+
+void Generator::gather_feeds() {
+  feeds_.clear();
+  int64_t room = prefill_;
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    const Slot& slot = slots_[i];
+    if (!slot.busy) continue;
+    const int64_t cached = cache_.length(int64_t(i));
+    const auto unread = std::span(slot.ids).subspan(size_t(cached));
+    const bool reads = cached < slot.prompt;
+    const int64_t count = reads ? std::min(room, int64_t(unread.size())) : 1;
+    if (count == 0) continue;
+    feeds_.push_back({int64_t(i), unread.first(size_t(count)), slot.length});
+    if (reads) room -= count;
+  }
+}
+
+void Generator::advance(int64_t index, std::span<const float> logits, const AnswerEvents& events) {
+  Slot& slot = slots_[size_t(index)];
+  if (cache_.length(index) < slot.prompt) return;
+  const int32_t token = sampler_.pick(logits, slot.sequence, uint64_t(cache_.length(index)));
+  std::optional<Finish> finish;
+  if (std::ranges::find(options_.stop_ids, token) != options_.stop_ids.end()) {
+    finish = Finish::kStop;
+  } else {
+    slot.ids.push_back(token);
+    events.token(slot.sequence, token);
+    finish = finish_of(index, events);
+  }
+  if (!finish) return;
+  slot.busy = false;
+  events.finish(slot.sequence, *finish);
+}
+
+std::optional<Finish> Generator::finish_of(int64_t index, const AnswerEvents& events) const {
+  const Slot& slot = slots_[size_t(index)];
+  if (events.ended(slot.sequence)) return Finish::kStopText;
+  if (int64_t(slot.ids.size()) - slot.prompt == options_.max_new_tokens) return Finish::kLength;
+  if (cache_.length(index) == position_limit(decoder_.spec())) return Finish::kContext;
+  return std::nullopt;
+}
+
+bool generate_answers(lora::Decoder& decoder, std::span<const std::vector<int32_t>> prompts,
+                      const GeneratorOptions& options, const AnswerEvents& events) {
+  checked_new_tokens(options.max_new_tokens);
+  size_t longest = 0;
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    check_prompt(prompts[i], decoder.spec(),
+                 prompts.size() == 1 ? "the prompt" : fmt::format("prompt {}", i + 1));
+    longest = std::max(longest, prompts[i].size());
+  }
   if (prompts.empty()) return true;
-  return Generation(decoder, prompts, options, events).loop();
+  const auto together = std::min(options.most_together, int64_t(prompts.size()));
+  Generator generator(decoder, options, {together, int64_t(longest)});
+  size_t given = 0;
+  const auto next = [&]() -> std::optional<AnswerRequest> {
+    if (given == prompts.size()) return std::nullopt;
+    const size_t i = given++;
+    return AnswerRequest{i, prompts[i]};
+  };
+  return generator.run(next, events);
 }
 
 }  // namespace tessera::launch

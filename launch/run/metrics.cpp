@@ -19,6 +19,18 @@ constexpr const char* kSet = "eval_set";
 
 }  // namespace
 
+nlohmann::ordered_json to_json(const StepMetrics& m) {
+  return {{"step", m.step},
+          {"epoch", m.epoch},
+          {"loss", m.loss},
+          {"grad_norm", m.grad_norm},
+          {"learning_rate", m.learning_rate},
+          {"tokens", m.tokens},
+          {"tokens_per_second", m.tokens_per_second},
+          {"memory", m.memory},
+          {"gather_wait", m.gather_wait}};
+}
+
 MetricsFile::MetricsFile(const std::string& path, int64_t resumed_step) {
   io::AtomicFile start(path);
   start.write(std::string_view(kept_lines(path, resumed_step)));
@@ -41,22 +53,13 @@ std::string MetricsFile::kept_lines(const std::string& path, int64_t last_step) 
     const int64_t step = entry["step"];
     if (step > last_step) continue;
     kept += line + "\n";
+    last_step_ = step;
     if (entry.contains("eval_loss")) evaluated_.emplace(step, entry.value(kSet, std::string()));
   }
   return kept;
 }
 
-bool MetricsFile::write(const StepMetrics& m) {
-  return write_line({{"step", m.step},
-                     {"epoch", m.epoch},
-                     {"loss", m.loss},
-                     {"grad_norm", m.grad_norm},
-                     {"learning_rate", m.learning_rate},
-                     {"tokens", m.tokens},
-                     {"tokens_per_second", m.tokens_per_second},
-                     {"memory", m.memory},
-                     {"gather_wait", m.gather_wait}});
-}
+bool MetricsFile::write(const StepMetrics& metrics) { return write_line(to_json(metrics)); }
 
 bool MetricsFile::write_evaluation(int64_t step, const std::string& set, double loss,
                                    int64_t tokens) {
@@ -67,7 +70,9 @@ bool MetricsFile::write_evaluation(int64_t step, const std::string& set, double 
 }
 
 bool MetricsFile::write_line(const nlohmann::ordered_json& line) {
-  const std::string text = line.dump() + "\n";
+  // A model's text may end within a character.
+  const std::string text =
+      line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
   struct stat before {};
   if (::fstat(fd_, &before) != 0) return false;
   if (::write(fd_, text.data(), text.size()) == ssize_t(text.size())) return true;

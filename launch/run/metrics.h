@@ -5,9 +5,14 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace tessera::launch {
+
+/// In the folder of a run.
+inline constexpr std::string_view kMetricsFile = "metrics.jsonl";
+inline constexpr std::string_view kSamplesFile = "samples.jsonl";
 
 struct StepMetrics {
   int64_t step;  // from 1
@@ -20,6 +25,9 @@ struct StepMetrics {
   int64_t memory;      // see used_memory()
   double gather_wait;  // seconds of the step in which layers were waited for
 };
+
+/// As a line of the file.
+nlohmann::ordered_json to_json(const StepMetrics& metrics);
 
 class MetricsFile {
  public:
@@ -35,6 +43,10 @@ class MetricsFile {
   bool write(const StepMetrics& metrics);
   /// `set` names what was evaluated on, where there are several.
   bool write_evaluation(int64_t step, const std::string& set, double loss, int64_t tokens);
+  /// A line that has "step". False as above.
+  bool write_line(const nlohmann::ordered_json& line);
+  /// Of the last line that an earlier start has left; 0 where there is none.
+  int64_t last_step() const { return last_step_; }
   /// Whether the file has the evaluation of `set` after `step`.
   bool evaluated(int64_t step, const std::string& set) const {
     return evaluated_.contains({step, set});
@@ -42,9 +54,9 @@ class MetricsFile {
 
  private:
   std::string kept_lines(const std::string& path, int64_t last_step);
-  bool write_line(const nlohmann::ordered_json& line);
 
   int fd_ = -1;
+  int64_t last_step_ = 0;
   std::set<std::pair<int64_t, std::string>> evaluated_;
 };
 

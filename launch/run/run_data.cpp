@@ -9,7 +9,9 @@
 #include <optional>
 
 #include "launch/data/end_tokens.h"
+#include "launch/data/special_tokens.h"
 #include "runtime/core/error.h"
+#include "runtime/io/printable.h"
 
 namespace tessera::launch {
 namespace {
@@ -70,6 +72,7 @@ RunData::RunData(const Config& config, int64_t vocab, int ranks, int threads, Co
               .seed = uint64_t(config.seed),
               .group_by_length = config.group_by_length} {
   read(config, vocab, threads, console);
+  choose_judged(config);
   // What a tokenizer of 262,144 tokens and the making of it took, 200 MB: malloc would keep it, in
   // pieces too small for a model's tensors.
   malloc_trim(0);
@@ -81,6 +84,7 @@ void RunData::read(const Config& config, int64_t vocab, int threads, Console& co
   if (loaded.error && !all_tokenized(config)) throw *loaded.error;
   const std::optional<Tokenizer>& tokenizer = loaded.value;
   if (tokenizer) tokenizer_files = tokenizer->files();
+  if (tokenizer) require_special_tokens(config, *tokenizer);
   Attempt<ChatTemplate> chat;
   if (tokenizer && may_hold(config, RowType::kChatTemplate))
     chat = chat_template(config, *tokenizer);
@@ -125,6 +129,7 @@ void RunData::take_evaluation_sets(const Config& config, const RowEncoder& encod
   }
   for (const DatasetConfig& dataset : config.test_datasets) {
     Dataset data = load_datasets(config, {dataset}, encoder, &console);
+    const size_t report = reports.size();
     reports.push_back(std::move(data.reports.front()));
     const std::string stem = std::filesystem::path(dataset.path).stem().string();
     std::string name = stem;
@@ -132,8 +137,31 @@ void RunData::take_evaluation_sets(const Config& config, const RowEncoder& encod
     for (int n = 2; std::ranges::any_of(evaluation, same); ++n) {
       name = fmt::format("{}-{}", stem, n);
     }
-    evaluation.push_back({std::move(name), std::move(data.samples)});
+    evaluation.push_back({std::move(name), std::move(data.samples), report});
   }
+}
+
+void RunData::choose_judged(const Config& config) {
+  const bool asked =
+      config.early_stopping_patience || config.load_best_model_at_end.value_or(false);
+  if (!asked || evaluation.empty()) return;
+  // transformers puts eval_ before the name of a metric that lacks it.
+  const std::string& metric = config.metric_for_best_model;
+  const std::string whole = metric.starts_with("eval_") ? metric : "eval_" + metric;
+  std::vector<std::string> known;
+  for (size_t i = 0; i < evaluation.size(); ++i) {
+    known.push_back(evaluation.size() == 1 ? "loss"
+                                           : fmt::format("eval_{}_loss", evaluation[i].name));
+    if (whole == known.back() || whole == "eval_" + known.back()) judged = i;
+  }
+  if (judged) return;
+  fail_usage("{}: metric_for_best_model: {} is not measured; choose {}", config.source,
+             io::printable(metric), fmt::join(known, " or "));
+}
+
+std::vector<RunData::EvaluationSet> RunData::sets_to_evaluate() const {
+  if (!evaluation.empty()) return evaluation;
+  return {{"all", training}};
 }
 
 void RunData::print_notes(Console& console) const {

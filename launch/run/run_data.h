@@ -18,6 +18,7 @@ struct RunData {
   struct EvaluationSet {
     std::string name;  // differs from all others'
     SampleList samples;
+    size_t reports_from = 0;  // part p of the samples is of reports[reports_from + p]
   };
 
   TokenizerFiles tokenizer_files;  // of base_model, to put beside the adapter
@@ -27,7 +28,12 @@ struct RunData {
   std::vector<DatasetReport> reports;  // of datasets, then of test_datasets
   std::vector<std::string> notes;      // lines of text on the tokenizer and the template
   BatchOptions options;
+  /// Of `evaluation`, the one whose loss metric_for_best_model names; empty where it is not asked
+  /// for.
+  std::optional<size_t> judged;
 
+  /// Those of `evaluation`; where there are none, one of all samples to train on, named "all".
+  std::vector<EvaluationSet> sets_to_evaluate() const;
   /// What a user should know of the data, a line each.
   void print_notes(Console& console) const;
   /// "20 held out, 100 in gsm8k_test", with `rows` behind each number.
@@ -36,6 +42,7 @@ struct RunData {
  private:
   void read(const Config& config, int64_t vocab, int threads, Console& console);
   void take_evaluation_sets(const Config& config, const RowEncoder& encoder, Console& console);
+  void choose_judged(const Config& config);
 };
 
 }  // namespace tessera::launch

@@ -6,6 +6,7 @@
 
 #include "launch/machine/agreement.h"
 #include "launch/run/checkpoint.h"
+#include "launch/run/metrics.h"
 #include "lora/adapter/peft.h"
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
@@ -17,8 +18,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-
-constexpr std::string_view kMetricsFile = "metrics.jsonl";
 
 bool holds_run(const fs::path& dir) {
   return io::exists(dir / lora::kPeftWeightsFile) || io::exists(dir / kMetricsFile) ||
@@ -118,8 +117,8 @@ void RunFolder::begin(const Config& resolved, const TokenizerFiles& tokenizer, i
 void RunFolder::remove_older_run() const {
   const fs::path dir = config_.output_dir;
   CheckpointStore(dir.string(), 1).clear();
-  for (const std::string_view name :
-       {lora::kPeftConfigFile, lora::kPeftWeightsFile, kMetricsFile, kStateFile}) {
+  for (const std::string_view name : {lora::kPeftConfigFile, lora::kPeftWeightsFile, kMetricsFile,
+                                      kSamplesFile, kRunRecordFile, kStateFile}) {
     io::remove_all(dir / name);
   }
 }
@@ -128,6 +127,13 @@ void RunFolder::write_start(const Config& resolved, const TokenizerFiles& tokeni
   const fs::path dir = config_.output_dir;
   io::write_file((dir / kResolvedConfigFile).string(), dump_config(resolved));
   for (const auto& [name, content] : tokenizer) io::write_file((dir / name).string(), content);
+}
+
+void RunFolder::write_record(const RunRecord& record) const {
+  on_first_rank([&] {
+    io::write_file((fs::path(config_.output_dir) / kRunRecordFile).string(),
+                   run_record_json(record));
+  });
 }
 
 void RunFolder::end(int64_t step, bool finished) const {

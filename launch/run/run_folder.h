@@ -7,6 +7,7 @@
 
 #include "launch/config/config.h"
 #include "launch/console/progress.h"
+#include "launch/report/run_record.h"
 #include "launch/text/tokenizer/tokenizer.h"
 #include "parallel/communicator.h"
 #include "runtime/core/function_ref.h"
@@ -29,6 +30,8 @@ class RunFolder {
   /// Writes `resolved` as config.resolved.yml and the tokenizer's files for a run that begins after
   /// `step`; removes an older run if told to.
   void begin(const Config& resolved, const TokenizerFiles& tokenizer, int64_t step) const;
+  /// Writes run.json. Collective.
+  void write_record(const RunRecord& record) const;
   /// Writes state.json: how far the run came and whether it finished.
   void end(int64_t step, bool finished) const;
 

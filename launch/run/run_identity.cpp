@@ -1,7 +1,10 @@
 #include "launch/run/run_identity.h"
 
+#include "launch/config/flags.h"
 #include "launch/config/options.h"
+#include "launch/config/scheduler_keys.h"
 #include "launch/data/packing.h"
+#include "runtime/io/hash.h"
 
 namespace tessera::launch {
 
@@ -41,6 +44,16 @@ json run_identity(const Config& c, const RunMadeFrom& from) {
   }
   if (&rule != &optim::adamw_rule()) all["optimizer"] = std::string(rule.name);
   if (c.loss != &lora::default_loss()) all["loss"] = c.loss->name;  // likewise, as all below
+  if (c.label_smoothing_factor != 0) all["label_smoothing_factor"] = c.label_smoothing_factor;
+  if (c.neftune_noise_alpha != 0) all["neftune_noise_alpha"] = c.neftune_noise_alpha;
+  if (c.loraplus_lr_ratio != 1) all["loraplus_lr_ratio"] = c.loraplus_lr_ratio;
+  if (c.lr_scheduler_kwargs != optim::SchedulerArguments{}) {
+    all["lr_scheduler_kwargs"] = SchedulerArgumentsType{}.write(c.lr_scheduler_kwargs);
+  }
+  if (c.cosine_min_lr_ratio != 0) all["cosine_min_lr_ratio"] = c.cosine_min_lr_ratio;
+  if (c.cosine_constant_lr_ratio != 0) {
+    all["cosine_constant_lr_ratio"] = c.cosine_constant_lr_ratio;
+  }
   if (c.sample_packing && c.shuffle) all["packer"] = kPacker;
   if (c.group_by_length) all["group_by_length"] = true;
   // In their order, which counts.
@@ -54,6 +67,16 @@ json run_identity(const Config& c, const RunMadeFrom& from) {
   if (c.lora_ensure_weight_tying) all["lora_ensure_weight_tying"] = true;
   if (!c.lora_trainable_token_indices.empty()) {
     all["lora_trainable_token_indices"] = c.lora_trainable_token_indices;
+  }
+  return all;
+}
+
+json what_all_run(const Config& config) {
+  json all = {{"program", io::hash_file("/proc/self/exe")}};
+  for (const FlagGroup& group : flag_groups()) {
+    for (const Flag& flag : group.flags) {
+      if (flag.name != "threads") all[std::string(flag.name)] = flag.write(config);
+    }
   }
   return all;
 }

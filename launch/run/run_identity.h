@@ -20,4 +20,8 @@ struct RunMadeFrom {
 /// run may go on with others.
 nlohmann::json run_identity(const Config& config, const RunMadeFrom& from);
 
+/// What must be the same on every rank of a command: each setting, and the program itself. Threads
+/// are a rank's own.
+nlohmann::json what_all_run(const Config& config);
+
 }  // namespace tessera::launch

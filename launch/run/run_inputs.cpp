@@ -40,7 +40,8 @@ RunInputs::RunInputs(const Config& config, std::optional<lora::PeftFolder> opene
     : checkpoint(on_all(world, [&] { return open_base(config, console); })),
       start(std::move(opened)),
       data(read_data(config, checkpoint, world, console)),
-      steps(data.training, data.options, config.num_epochs, config.max_steps.value_or(0)) {
+      steps(data.training, data.options, config.num_epochs, config.max_steps.value_or(0)),
+      samples(on_all(world, [&] { return TrainingSamples(config, checkpoint); })) {
   data.print_notes(console);
 }
 

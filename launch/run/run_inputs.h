@@ -4,6 +4,7 @@
 #pragma once
 
 #include "launch/run/run_data.h"
+#include "launch/run/training_samples.h"
 #include "lora/adapter/peft.h"
 #include "lora/model/checkpoint.h"
 
@@ -21,6 +22,7 @@ struct RunInputs {
   const std::optional<lora::PeftFolder> start;  // the adapter to start from
   const RunData data;
   const RunSteps steps;
+  const TrainingSamples samples;
 };
 
 }  // namespace tessera::launch

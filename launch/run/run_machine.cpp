@@ -13,12 +13,13 @@ RunMachine::RunMachine(Context& context, const RunInputs& inputs, const RunPlan&
             console),
       adapters(model.spec(), adapter_options(plan.config), ctx.device()),
       decoder(ctx, model.base(), model.scheduler(), &adapters),
-      segments(state_segments(adapters, plan.config.optimizer.bits)),
+      segments(state_segments(adapters, plan.config.optimizer.bits, plan.config.loraplus_lr_ratio)),
       optimizer(
           *plan.config.optimizer.rule, segments,
           owned_state(adapters.size(), plan.config.optimizer_sharding, world.rank(), world.size()),
           optimizer_options(plan.config), page_options(plan.config, ctx.device())),
-      step({ctx, world, decoder, *plan.config.loss, adapters, optimizer}, plan.config) {
+      loss(make_loss(plan.config)),
+      step({ctx, world, decoder, loss, adapters, optimizer}, plan.config) {
   const Config& config = plan.config;
   adapters.init(uint64_t(config.seed));
   adapters.copy_whole(inputs.checkpoint);
@@ -29,8 +30,7 @@ RunMachine::RunMachine(Context& context, const RunInputs& inputs, const RunPlan&
 
 void RunMachine::allocate(const RunPlan& plan) {
   model.scheduler().set_groups(plan.chosen.groups);
-  const lora::Decoder::Memory needed =
-      lora::TrainingPass(decoder, *plan.config.loss).plan(plan.input.tokens);
+  const lora::Decoder::Memory needed = lora::TrainingPass(decoder, loss).plan(plan.input.tokens);
   const RankMemory& planned = plan.chosen.memory;
   TESSERA_CHECK(needed.activations == planned.activations && needed.scratch == planned.workspace &&
                 needed.tables == planned.tables && needed.offloaded == planned.offloaded);

@@ -34,6 +34,7 @@ struct RunMachine {
   lora::Decoder decoder;
   const std::vector<optim::StateSegment> segments;
   optim::Optimizer optimizer;
+  const lora::Loss loss;
   TrainingStep step;
 };
 

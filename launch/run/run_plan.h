@@ -1,7 +1,6 @@
 // The memory plan of a run: made when its data are known, before its model is loaded.
 #pragma once
 
-#include "launch/console/progress.h"
 #include "launch/plan/planner.h"
 #include "launch/run/run_inputs.h"
 #include "parallel/communicator.h"
@@ -26,9 +25,5 @@ Plan plan_on(const Config& config, const PlanInput& input, parallel::Communicato
 /// The plan for the largest micro-batch of the steps and of the validation. As plan_on().
 RunPlan plan_run(const Config& config, const RunInputs& inputs, parallel::Communicator& world,
                  const Context& ctx);
-
-/// What a run says before it starts: model, base, adapter, data, steps and memory.
-void print_banner(Console& console, const RunPlan& plan, const RunInputs& inputs,
-                  const Context& ctx);
 
 }  // namespace tessera::launch

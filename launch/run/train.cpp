@@ -3,15 +3,16 @@
 #include <algorithm>
 #include <cmath>
 
-#include "launch/config/flags.h"
+#include "launch/config/cadence.h"
 #include "launch/config/options.h"
 #include "launch/machine/agreement.h"
 #include "launch/machine/device.h"
 #include "launch/machine/processors.h"
 #include "launch/machine/signals.h"
 #include "launch/run/checkpoint.h"
-#include "launch/run/evaluate.h"
-#include "launch/run/metrics.h"
+#include "launch/run/profile.h"
+#include "launch/run/run_banner.h"
+#include "launch/run/run_evaluations.h"
 #include "launch/run/run_folder.h"
 #include "launch/run/run_identity.h"
 #include "launch/run/run_inputs.h"
@@ -19,7 +20,7 @@
 #include "launch/run/run_plan.h"
 #include "lora/adapter/peft.h"
 #include "optim/schedule.h"
-#include "runtime/io/hash.h"
+#include "runtime/io/file.h"
 
 namespace tessera::launch {
 namespace {
@@ -37,25 +38,41 @@ class Loop {
   int run();
 
  private:
+  /// As a signal asks. The exit code.
+  int stop();
   void resume();
   /// The checkpoint to go on from; none where there is none yet.
   std::optional<std::string> find_checkpoint();
   /// Opens the folder and the metrics for the steps to come.
   void begin();
   StepMetrics run_step(int64_t step);
-  /// True on every rank where `mine` is on one.
-  bool on_any_rank(bool mine);
   bool leads() const { return world_.rank() == 0; }
   /// float16 gradients leave their range without a loss scale, on the devices that have them.
   bool needs_scale() const { return machine_.ctx.activation_dtype() == DType::kF16; }
-  void report(const StepMetrics& m);
-  void note_lost_line(bool written);
-  void evaluate(int64_t step);
+  /// Writes what was measured, once it is complete or the run is over.
+  void write_profile();
+  /// Error where the loss has been too high for too long.
+  void watch_loss(const StepMetrics& m);
   /// With must_succeed an Error ends the run; else it is a warning, and the run goes on.
   void save(int64_t step, bool must_succeed);
-  void finish(int64_t step);
-  /// What was done and measured since this start.
-  std::string summary() const;
+  /// Makes the adapter that of the best evaluation. Says whose it is.
+  std::string take_best();
+  void finish();
+  /// Says in the run's folder that this start is over.
+  void end(bool finished);
+  /// Whether no step is left, or the evaluations say that none is worth it.
+  bool over() const { return state_.step == steps_.steps() || stops_early(); }
+  bool stops_early() const {
+    return config_.early_stopping_patience &&
+           state_.evaluations.without_gain >= *config_.early_stopping_patience;
+  }
+  bool keeps_best() const {
+    return config_.load_best_model_at_end.value_or(config_.early_stopping_patience.has_value());
+  }
+  std::optional<int64_t> best_step() const {
+    if (!keeps_best() || !state_.evaluations.best) return std::nullopt;
+    return state_.evaluations.best_step;
+  }
 
   const Config& config_;  // with what the plan has chosen
   const RunData& data_;
@@ -63,15 +80,14 @@ class Loop {
   RunMachine& machine_;
   RunFolder& folder_;
   parallel::Communicator& world_;
-  Console& console_;
+  Console& console_;  // of what is no line of its own
   const optim::LrSchedule schedule_;
   CheckpointStore checkpoints_;
   RunState state_;
-  std::optional<MetricsFile> metrics_;
-  std::optional<double> first_loss_, last_loss_;
-  bool lines_lost_ = false;
-  Stopwatch clock_;
-  int64_t first_step_ = 0;
+  RunRecord record_;
+  RunLog log_;
+  RunEvaluations evaluations_;
+  std::optional<Profile> profile_;  // until it is written
 };
 
 Loop::Loop(const RunInputs& inputs, const RunPlan& plan, RunMachine& machine, RunFolder& folder,
@@ -84,7 +100,10 @@ Loop::Loop(const RunInputs& inputs, const RunPlan& plan, RunMachine& machine, Ru
       world_(world),
       console_(console),
       schedule_(make_schedule(config_, steps_.steps())),
-      checkpoints_(config_.output_dir, config_.save_total_limit) {
+      checkpoints_(config_.output_dir, config_.save_total_limit),
+      record_(run_record(run_facts(plan, inputs, machine.ctx), plan, inputs)),
+      log_(config_, console),
+      evaluations_(inputs, plan, machine, log_, world, console) {
   state_.identity = run_identity(config_, {.base_hash = machine.model.fingerprint(),
                                            .data_hash = data_.training.fingerprint(),
                                            .compute_dtype = machine.ctx.compute_dtype(),
@@ -97,6 +116,7 @@ Loop::Loop(const RunInputs& inputs, const RunPlan& plan, RunMachine& machine, Ru
   // on with it.
   if (needs_scale() && !state_.scale.dynamic) state_.scale = LossScale::for_float16();
   machine.adapters.to_device(machine.ctx);
+  if (config_.profile) profile_.emplace(machine.ctx);
 }
 
 void Loop::resume() {
@@ -106,7 +126,6 @@ void Loop::resume() {
     return CheckpointStore::load(*path, state_.identity, machine_.model.spec(),
                                  machine_.trained(config_));
   });
-  first_step_ = state_.step;
   console_.line(fmt::format("resumed  {} (step {})", *path, state_.step));
 }
 
@@ -135,14 +154,9 @@ void Loop::begin() {
     if (leads() && resuming) checkpoints_.require_no_other_run(state_.identity);
   });
   folder_.begin(config_, data_.tokenizer_files, state_.step);
-  all_or_none(world_, [&] {
-    if (leads()) metrics_.emplace(config_.output_dir + "/metrics.jsonl", state_.step);
-  });
-}
-
-bool Loop::on_any_rank(bool mine) {
-  const std::vector<int> all = parallel::gather_values(world_, int(mine));
-  return std::ranges::count(all, 0) != world_.size();
+  record_.started = utc_time();
+  folder_.write_record(record_);
+  all_or_none(world_, [&] { log_.begin(state_.step, steps_.steps(), leads()); });
 }
 
 StepMetrics Loop::run_step(int64_t step) {
@@ -174,47 +188,24 @@ StepMetrics Loop::run_step(int64_t step) {
           .gather_wait = machine_.model.scheduler().waited_seconds() - waited};
 }
 
-void Loop::report(const StepMetrics& m) {
-  if (metrics_) note_lost_line(metrics_->write(m));
-  if (!first_loss_) first_loss_ = m.loss;
-  last_loss_ = m.loss;
-  const double per_step = clock_.seconds() / double(m.step - first_step_);
-  const std::string text = fmt::format(
-      "step {:>{}}/{}  epoch {:.2f}  loss {:.4f}  grad {:.3f}  lr {:.2e}  {:.0f} tok/s  {}  ETA {}",
-      m.step, std::to_string(steps_.steps()).size(), steps_.steps(), m.epoch, m.loss, m.grad_norm,
-      m.learning_rate, m.tokens_per_second, format_bytes(m.memory),
-      format_duration(per_step * double(steps_.steps() - m.step)));
-  if (console_.is_terminal()) {
-    console_.live(text);
-  } else if (m.step % config_.logging_steps == 0 || m.step == steps_.steps()) {
-    console_.line(text);
-  }
+void Loop::write_profile() {
+  if (!profile_ || profile_->empty()) return;
+  const std::string file = fmt::format("{}/profile-rank{}.json", config_.output_dir, world_.rank());
+  all_or_none(world_, [&] { io::write_file(file, profile_->trace(world_.rank())); });
+  for (const std::string& line : profile_->table()) log_.line(line);
+  log_.line(fmt::format("         as a trace for ui.perfetto.dev: {}", file));
+  profile_.reset();
 }
 
-void Loop::note_lost_line(bool written) {
-  if (written || lines_lost_) return;
-  lines_lost_ = true;
-  console_.line(
-      fmt::format("warning: {}/metrics.jsonl cannot be written; its lines are lost until "
-                  "there is room again",
-                  config_.output_dir));
-}
-
-void Loop::evaluate(int64_t step) {
-  for (const RunData::EvaluationSet& set : data_.evaluation) {
-    // The only one needs no name in the metrics.
-    const std::string name = data_.evaluation.size() > 1 ? set.name : "";
-    // An earlier start has written this evaluation, and ended before it wrote the adapter.
-    if (on_any_rank(metrics_ && metrics_->evaluated(step, name))) continue;
-    world_.set_phase(fmt::format("evaluation after step {}", step));
-    const EvaluationBatches batches(set.samples, data_.options);
-    const Evaluation e = launch::evaluate(
-        machine_.decoder, *config_.loss,
-        {int64_t(batches.size()), [&](size_t i) { return batches[i]; }}, world_, console_);
-    if (metrics_) note_lost_line(metrics_->write_evaluation(step, name, e.loss, e.tokens));
-    console_.line(fmt::format("step {}: {} loss {:.4f}, perplexity {:.2f} ({} tokens)", step,
-                              set.name, e.loss, e.perplexity(), format_count(e.tokens)));
-  }
+void Loop::watch_loss(const StepMetrics& m) {
+  if (!config_.loss_watchdog_threshold) return;
+  const double most = *config_.loss_watchdog_threshold;
+  state_.high_losses = m.loss > most ? state_.high_losses + 1 : 0;
+  if (state_.high_losses < config_.loss_watchdog_patience) return;
+  throw SharedError(fmt::format(
+      "step {}: the loss is {:.4f}, and has been above loss_watchdog_threshold {:g} for {} step{}; "
+      "lower learning_rate, or look at the data of these steps",
+      m.step, m.loss, most, state_.high_losses, state_.high_losses == 1 ? "" : "s"));
 }
 
 void Loop::save(int64_t step, bool must_succeed) {
@@ -230,64 +221,103 @@ void Loop::save(int64_t step, bool must_succeed) {
         fmt::format("warning: step {}: no checkpoint was written: {}", step, error.what()));
   }
   if (!leads()) return;
-  for (const std::string& line : checkpoints_.rotate(step)) console_.line("warning: " + line);
+  for (const std::string& line : checkpoints_.rotate(step, best_step()))
+    console_.line("warning: " + line);
 }
 
-void Loop::finish(int64_t step) {
+std::string Loop::take_best() {
+  const std::optional<int64_t> best = best_step();
+  if (!best || *best == state_.step) return "adapter";
+  const std::string path = checkpoints_.path_of(*best);
+  try {
+    on_all(world_, [&] {
+      return CheckpointStore::load(path, state_.identity, machine_.model.spec(),
+                                   machine_.trained(config_));
+    });
+    machine_.adapters.to_device(machine_.ctx);
+  } catch (const Error& error) {  // a full disk had no room for it
+    log_.line(fmt::format("warning: the adapter is that of the last step, not of step {}: {}",
+                          *best, error.what()));
+    return "adapter";
+  }
+  return fmt::format("adapter of step {} (loss {:.4f})", *best, *state_.evaluations.best);
+}
+
+void Loop::finish() {
+  const int64_t step = state_.step;
   save(step, true);
+  const std::string adapter = take_best();
   all_or_none(world_, [&] {
     if (leads()) lora::save_peft(config_.output_dir, machine_.adapters, config_.base_model);
   });
-  folder_.end(step, true);
-  console_.line(
-      fmt::format("done     {} steps{}; adapter in {}", step, summary(), config_.output_dir));
+  evaluations_.sample(step);
+  end(true);
+  log_.line(fmt::format("done     {} steps{}; {} in {}", step,
+                        log_.summary(step, machine_.model.scheduler().waited_seconds()), adapter,
+                        config_.output_dir));
 }
 
-std::string Loop::summary() const {
-  const int64_t ran = state_.step - first_step_;
-  if (ran == 0) return ", none of them now";
-  const double seconds = clock_.seconds(), waited = machine_.model.scheduler().waited_seconds();
-  std::string text = first_step_ > 0 ? fmt::format(", {} of them now,", ran) : "";
-  text += fmt::format(" in {}", format_duration(seconds));
-  if (waited > 0) {
-    text += fmt::format(", {:.1f} % of it waiting for layers", 100 * waited / seconds);
-  }
-  text += "; loss ";
-  if (ran > 1) text += fmt::format("{:.4f} -> ", *first_loss_);
-  return text + fmt::format("{:.4f}", *last_loss_);
+void Loop::end(bool finished) {
+  record_.ended = utc_time();
+  folder_.write_record(record_);
+  folder_.end(state_.step, finished);
 }
 
 int Loop::run() {
   const StopSignals signals;
-  if (state_.step == steps_.steps() && folder_.finished(state_.step)) {
+  if (over() && folder_.finished(state_.step)) {
     console_.line(fmt::format(
-        "the run in {0} is finished already (step {1} of {1}): nothing is trained or written. To "
+        "the run in {0} is finished already (step {1} of {2}): nothing is trained or written. To "
         "train its adapter further, start another run with lora_model_dir={0} and another "
         "output_dir",
-        config_.output_dir, state_.step));
+        config_.output_dir, state_.step, steps_.steps()));
     return kFinished;
   }
   begin();
-  clock_ = Stopwatch();
-  for (int64_t step = state_.step; step < steps_.steps(); ++step) {
-    report(run_step(step));
-    const int64_t done = step + 1;
-    const bool last = done == steps_.steps();
-    if (config_.eval_steps && done % *config_.eval_steps == 0 && !last) evaluate(done);
-    if (on_any_rank(StopSignals::received() != 0) && !last) {
-      save(done, true);
-      folder_.end(done, false);
-      console_.line(fmt::format(
-          "stopped after step {} of {}; to go on, add to the same command: "
-          "resume_from_checkpoint=auto{}",
-          done, steps_.steps(), config_.overwrite_output_dir ? " overwrite_output_dir=null" : ""));
-      return kStopped;
+  if (config_.eval_on_start && state_.step == 0) evaluations_.evaluate(0, state_.evaluations);
+  while (!over()) {
+    if (profile_) profile_->begin_step();
+    const StepMetrics metrics = run_step(state_.step);
+    if (profile_) profile_->end_step(metrics.step);
+    log_.step(metrics);
+    if (profile_ && profile_->complete()) write_profile();
+    watch_loss(metrics);
+    const int64_t done = state_.step;
+    if (done == steps_.steps()) break;
+    const Cadence::Moment now = {done, steps_.steps(), steps_.epoch_after(done - 1),
+                                 steps_.epoch_after(done)};
+    bool save_now = save_cadence(config_).due(now);
+    if (eval_cadence(config_).due(now) && evaluations_.evaluate(done, state_.evaluations)) {
+      save_now = save_now || keeps_best();
     }
-    if (config_.save_steps && done % *config_.save_steps == 0 && !last) save(done, false);
+    if (stops_early()) break;
+    if (config_.sample_steps && done % *config_.sample_steps == 0) evaluations_.sample(done);
+    if (on_any_rank(world_, StopSignals::received() != 0)) return stop();
+    if (save_now) save(done, false);
   }
-  evaluate(steps_.steps());
-  finish(steps_.steps());
+  if (stops_early()) {
+    log_.line(fmt::format(
+        "step {}: stopped early: {} evaluations without a gain on loss {:.4f} of step {}",
+        state_.step, state_.evaluations.without_gain, *state_.evaluations.best,
+        state_.evaluations.best_step));
+  } else {
+    evaluations_.evaluate(state_.step, state_.evaluations);
+  }
+  write_profile();
+  finish();
   return kFinished;
+}
+
+int Loop::stop() {
+  write_profile();
+  save(state_.step, true);
+  end(false);
+  console_.line(
+      fmt::format("stopped after step {} of {}; to go on, add to the same command: "
+                  "resume_from_checkpoint=auto{}",
+                  state_.step, steps_.steps(),
+                  config_.overwrite_output_dir ? " overwrite_output_dir=null" : ""));
+  return kStopped;
 }
 
 /// The adapter to start from, if any. Error where it, or the checkpoint to go on from, is not
@@ -303,17 +333,6 @@ std::optional<lora::PeftFolder> open_start(const Config& config, Console& consol
   return start;
 }
 
-/// Every setting, and the program itself. Threads are a rank's own.
-nlohmann::json what_all_run(const Config& config) {
-  nlohmann::json all = {{"program", io::hash_file("/proc/self/exe")}};
-  for (const FlagGroup& group : flag_groups()) {
-    for (const Flag& flag : group.flags) {
-      if (flag.name != "threads") all[std::string(flag.name)] = flag.write(config);
-    }
-  }
-  return all;
-}
-
 }  // namespace
 
 int train(const Config& config, parallel::Communicator& world) {
@@ -322,7 +341,7 @@ int train(const Config& config, parallel::Communicator& world) {
   world.set_phase("start");
   world.set_watchdog(std::chrono::seconds(config.watchdog_seconds.value_or(kWatchdogSeconds)));
   if (world.size() > 1) require_agreement(world, what_all_run(config));
-  Console console(world.rank() == 0);
+  Console console(world.rank() == 0, config.log_format == LogFormat::kJson);
   auto start = on_all(world, [&] { return open_start(config, console); });
   const Device device = on_all(world, [&] { return choose_device(config.device, world, console); });
   RunFolder folder(config, world, console);
@@ -330,7 +349,7 @@ int train(const Config& config, parallel::Communicator& world) {
   ctx.set_compute_dtype(compute_dtype(config, device));
   const RunInputs inputs(config, std::move(start), world, console);
   const RunPlan plan = plan_run(config, inputs, world, ctx);
-  print_banner(console, plan, inputs, ctx);
+  print_banner(console, run_facts(plan, inputs, ctx), plan);
   RunMachine machine(ctx, inputs, plan, world, console);
   return Loop(inputs, plan, machine, folder, world, console).run();
 }

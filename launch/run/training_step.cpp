@@ -32,6 +32,7 @@ TrainingStep::TrainingStep(Tools tools, const Config& config)
       config_(config),
       pass_(tools.decoder, tools.loss),
       tree_(tools.ctx, tools.adapters.size(), tools.world) {
+  if (config.neftune_noise_alpha > 0) pass_.set_noise_alpha(config.neftune_noise_alpha);
   // Backward's shapes are those of real gradients, also where memory is only measured.
   tree_.begin_step({0, 1});
   tools_.adapters.set_gradient_buffer(tree_.leaf());
@@ -75,9 +76,11 @@ double TrainingStep::forward_backward(int64_t step, const std::vector<lora::Batc
     tools_.adapters.set_gradient_buffer(tree_.leaf());
     losses.push_back(pass_.forward(batch, {uint64_t(step), uint64_t(mine.first + i)}, scale));
     pass_.backward();
+    const PartScope part(tools_.ctx.timeline(), ComputePart::kExchange);
     tree_.push();
   }
   tools_.world.set_phase(fmt::format("step {}, exchange of losses", step + 1));
+  const PartScope part(tools_.ctx.timeline(), ComputePart::kExchange);
   const std::vector<double> all = gather_dealt(tools_.world, losses, total);
   double sum = 0.0;
   for (double loss : all) sum += loss;
@@ -101,6 +104,7 @@ void TrainingStep::fail_non_finite(int64_t step, const std::vector<lora::Batch>&
 }
 
 TrainingStep::Gradients TrainingStep::reduce(int64_t micro_batches) {
+  const PartScope part(tools_.ctx.timeline(), ComputePart::kExchange);
   const optim::ElementRange range = tools_.optimizer.range();
   std::span<const float> mine;
   if (config_.reduction == Reduction::kFast) {
@@ -135,6 +139,7 @@ std::vector<float> TrainingStep::gather_chunk_sums(std::vector<float> mine) {
 }
 
 void TrainingStep::update(const Gradients& gradients, double rate, double scale) {
+  const PartScope part(tools_.ctx.timeline(), ComputePart::kOptimizer);
   const optim::ElementRange range = tools_.optimizer.range();
   const std::span<float> params =
       tools_.adapters.device_params().subspan(range.begin, range.size());

@@ -3,6 +3,7 @@
 // batch are both just lists of samples here, so padding costs nothing and packing can not leak.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -22,6 +23,9 @@ struct Batch {
   /// many as it has here. Some rules of rotary positions depend on it.
   std::vector<int32_t> lengths{};
   std::vector<float> weights{};  // [N] of each position's loss, at least 0; empty: all are 1
+  /// Tokens of its longest row, which a padded batch would have as its width: samples may share
+  /// rows. 0: each sample is a row.
+  int64_t width = 0;
 
   int64_t tokens() const { return int64_t(ids.size()); }
   int64_t supervised() const {
@@ -50,7 +54,8 @@ struct BatchView {
         positions(batch.positions),
         starts(batch.starts),
         lengths(batch.lengths),
-        weights(batch.weights) {}
+        weights(batch.weights),
+        width(batch.width) {}
   /// Of so many tokens, without values.
   BatchView(int64_t tokens, std::span<const int32_t> sample_starts)
       : ids(static_cast<const int32_t*>(nullptr), size_t(tokens)),
@@ -63,8 +68,18 @@ struct BatchView {
     return lengths.empty() ? starts[s + 1] - starts[s] : lengths[s];
   }
 
+  /// Tokens of the longest row.
+  int64_t row_tokens() const {
+    int64_t longest = width;
+    for (size_t s = 0; width == 0 && s + 1 < starts.size(); ++s) {
+      longest = std::max<int64_t>(longest, starts[s + 1] - starts[s]);
+    }
+    return longest;
+  }
+
   std::span<const int32_t> ids, targets, positions, starts, lengths;
   std::span<const float> weights;
+  int64_t width = 0;
 
   int64_t tokens() const { return int64_t(ids.size()); }
 };

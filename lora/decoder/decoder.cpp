@@ -1,10 +1,12 @@
 #include "lora/decoder/decoder.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <vector>
 
 #include "runtime/ops/embedding.h"
+#include "runtime/ops/noise.h"
 #include "runtime/ops/rows.h"
 #include "runtime/ops/scale.h"
 #include "runtime/ops/transfer.h"
@@ -49,6 +51,11 @@ void Decoder::allocate() {
   ropes_.allocate(ctx_);
 }
 
+void Decoder::release() {
+  ctx_.compute_stream().synchronize();
+  measure(1, [] {});
+}
+
 PlacedBatch Decoder::place(const BatchView& batch, int tables) {
   const Tensor positions = to_device(ctx_, activations_, batch.positions);
   return {ropes_.place(ctx_, activations_, batch, positions),
@@ -64,11 +71,24 @@ float Decoder::embedding_scale() const {
   return spec().rounds_embedding_scale ? rounded(ctx_.activation_dtype(), factor) : factor;
 }
 
-void Decoder::embed(Tensor x, const BatchView& batch) {
+void Decoder::embed(Tensor x, const BatchView& batch, const std::optional<EmbeddingNoise>& noise) {
   const WholeMatrix* trained = whole(Role::kEmbedding);
   embedding(ctx_, x, trained ? trained->w : base_.embedding(), batch.ids);
   if (token_rows()) embed_token_rows(x, *token_rows(), batch.ids);
+  // A module whose weights are scaled rounds the scale to their type, and what it gives is scaled
+  // before the noise; other models scale behind the module.
+  const bool scaled_first = spec().rounds_embedding_scale;
+  if (noise && !scaled_first) add_embedding_noise(x, batch, *noise);
   if (embedding_scale() != 1.0f) scale(ctx_, x, embedding_scale());
+  if (noise && scaled_first) add_embedding_noise(x, batch, *noise);
+}
+
+void Decoder::add_embedding_noise(Tensor x, const BatchView& batch, const EmbeddingNoise& noise) {
+  constexpr uint64_t kLayer = 0, kSite = 0xff;  // no linear's
+  static_assert(kSiteCount < kSite);
+  const double elements = double(batch.row_tokens()) * double(x.cols());
+  add_noise(ctx_, x, {ctx_.seed(), noise.key.step, noise.key.micro_batch, kLayer, kSite},
+            float(noise.alpha / std::sqrt(elements)));
 }
 
 void Decoder::embed_token_rows(Tensor x, const TokenRows& trained, std::span<const int32_t> ids) {

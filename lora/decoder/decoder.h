@@ -15,11 +15,19 @@
 
 namespace tessera::lora {
 
-/// What identifies one micro-batch of training: it keys dropout, so that any rank and any
-/// recomputation draw the same masks.
+/// What identifies one micro-batch of training: it keys dropout and noise, so that any rank and any
+/// recomputation draw the same.
 struct RunKey {
   uint64_t step = 0;
   uint64_t micro_batch = 0;  // global index inside the step
+};
+
+/// NEFTune: uniform noise on what the embedding gives, of at most alpha / sqrt(L C), where L is the
+/// tokens of the batch's longest row: transformers has it of a padded batch, whose rows are as
+/// long.
+struct EmbeddingNoise {
+  double alpha;
+  RunKey key;
 };
 
 /// A layer's matrices in the dtype of the activations, which bind() takes instead of its blob's.
@@ -53,6 +61,8 @@ class Decoder {
   Memory measure(int64_t positions, FunctionRef<void()> run);
   /// Makes the memory that the last measure() found.
   void allocate();
+  /// Gives the memory of the last allocate() back, once nothing runs in it.
+  void release();
   /// What has been in use at most since allocate().
   Memory high_water();
 
@@ -70,8 +80,9 @@ class Decoder {
   /// Brings a batch to where the blocks run. `tables`: see AttentionSamples.
   PlacedBatch place(const BatchView& batch, int tables);
   BlockInput input_of(PlacedBatch& batch) const;
-  /// [N, C] of the batch's ids into x, scaled as the model has it.
-  void embed(Tensor x, const BatchView& batch);
+  /// [N, C] of the batch's ids into x, scaled as the model has it, with noise where it is asked
+  /// for.
+  void embed(Tensor x, const BatchView& batch, const std::optional<EmbeddingNoise>& noise);
   /// Whether the embedding is trained, so that a backward has to go on to it.
   bool trains_embedding() const { return whole(Role::kEmbedding) || token_rows(); }
   /// Its gradient by that of what embed() made, d[N,C], which is overwritten.
@@ -90,6 +101,7 @@ class Decoder {
   const TokenRows* token_rows() const { return adapters_ ? adapters_->token_rows() : nullptr; }
   /// Makes those of x[N,C] whose tokens have trained rows those rows.
   void embed_token_rows(Tensor x, const TokenRows& trained, std::span<const int32_t> ids);
+  void add_embedding_noise(Tensor x, const BatchView& batch, const EmbeddingNoise& noise);
   /// What embed() multiplies by.
   float embedding_scale() const;
 

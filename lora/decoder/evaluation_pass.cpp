@@ -21,12 +21,21 @@ Tensor run_on_samples(Decoder& decoder, const BatchView& batch, SeeOutput see) {
 Decoder::Memory EvaluationPass::plan(int64_t max_tokens) {
   check_tokens(max_tokens);
   const int32_t starts[] = {0, int32_t(max_tokens)};
-  return decoder_.measure(max_tokens, [&] { loss(BatchView(max_tokens, starts), nullptr); });
+  return decoder_.measure(max_tokens, [&] {
+    TokenScores none;
+    score(BatchView(max_tokens, starts), none);
+  });
 }
 
 double EvaluationPass::loss(const BatchView& batch, std::vector<float>* losses) {
   const Tensor x = run_on_samples(decoder_, batch, [](int64_t, Tensor) {});
   return head_loss(decoder_.context(), {.losses = losses}, x, batch, decoder_.head(), loss_);
+}
+
+double EvaluationPass::score(const BatchView& batch, TokenScores& scores) {
+  const Tensor x = run_on_samples(decoder_, batch, [](int64_t, Tensor) {});
+  return head_loss(decoder_.context(), {.losses = &scores.losses, .guesses = &scores.guesses}, x,
+                   batch, decoder_.head(), loss_);
 }
 
 std::string EvaluationPass::describe_non_finite(const BatchView& batch) {

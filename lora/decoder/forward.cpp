@@ -13,7 +13,7 @@ Tensor run_layers(Decoder& decoder, const BatchView& batch, AttendAt attend, See
   PlacedBatch placed = decoder.place(batch, 1);
   const BlockInput input = decoder.input_of(placed);
   Tensor x = decoder.activation(n, c), y = decoder.activation(n, c);
-  decoder.embed(x, batch);
+  decoder.embed(x, batch, std::nullopt);
   see(-1, x);
   for (const parallel::Visit& visit : visits) {
     const parallel::LayerLease lease = decoder.scheduler().acquire(visit.layer);

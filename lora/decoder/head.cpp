@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "quant/frozen_matmul.h"
+#include "runtime/ops/argmax.h"
 #include "runtime/ops/columns.h"
 #include "runtime/ops/matmul.h"
 #include "runtime/ops/norm.h"
@@ -56,6 +57,16 @@ double weighted_sum(std::span<const float> losses, std::span<const float> weight
     sum += weights.empty() ? double(losses[i]) : double(weights[i]) * double(losses[i]);
   }
   return sum;
+}
+
+/// Appends those of each position to what the caller asked for, when all chunks have run.
+void give(Context& ctx, const HeadLoss& out, std::span<const float> losses, Tensor guesses) {
+  if (out.losses) out.losses->insert(out.losses->end(), losses.begin(), losses.end());
+  if (!out.guesses || ctx.measuring()) return;
+  const size_t before = out.guesses->size();
+  out.guesses->resize(before + size_t(guesses.numel()));
+  copy_bytes(ctx, out.guesses->data() + before, guesses.raw(), guesses.bytes());
+  ctx.compute_stream().synchronize();
 }
 
 /// Rows x[n,C] before the output embedding, h[n,C]. The logits' scale is applied here, where there
@@ -132,6 +143,7 @@ double head_loss(Context& ctx, const HeadLoss& out, Tensor x, const BatchView& b
   Tensor bounded = out.d && head.softcap > 0.0f ? activation(vocab) : Tensor();
   Tensor rstd = ctx.scratch().f32({chunk});
   Tensor losses = ctx.scratch().f32({total});
+  Tensor guesses = out.guesses ? ctx.scratch().tensor(DType::kI32, {total}) : Tensor();
   // All chunks but the last take the same: measuring goes from the first one to the last.
   const auto after = [&](int64_t begin) {
     return ctx.measuring() ? std::max(begin + chunk, (total - 1) / chunk * chunk) : begin + chunk;
@@ -145,6 +157,7 @@ double head_loss(Context& ctx, const HeadLoss& out, Tensor x, const BatchView& b
     normalize(ctx, hs, rs, xs, head);
     make_logits(ctx, ls, hs, head);
     if (bounded) copy(ctx, bounded.slice(0, n), ls);
+    if (guesses) argmax(ctx, guesses.slice(begin, begin + n), ls);
     if (!supervised.weights.empty()) {
       // dh is free until the loss is done, so weights take no memory of their own.
       weights = weights_where_computed(ctx, dh, {supervised.weights.data() + begin, size_t(n)});
@@ -153,7 +166,8 @@ double head_loss(Context& ctx, const HeadLoss& out, Tensor x, const BatchView& b
                        .logits = ls,
                        .targets = {supervised.targets.data() + begin, size_t(n)},
                        .weights = weights,
-                       .scale = out.scale});
+                       .scale = out.scale,
+                       .settings = loss.settings});
     if (!out.d) continue;
     if (bounded) softcap_backward(ctx, ls, bounded.slice(0, n), head.softcap);
     head_backward(ctx, dh, ls, hs, head);
@@ -163,7 +177,7 @@ double head_loss(Context& ctx, const HeadLoss& out, Tensor x, const BatchView& b
     scatter_rows(ctx, out.d, hs, index);
   }
   const std::vector<float> all = to_host(ctx, losses);
-  if (out.losses) out.losses->insert(out.losses->end(), all.begin(), all.end());
+  give(ctx, out, all, guesses);
   return weighted_sum(all, supervised.weights);
 }
 

@@ -34,8 +34,10 @@ struct Head {
 struct HeadLoss {
   Tensor d{};  // [N, C] or empty: overwritten with the gradient of scale * sum by x
   float scale = 1.0f;
-  std::vector<float>* losses = nullptr;  // if set, the loss of each supervised position is
-                                         // appended, without its weight
+  std::vector<float>* losses = nullptr;     // if set, the loss of each supervised position is
+                                            // appended, without its weight
+  std::vector<int32_t>* guesses = nullptr;  // if set, the token of the largest logit of each
+                                            // supervised position is appended: see argmax()
 };
 
 /// Sum over supervised positions (batch.targets[i] >= 0) of weight times loss, added up in token

@@ -49,9 +49,17 @@ KvCache::KvCache(const Context& ctx, const ModelSpec& model, const CacheSize& si
   }
 }
 
-void KvCache::clear(int64_t sequence) {
-  lengths_[size_t(sequence)] = 0;
-  for (Layer& layer : layers_) layer.first[size_t(sequence)] = 0;
+int64_t KvCache::keep(int64_t sequence, int64_t tokens) {
+  const auto at = size_t(sequence);
+  TESSERA_CHECK(tokens >= 0 && tokens <= lengths_[at]);
+  const bool dropped = std::ranges::any_of(layers_, [&](const Layer& layer) {
+    return layer.first[at] > std::max<int64_t>(0, tokens - layer.window + 1);
+  });
+  lengths_[at] = dropped ? 0 : tokens;
+  if (lengths_[at] == 0) {
+    for (Layer& layer : layers_) layer.first[at] = 0;
+  }
+  return lengths_[at];
 }
 
 KvCache::Rows KvCache::rows_for(Context& ctx, int64_t layer_index, int64_t sequence,

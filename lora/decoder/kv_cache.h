@@ -29,8 +29,9 @@ class KvCache {
   /// Tokens of a sequence so far.
   int64_t length(int64_t sequence) const { return lengths_[size_t(sequence)]; }
   void grow(int64_t sequence, int64_t tokens) { lengths_[size_t(sequence)] += tokens; }
-  /// The sequence has no tokens, and another may take its place.
-  void clear(int64_t sequence);
+  /// Goes back to the first `tokens` of a sequence, so that others may follow them: to none where a
+  /// layer has dropped rows that the next token looks back to. Returns how many are kept.
+  int64_t keep(int64_t sequence, int64_t tokens);
 
   /// Of one layer and sequence.
   struct Rows {

@@ -38,7 +38,9 @@ double TrainingPass::forward(const BatchView& batch, RunKey key, float scale) {
   decoder_.offloaded().begin(arena, std::ranges::count(visits, true, &Visit::offloads), gradient_);
 
   Tensor x = place_of_input(visits.front().offloads), output;
-  decoder_.embed(x, batch);
+  std::optional<EmbeddingNoise> noise;
+  if (noise_alpha_) noise = {*noise_alpha_, key};
+  decoder_.embed(x, batch, noise);
   size_t after_output = 0;  // where the group's layers begin in the arena; it returns there unless
                             // they are kept
   for (size_t i = 0; i < forwards; ++i) {
@@ -58,6 +60,7 @@ double TrainingPass::forward(const BatchView& batch, RunKey key, float scale) {
     if (visit.ends && !visit.keeps) arena.release(after_output);
     x = y;
   }
+  mark_place(decoder_.context().timeline(), -1, {});
   return head_loss(decoder_.context(), {.d = gradient_, .scale = scale}, x, batch, decoder_.head(),
                    loss_);
 }
@@ -68,6 +71,7 @@ Tensor TrainingPass::place_of_input(bool offloaded) {
 }
 
 void TrainingPass::run(const Visit& visit, Tensor x, Tensor y) {
+  mark_place(decoder_.context().timeline(), visit.layer, name_of(visit.work));
   const LayerLease lease = decoder_.scheduler().acquire(visit.layer);
   const bool backward_is_next = !visit.needs_output();
   if (backward_is_next) unpacked_ = decoder_.unpack(lease, visit.layer);
@@ -89,6 +93,7 @@ void TrainingPass::backward() {
     run_back(left.first(count));
     left = left.subspan(count);
   }
+  mark_place(decoder_.context().timeline(), -1, {});
   if (decoder_.trains_embedding()) decoder_.embed_backward(gradient_, ids_);
 }
 
@@ -109,6 +114,7 @@ void TrainingPass::run_back(Visits visits) {
       x = y;
       continue;
     }
+    mark_place(ctx.timeline(), visit.layer, name_of(visit.work));
     const LayerLease lease = decoder_.scheduler().acquire(visit.layer);
     block_backward(ctx, gradient_, saved_[size_t(visit.layer)],
                    decoder_.bind(lease, visit.layer, key_, unpacked_), decoder_.input_of(batch_),

@@ -4,6 +4,7 @@
 // visits that the scheduler makes of the layers' policies.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "lora/decoder/decoder.h"
@@ -14,6 +15,9 @@ class TrainingPass {
  public:
   /// Both must outlive it.
   TrainingPass(Decoder& decoder, const Loss& loss) : decoder_(decoder), loss_(loss) {}
+
+  /// NEFTune's alpha, above 0; empty: no noise. It takes no memory.
+  void set_noise_alpha(std::optional<double> alpha) { noise_alpha_ = alpha; }
 
   /// Bytes that the largest batch needs. Error (usage) as check_tokens().
   Decoder::Memory plan(int64_t max_tokens);
@@ -37,6 +41,7 @@ class TrainingPass {
 
   Decoder& decoder_;
   const Loss& loss_;
+  std::optional<double> noise_alpha_;
   RunKey key_;
   PlacedBatch batch_;
   std::span<const int32_t> ids_;  // of the batch

@@ -1,6 +1,6 @@
 // The families of models that Tessera knows: a row of names and one function each, from the keys of
-// a checkpoint's config to a ModelSpec. No other file names a family, but gguf_config.cpp, where a
-// family's GGUF files need more than a table of keys.
+// a checkpoint's config to a ModelSpec. No other file names a family, but gguf_config.cpp and
+// gguf_settings.cpp, where a family's GGUF files need more than a table of keys.
 #pragma once
 
 #include <span>
@@ -40,5 +40,7 @@ std::string names_of(std::string_view Family::*name);
 /// of transformers 4 and 5 are understood. Of a model that wraps a text model, the text model with
 /// the wrapper's names. Throws Error as Family::read, and for a family that is not in the table.
 ModelSpec parse_config(std::string_view json, std::string_view source);
+/// The row of the text model of such a config.
+const Family& family_of_config(std::string_view json, std::string_view source);
 
 }  // namespace tessera::lora

@@ -284,16 +284,20 @@ json scaling_of(const Metadata& data, int64_t dims) {
 }
 
 /// llama.cpp multiplies by it whatever the scaling has made of queries and keys. For longrope that
-/// is nothing, and the whole factor; elsewhere no config says it.
+/// is nothing, and the whole factor; for YaRN what its factor makes; elsewhere no config says it.
 void add_attention_factor(const Metadata& data, json& scaling) {
   constexpr std::string_view kKey = "rope.scaling.attn_factor";
   if (!data.has(kKey)) return;
   const double factor = data.real(kKey);
   if (!scaling.is_null() && scaling["rope_type"] == "longrope") {
     scaling["attention_factor"] = factor;
-  } else if (factor != 1) {
-    refuse(data, kKey, factor);
+    return;
   }
+  if (factor == 1) return;
+  const bool yarn = !scaling.is_null() && scaling["rope_type"] == "yarn";
+  if (!yarn || data.has("rope.scaling.yarn_log_multiplier")) refuse(data, kKey, factor);
+  const double of_scaling = std::max(1.0, 1.0 + 0.1 * std::log(scaling["factor"].get<double>()));
+  scaling["attention_factor"] = scaling.value("attention_factor", of_scaling) * factor;
 }
 
 void add_rope(const Metadata& data, json& config) {

@@ -192,18 +192,22 @@ json text_of(const Wrapper& wrapper, const ConfigKeys& keys) {
   return text;
 }
 
+const Family& text_family(const ConfigKeys& text_keys) {
+  const std::string model_type = text_keys.string("model_type").value_or("");
+  refuse_missing(text_keys.source(), model_type);
+  const Family* family = find_family(&Family::model_type, model_type);
+  if (!family) {
+    fail("{}: model_type '{}' is not supported; supported: {}", text_keys.source(),
+         io::printable(model_type), names_of(&Family::model_type));
+  }
+  return *family;
+}
+
 ModelSpec read_wrapped(const Wrapper& wrapper, const ConfigKeys& keys) {
   const json text = text_of(wrapper, keys);
   const std::string source = fmt::format("{}: {}", keys.source(), kTextConfig);
   const ConfigKeys text_keys(text, source);
-  const std::string model_type = text_keys.string("model_type").value_or("");
-  refuse_missing(source, model_type);
-  const Family* family = find_family(&Family::model_type, model_type);
-  if (!family) {
-    fail("{}: model_type '{}' is not supported; supported: {}", source, io::printable(model_type),
-         names_of(&Family::model_type));
-  }
-  ModelSpec spec = family->read(text_keys);
+  ModelSpec spec = text_family(text_keys).read(text_keys);
   spec.architecture = wrapper.architecture;
   spec.prefix = "model.language_model.";
   spec.may_be_tied = wrapper.ties == Ties::kFiles && !keys.find("tie_word_embeddings");
@@ -211,6 +215,12 @@ ModelSpec read_wrapped(const Wrapper& wrapper, const ConfigKeys& keys) {
   spec.logit_scale = 1;
   spec.logit_softcap = 0;
   return spec;
+}
+
+[[noreturn]] void refuse_unknown(const ConfigKeys& keys) {
+  const std::string model_type = keys.string("model_type").value_or("");
+  refuse_missing(keys.source(), model_type);
+  refuse(keys.source(), architecture_of(keys).value_or(model_type));
 }
 
 ModelSpec read_any(const ConfigKeys& keys) {
@@ -222,9 +232,7 @@ ModelSpec read_any(const ConfigKeys& keys) {
     spec.architecture = family->architecture;
     return spec;
   }
-  const std::string model_type = keys.string("model_type").value_or("");
-  refuse_missing(keys.source(), model_type);
-  refuse(keys.source(), architecture_of(keys).value_or(model_type));
+  refuse_unknown(keys);
 }
 
 }  // namespace
@@ -236,6 +244,17 @@ ModelSpec parse_config(std::string_view text, std::string_view source) {
   ModelSpec spec = read_any(keys);
   check_spec(spec, source);
   return spec;
+}
+
+const Family& family_of_config(std::string_view text, std::string_view source) {
+  const json root = io::parse_json(text, source);
+  const ConfigKeys keys(root, source);
+  if (const Wrapper* wrapper = row_of(std::span<const Wrapper>(kWrappers), keys)) {
+    const json text_config = text_of(*wrapper, keys);
+    return text_family(ConfigKeys(text_config, source));
+  }
+  if (const Family* family = row_of(families(), keys)) return *family;
+  refuse_unknown(keys);
 }
 
 }  // namespace tessera::lora

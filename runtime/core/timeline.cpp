@@ -5,10 +5,14 @@
 
 namespace tessera {
 
-Timeline::Timeline(Stream& stream) : stream_(stream) { enter(ComputePart::kElementwise); }
+Timeline::Timeline(Stream& stream) : stream_(stream) { mark(ComputePart::kElementwise, {}); }
 
-void Timeline::enter(ComputePart part) {
-  Mark mark{nullptr, std::chrono::steady_clock::now(), part};
+void Timeline::enter(ComputePart part) { mark(part, marks_.back().place); }
+
+void Timeline::at(TimelinePlace place) { mark(now(), place); }
+
+void Timeline::mark(ComputePart part, TimelinePlace place) {
+  Mark mark{nullptr, std::chrono::steady_clock::now(), part, place};
   if constexpr (kHasCuda) {
     if (stream_.handle()) mark.event = cuda::record_timed(stream_.handle());
   }
@@ -22,14 +26,23 @@ double Timeline::seconds_between(const Mark& from, const Mark& to) const {
   return std::chrono::duration<double>(to.time - from.time).count();
 }
 
-ComputeParts Timeline::take() {
+std::vector<TimelineSpan> Timeline::spans() {
   enter(now());
   stream_.synchronize();
-  ComputeParts seconds{};
+  std::vector<TimelineSpan> spans;
   for (size_t i = 1; i < marks_.size(); ++i) {
-    seconds[size_t(marks_[i - 1].part)] += seconds_between(marks_[i - 1], marks_[i]);
+    const Mark& mark = marks_[i - 1];
+    const double seconds = seconds_between(mark, marks_[i]);
+    spans.push_back({mark.part, mark.place, taken_, seconds});
+    taken_ += seconds;
   }
   marks_ = {marks_.back()};
+  return spans;
+}
+
+ComputeParts Timeline::take() {
+  ComputeParts seconds{};
+  for (const TimelineSpan& span : spans()) seconds[size_t(span.part)] += span.seconds;
   return seconds;
 }
 

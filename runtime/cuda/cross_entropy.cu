@@ -70,6 +70,35 @@ __device__ inline CrossEntropySum cross_entropy_sum(const T* x, const RowShape& 
   return joined_lanes<kWarps>(parts[threadIdx.x % kWarps]);
 }
 
+/// The sum of logit - shift over a row. A run's sum is short enough for float32.
+template <class T>
+__device__ inline double sum_of_differences(const T* x, const RowShape& shape, float shift,
+                                            double* parts) {
+  double sum = 0.0;
+  row_runs<T>(shape, int(threadIdx.x), kThreads, [&]<int N>(int c, Run<N>) {
+    const Floats<N> v = load_run<N>(x + c);
+    float of_run = 0.0f;
+#pragma unroll
+    for (int k = 0; k < N; ++k) of_run += v.v[k] - shift;
+    sum += double(of_run);
+  });
+#pragma unroll
+  for (int distance = kWarp / 2; distance > 0; distance /= 2) {
+    sum += __shfl_xor_sync(kAllLanes, sum, distance);
+  }
+  if (threadIdx.x % kWarp == 0) parts[threadIdx.x / kWarp] = sum;
+  __syncthreads();  // also before the row changes
+  double all = 0.0;
+#pragma unroll
+  for (int warp = 0; warp < kWarps; ++warp) all += parts[warp];
+  return all;
+}
+
+struct CrossEntropyShared {
+  CrossEntropySum sums[kWarps];
+  double differences[kWarps];
+};
+
 template <class T>
 struct CrossEntropyRows {
   float* losses;
@@ -77,52 +106,63 @@ struct CrossEntropyRows {
   const int32_t* targets;
   const float* weights;  // null: every weight is 1
   float scale;
+  float smoothing;
 };
 
 // A row is read twice and written once (6 bytes a logit in bfloat16): rows of a large vocabulary do
 // not stay in a cache. Two exponentials and two conversions are about 40 instructions a logit, so
 // memory bounds it, with little to spare. A block takes a row, its threads 16 bytes at a time; a
-// chunk of the head has hundreds of rows.
+// chunk of the head has hundreds of rows. With smoothing it reads the row once more.
 template <class T>
 static __global__ void __launch_bounds__(kThreads)
     cross_entropy_rows(CrossEntropyRows<T> p, RowShape shape) {
-  DYN_SHARED(CrossEntropySum, parts);
+  DYN_SHARED(CrossEntropyShared, shared);
   T* x = p.logits + int64_t(blockIdx.x) * shape.columns;
   const int target = p.targets[blockIdx.x];
   const float scale = p.weights ? p.scale * p.weights[blockIdx.x] : p.scale;
   const float wanted = widened(x[target]);  // before the block meets, after which it changes
-  const CrossEntropySum all = cross_entropy_sum(static_cast<const T*>(x), shape, parts);
-  if (threadIdx.x == 0) {
-    p.losses[blockIdx.x] = float(log(all.sum) - (double(wanted) - double(all.largest)));
+  const CrossEntropySum all = cross_entropy_sum(static_cast<const T*>(x), shape, shared->sums);
+  const double everywhere = double(p.smoothing) / double(shape.columns);
+  // The mean of the logits over what is to be learned, less the largest.
+  double learned = double(wanted) - double(all.largest);
+  if (p.smoothing > 0.0f) {
+    learned = (1.0 - double(p.smoothing)) * learned +
+              everywhere * sum_of_differences(static_cast<const T*>(x), shape, all.largest,
+                                              shared->differences);
   }
+  if (threadIdx.x == 0) p.losses[blockIdx.x] = float(log(all.sum) - learned);
   const float factor = float(double(scale) / all.sum);
+  const float less = float(everywhere * double(scale));
   row_runs<T>(shape, int(threadIdx.x), kThreads, [&]<int N>(int c, Run<N>) {
     Floats<N> v = load_run<N>(x + c);
 #pragma unroll
-    for (int k = 0; k < N; ++k) v.v[k] = expf(v.v[k] - all.largest) * factor;
+    for (int k = 0; k < N; ++k) v.v[k] = expf(v.v[k] - all.largest) * factor - less;
     store_run(x + c, v);
   });
   __syncthreads();
   if (threadIdx.x == 0) {
     // In double, because 1 - p cancels for a token that is nearly certain.
     const double probability = double(expf(wanted - all.largest)) / all.sum;
-    x[target] = narrowed<T>(float((probability - 1.0) * double(scale)));
+    const double at_target = 1.0 - double(p.smoothing) + everywhere;
+    x[target] = narrowed<T>(float((probability - at_target) * double(scale)));
   }
 }
 
 void cross_entropy(Context& ctx, Tensor losses, Tensor logits, std::span<const int32_t> targets,
-                   const GradientScale& scale) {
+                   const CrossEntropyOptions& options) {
   ArenaScope scope(ctx.scratch());
   const int32_t* list = to_device(ctx, ctx.scratch(), targets).data<int32_t>();
   with_float_type(logits.dtype(), [&](auto tag) {
     using T = typename decltype(tag)::type;
-    const CrossEntropyRows<T> p{.losses = losses.data<float>(),
-                                .logits = static_cast<T*>(logits.raw()),
-                                .targets = list,
-                                .weights = scale.weights ? scale.weights.data<float>() : nullptr,
-                                .scale = scale.scale};
+    const CrossEntropyRows<T> p{
+        .losses = losses.data<float>(),
+        .logits = static_cast<T*>(logits.raw()),
+        .targets = list,
+        .weights = options.weights ? options.weights.data<float>() : nullptr,
+        .scale = options.scale,
+        .smoothing = options.smoothing};
     launch(ctx, "cross_entropy", cross_entropy_rows<T>,
-           {dim3(unsigned(logits.rows())), dim3(kThreads), kWarps * sizeof(CrossEntropySum)}, p,
+           {dim3(unsigned(logits.rows())), dim3(kThreads), sizeof(CrossEntropyShared)}, p,
            RowShape::of<T>(logits.cols(), {logits.raw()}));
   });
 }

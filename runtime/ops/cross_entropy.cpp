@@ -21,17 +21,19 @@ void check_targets(const Tensor& logits, std::span<const int32_t> targets) {
 }  // namespace
 
 void cross_entropy(Context& ctx, Tensor losses, Tensor logits, std::span<const int32_t> targets,
-                   const GradientScale& scale) {
+                   const CrossEntropyOptions& options) {
   const int64_t rows = logits.rows();
   TESSERA_CHECK(all_f32(ctx, {losses}) && all_activations(ctx, {logits}) && logits.dims() == 2);
   TESSERA_CHECK(losses.numel() == rows && int64_t(targets.size()) == rows);
-  TESSERA_CHECK(!scale.weights || (all_f32(ctx, {scale.weights}) && scale.weights.numel() == rows));
+  const Tensor& weights = options.weights;
+  TESSERA_CHECK(!weights || (all_f32(ctx, {weights}) && weights.numel() == rows));
+  TESSERA_CHECK(0.0f <= options.smoothing && options.smoothing < 1.0f);
   if (ctx.measuring()) return plan_list(ctx, targets);
   check_targets(logits, targets);
   if constexpr (kHasCuda) {
-    if (ctx.device().is_cuda()) return cuda::cross_entropy(ctx, losses, logits, targets, scale);
+    if (ctx.device().is_cuda()) return cuda::cross_entropy(ctx, losses, logits, targets, options);
   }
-  cpu::cross_entropy(ctx, losses, logits, targets, scale);
+  cpu::cross_entropy(ctx, losses, logits, targets, options);
 }
 
 }  // namespace tessera

@@ -4,13 +4,18 @@
 #include "runtime/ops/shapes.h"
 
 namespace tessera {
+
+void check_key(const DropoutKey& key) {
+  TESSERA_CHECK(key.step >> 32 == 0 && key.micro_batch >> 32 == 0);
+  TESSERA_CHECK(key.layer >> 16 == 0 && key.site >> 8 == 0);
+}
+
 namespace {
 
 void check_dropout(Context& ctx, const Tensor& y, const Tensor& x, const DropoutKey& key, float p) {
   TESSERA_CHECK(all_activations(ctx, {y, x}) && same_shape(y, x) && x.numel() <= int64_t{1} << 42);
   TESSERA_CHECK(0.0f <= p && p < 1.0f);
-  TESSERA_CHECK(key.step >> 32 == 0 && key.micro_batch >> 32 == 0);
-  TESSERA_CHECK(key.layer >> 16 == 0 && key.site >> 8 == 0);
+  check_key(key);
 }
 
 }  // namespace

@@ -19,6 +19,9 @@ struct DropoutKey {
   uint64_t site;         // which tensor of the layer, below 2^8
 };
 
+/// Error (a bug) unless each part is below its bound.
+void check_key(const DropoutKey& key);
+
 /// y = keep ? x / (1 - p) : 0 with 0 <= p < 1; both of the context's activation dtype and of one
 /// shape of at most 2^42 elements. Element e is dropped where word e % 4 of
 /// philox(dropout_counter(key, e / 4), dropout_key(key)) is below p * 2^32. y may be x.

@@ -74,12 +74,13 @@ class DeviceSpans final : public parallel::Communicator {
   std::unique_ptr<parallel::SharedMemory> share(size_t bytes) override {
     return host_->share(bytes);
   }
-  void set_phase(std::string_view phase) override { inner_->set_phase(phase); }
   void set_watchdog(std::chrono::seconds limit) override { inner_->set_watchdog(limit); }
   void abort(std::string_view message) override { inner_->abort(message); }
   void poll() override { inner_->poll(); }
 
  private:
+  void publish_phase(std::string_view phase) override { inner_->set_phase(phase); }
+
   class Copy {
    public:
     Copy(DeviceSpans& owner, std::span<const std::byte> bytes)

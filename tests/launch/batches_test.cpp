@@ -110,6 +110,21 @@ TEST(Batches, EpochsNeverShareAStep) {
   EXPECT_EQ(plan.micro_batches(2)[0].ids, plan.micro_batches(0)[0].ids);
 }
 
+/// As transformers has it: the part of an epoch is rounded up to whole steps.
+TEST(Batches, TheLastEpochMayBeAPartOfOne) {
+  const auto samples = samples_of({1, 2, 3, 4, 5, 6, 7});
+  const auto steps = [&](double epochs) { return RunSteps(samples, kPlain, epochs, 0).steps(); };
+  EXPECT_EQ(steps(0.25), 1);  // of two steps
+  EXPECT_EQ(steps(0.5), 1);
+  EXPECT_EQ(steps(0.51), 2);
+  EXPECT_EQ(steps(2.5), 5);
+  EXPECT_EQ(steps(2.75), 6);
+  const auto ten = samples_of(std::vector<int>(40, 1));
+  EXPECT_EQ(RunSteps(ten, kPlain, 2.1, 0).steps(), 21);  // 2.1 - 2 is a little above 0.1
+  const RunSteps part(samples, kPlain, 1.5, 0);
+  EXPECT_EQ(part.epoch_after(3), 1 + 4.0 / 7.0);
+}
+
 TEST(Batches, MaxStepsWinsOverEpochs) {
   const auto samples = samples_of({1, 2, 3, 4, 5, 6, 7});
   EXPECT_EQ(RunSteps(samples, kPlain, 100, 3).steps(), 3);

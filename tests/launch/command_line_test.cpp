@@ -204,7 +204,7 @@ TEST_F(CommandLine, FilesThatFailUsAreOneLineAndExitCode1) {
   expect_failure(generate({"--prompt", "A", "--adapter", base_}), 1, {"adapter_config.json"});
   expect_failure(generate({"--prompt", ""}), 1, {"the prompt is empty"});
   expect_failure(generate({"--prompt", std::string(300, 'a')}), 1, {"300 tokens", "256 positions"});
-  expect_failure(generate({"--messages", nothing}), 1, {"nothing"});
+  expect_failure(generate({"--chat_template", "alpaca", "--messages", nothing}), 1, {"nothing"});
   const std::string rows = folder_.write("rows.jsonl", "[{\"role\": \"user\"}]\n");
   expect_failure(generate({"--chat_template", "alpaca", "--messages", rows}), 1,
                  {"rows.jsonl:1", "content"});
@@ -222,7 +222,10 @@ TEST_F(CommandLine, AnAdapterOfAnotherModelIsRefused) {
   const size_t at = text.find("\"r\": 16");
   ASSERT_NE(at, std::string::npos);
   folder_.write("other/adapter_config.json", text.replace(at, 7, "\"r\": 8"));
-  expect_failure(generate({"--prompt", "A", "--adapter", other}), 1, {"lora_A"});
+  const Outcome generated = run_program(generate({"--prompt", "A", "--adapter", other}));
+  EXPECT_EQ(generated.code, 1);
+  EXPECT_EQ(generated.out, "");
+  EXPECT_NE(generated.err.find("lora_A"), std::string::npos) << generated.err;
   const std::string out = folder_.file("out");
   expect_failure({"merge", "--base_model", base_, "--adapter", other, "--output", out}, 1,
                  {"lora_A"});

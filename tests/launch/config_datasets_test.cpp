@@ -171,7 +171,7 @@ TEST(ConfigDatasets, KeysThatChangeNothingAreAccepted) {
   const DatasetConfig usual = dataset("");
   for (const char* harmless :
        {"shards: 1", "shards_idx: 0", "ranking: false", "chat_template: tokenizer_default",
-        "trust_remote_code: false", "split_thinking: false", "conversation:"}) {
+        "trust_remote_code: true", "streaming: true", "split_thinking: false", "conversation:"}) {
     EXPECT_EQ(dataset(harmless), usual) << harmless;
   }
   for (const char* refused :

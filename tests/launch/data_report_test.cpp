@@ -10,6 +10,7 @@
 #include "launch/report/data_text.h"
 #include "launch/report/sample_text.h"
 #include "launch/report/visible_text.h"
+#include "tests/well_formed.h"
 
 namespace tessera::launch {
 namespace {
@@ -67,38 +68,10 @@ DataSummary hostile() {
   return data;
 }
 
-/// Whether each tag is closed, in order, and nothing but tags has a '<', a '>' or a lone '&'.
-bool is_well_formed(std::string_view page) {
-  std::vector<std::string> open;
-  for (size_t at = page.find('<'); at != page.npos; at = page.find('<')) {
-    const std::string_view before = page.substr(0, at);
-    if (before.find('>') != before.npos) return false;
-    for (size_t amp = before.find('&'); amp != before.npos; amp = before.find('&', amp + 1)) {
-      const size_t end = before.find(';', amp);
-      if (end == before.npos || end - amp > 8) return false;
-    }
-    const size_t end = page.find('>', at);
-    if (end == page.npos) return false;
-    const std::string_view tag = page.substr(at + 1, end - at - 1);
-    page.remove_prefix(end + 1);
-    if (tag.starts_with('!') || tag.ends_with('/')) continue;
-    if (tag.find('<') != tag.npos || std::ranges::count(tag, '"') % 2 != 0) return false;
-    const std::string name(tag.substr(0, tag.find(' ')));
-    if (!name.starts_with('/')) {
-      open.push_back(name);
-    } else if (open.empty() || "/" + open.back() != name) {
-      return false;
-    } else {
-      open.pop_back();
-    }
-  }
-  return open.empty();
-}
-
 TEST(DataHtml, IsSafeAndWhole) {
   const std::string page = data_html(hostile());
-  EXPECT_TRUE(is_well_formed(page)) << page;
-  EXPECT_FALSE(is_well_formed("<p>a<b></p>"));
+  EXPECT_TRUE(testing::is_well_formed(page)) << page;
+  EXPECT_FALSE(testing::is_well_formed("<p>a<b></p>"));
   for (const char* bad :
        {"<script", "<img", "<link", "src=\"", "http:", "https:", "\u202E", "\x1b", "\xff"}) {
     EXPECT_EQ(page.find(bad), page.npos) << bad;

@@ -1,7 +1,8 @@
 // Generated tokens against transformers, PEFT and an independent implementation; batches against
 // single prompts.
-#include "launch/commands/generate.h"
 #include "launch/config/options.h"
+#include "launch/run/generation_config.h"
+#include "launch/run/generator.h"
 
 #include <gtest/gtest.h>
 
@@ -154,6 +155,64 @@ TEST(Generate, ADynamicScalingGoesOnPastTheModelsPositions) {
   }
 }
 
+/// Each prompt alone, with a cache of its own.
+std::vector<Ids> fresh_answers(TestModel& model, const std::vector<Ids>& prompts,
+                               const GeneratorOptions& options) {
+  std::vector<Ids> out;
+  for (const Ids& prompt : prompts) out.push_back(answer(model, {prompt}, options).ids[0]);
+  return out;
+}
+
+/// Prompts that begin alike, one after another in one place of the cache.
+std::vector<Ids> prompts_alike(int32_t vocab, int longest) {
+  tessera::testing::RandomNumbers random(3);
+  Ids all;
+  for (int i = 0; i < longest; ++i) all.push_back(int32_t(random.bits() % uint32_t(vocab)));
+  std::vector<Ids> prompts;
+  for (const int tokens : {longest / 2, longest, longest - 1, 5}) {
+    prompts.emplace_back(all.begin(), all.begin() + tokens);
+  }
+  prompts[2].back() ^= 1;
+  return prompts;
+}
+
+void expect_answers_of_fresh_caches(const std::string& path, int longest) {
+  SCOPED_TRACE(path);
+  TestModel model(path);
+  const std::vector<Ids> prompts = prompts_alike(int32_t(model.spec().vocab), longest);
+  GeneratorOptions options;
+  options.max_new_tokens = 7;
+  options.prefill_tokens = 64;
+  const std::vector<Ids> expected = fresh_answers(model, prompts, options);
+  options.most_together = 1;
+  EXPECT_EQ(answer(model, prompts, options).ids, expected);
+  options.most_together = 2;
+  options.prefill_tokens = 60;
+  EXPECT_EQ(answer(model, prompts, options).ids, expected);
+}
+
+TEST(Generate, RowsOfAnEarlierPromptServeTheNext) {
+  const std::string families = std::string(TESSERA_GOLDEN_DIR) + "/families/";
+  expect_answers_of_fresh_caches(kTiny, 100);
+  // Its layers drop rows that are out of their windows.
+  expect_answers_of_fresh_caches(families + "gemma3", 700);
+  // The length of a prompt and its answer chooses its rotary base.
+  expect_answers_of_fresh_caches(families + "llama_dynamic", 60);
+}
+
+TEST(Generate, EndsWhereItIsToldTo) {
+  TestModel model(kTiny);
+  int tokens = 0;
+  std::vector<Finish> finishes;
+  const std::vector<Ids> prompts = {{1, 7}};
+  EXPECT_TRUE(generate_answers(model.decoder(), prompts, GeneratorOptions(),
+                               {[&](uint64_t, int32_t) { ++tokens; },
+                                [&](uint64_t, Finish finish) { finishes.push_back(finish); },
+                                [&](uint64_t) { return tokens == 3; }}));
+  EXPECT_EQ(tokens, 3);
+  EXPECT_EQ(finishes, std::vector<Finish>{Finish::kStopText});
+}
+
 TEST(Generate, RefusesPromptsTheModelCannotTake) {
   TestModel model(kTiny);
   const auto run = [&](const std::vector<Ids>& prompts, int64_t tokens = 4) {
@@ -179,9 +238,10 @@ TEST(Generate, NamesTheKeysOfItsConfigThatItDoesNotUse) {
           "do_sample": true, "top_k": null, "temperature": 0.6, "renormalize_logits": false})");
   const GenerationConfig config = read_generation_config(folder.path());
   EXPECT_EQ(config.stop_ids, (Ids{7, 9}));
-  EXPECT_EQ(config.notes, (std::vector<std::string>{
-                              path + ": not used: do_sample, temperature; generate samples as its "
-                                     "own options say"}));
+  EXPECT_EQ(
+      config.notes,
+      (std::vector<std::string>{path + ": not used: do_sample, temperature; the options of the "
+                                       "command say how to sample"}));
   folder.write("generation_config.json", R"({"eos_token_id": 7, "do_sample": false})");
   EXPECT_TRUE(read_generation_config(folder.path()).notes.empty());
   folder.write("generation_config.json", R"({"eos_token_id": "</s>"})");

@@ -225,6 +225,46 @@ TEST_F(Ranks, TheFastReductionTrainsToo) {
   EXPECT_NEAR(loss("fast"), loss("one"), 1e-5);
 }
 
+/// Noise on the embedding, smoothed targets, two learning rates, and a schedule with arguments.
+TEST_F(Ranks, WhatChangesTheNumbersOfAStepDoesSoAlikeOnAnyRanksAndAfterAResume) {
+  const std::vector<std::string> settings = {
+      "neftune_noise_alpha=5",
+      "label_smoothing_factor=0.1",
+      "loraplus_lr_ratio=16",
+      "lr_scheduler_kwargs={num_decay_steps: 2, min_lr_ratio: 0.1}",
+      "lr_scheduler=warmup_stable_decay",
+      "optimizer=adamw_8bit",
+      "lora_r=64"};
+  const auto with = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> all = settings;
+    for (const std::string& other : more) {
+      const std::string key = other.substr(0, other.find('=') + 1);
+      std::erase_if(all, [&](const std::string& setting) { return setting.starts_with(key); });
+      all.push_back(other);
+    }
+    return all;
+  };
+  run(1, 1, settings, "one");
+  const auto expected = results("one");
+  run(3, 2,
+      with({"optimizer_sharding=true", "sharding=full", "gradient_checkpointing=true",
+            "optimizer=paged_adamw_8bit", "optimizer_page_budget=0B"}),
+      "three");
+  EXPECT_EQ(results("three"), expected);
+  std::filesystem::remove_all(folder_.file("three/checkpoint-4"));
+  std::filesystem::remove(folder_.file("three/adapter_model.safetensors"));
+  run(2, 2, with({"optimizer_sharding=true", "resume_from_checkpoint=auto"}), "three");
+  EXPECT_EQ(results("three"), expected);
+  // Each has an effect of its own.
+  for (const std::string other :
+       {"neftune_noise_alpha=0", "label_smoothing_factor=0", "loraplus_lr_ratio=1",
+        "lr_scheduler_kwargs={num_decay_steps: 2, min_lr_ratio: 0.2}"}) {
+    const std::string out = other.substr(0, other.find('='));
+    run(1, 1, with({other}), out);
+    EXPECT_NE(results(out), expected) << other;
+  }
+}
+
 TEST_F(Ranks, RefuseToRunDifferentThings) {
   const Config a = config({}, "out"), b = config({"learning_rate=2e-3"}, "out");
   testing::expect_error(

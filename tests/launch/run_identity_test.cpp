@@ -103,7 +103,17 @@ TEST(RunIdentity, HoldsWhatIsTrainedBesideTheUsualWhereItIsAskedFor) {
       {"lora_ensure_weight_tying",
        [](Config& config, RunMadeFrom&) { config.lora_ensure_weight_tying = true; }},
       {"lora_trainable_token_indices",
-       [](Config& config, RunMadeFrom&) { config.lora_trainable_token_indices = {3}; }}};
+       [](Config& config, RunMadeFrom&) { config.lora_trainable_token_indices = {3}; }},
+      {"label_smoothing_factor",
+       [](Config& config, RunMadeFrom&) { config.label_smoothing_factor = 0.1; }},
+      {"neftune_noise_alpha", [](Config& config, RunMadeFrom&) { config.neftune_noise_alpha = 5; }},
+      {"loraplus_lr_ratio", [](Config& config, RunMadeFrom&) { config.loraplus_lr_ratio = 16; }},
+      {"lr_scheduler_kwargs",
+       [](Config& config, RunMadeFrom&) { config.lr_scheduler_kwargs.num_cycles = 1; }},
+      {"cosine_min_lr_ratio",
+       [](Config& config, RunMadeFrom&) { config.cosine_min_lr_ratio = 0.1; }},
+      {"cosine_constant_lr_ratio",
+       [](Config& config, RunMadeFrom&) { config.cosine_constant_lr_ratio = 0.8; }}};
   const json usual = run_identity({}, kFrom);
   for (const Change& change : changes) {
     EXPECT_EQ(changed_by(change.make), Keys{change.key});

@@ -93,8 +93,8 @@ TEST_F(UserPaths, HoldsForEveryKeyThatTakesOne) {
       ++seen;
       const bool list = flag.name == "datasets";
       const auto text = [&](const std::string& path) {
-        return fmt::format("optimizer: paged_adamw_8bit\n{}: {}\n", flag.name,
-                           list ? "[{path: " + path + "}]" : path);
+        return fmt::format("optimizer: paged_adamw_8bit\n{}: {}\nreport_to: tensorboard\n",
+                           flag.name, list ? "[{path: " + path + "}]" : path);
       };
       const Config config = load_config(folder_.write("x.yml", text("~/x/y")), {});
       EXPECT_NE(flag.write(config).find("\"/home of/me/x/y\""), std::string::npos)
@@ -115,8 +115,9 @@ TEST_F(UserPaths, HoldsForEveryKeyThatTakesOne) {
                             folder_.file("x.yml"), inner));
     }
   }
-  EXPECT_EQ(seen, 6) << "base_model, lora_model_dir, datasets, optimizer_page_dir, output_dir, "
-                        "resume_from_checkpoint";
+  EXPECT_EQ(seen, 7)
+      << "base_model, lora_model_dir, dataset_prepared_path, optimizer_page_dir, output_dir, "
+         "resume_from_checkpoint, logging_dir";
 }
 
 }  // namespace

@@ -194,7 +194,7 @@ TEST_F(GgufModel, ReadsRopeScaling) {
   }
 }
 
-/// llama.cpp multiplies by it, which no config says but for longrope.
+/// llama.cpp multiplies by it, which no config says but for longrope and YaRN.
 TEST_F(GgufModel, RefusesAFactorOfAttentionBesidesTheScalings) {
   for (const char* type : {"none", "linear", "yarn"}) {
     for (const float factor : {1.0f, 3.0f}) {
@@ -202,11 +202,12 @@ TEST_F(GgufModel, RefusesAFactorOfAttentionBesidesTheScalings) {
       builder.f32("llama.rope.scaling.factor", 4.0f).f32("llama.rope.scaling.attn_factor", factor);
       builder.f32("llama.rope.scaling.yarn_attn_factor", 1.0f);
       add_tensors(builder);
-      if (factor != 1) {
+      const bool is_yarn = type == std::string_view("yarn");
+      if (factor != 1 && !is_yarn) {
         refuse_model(builder, "llama.rope.scaling.attn_factor is 3");
         continue;
       }
-      const double expected = type == std::string_view("yarn") ? 0.1 * std::log(4.0) + 1 : 1.0;
+      const double expected = is_yarn ? double(factor) * (0.1 * std::log(4.0) + 1) : 1.0;
       EXPECT_NEAR(open_model(builder).spec().ropes.front().attention_factor, expected, 1e-9);
     }
   }

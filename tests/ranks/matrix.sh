@@ -62,3 +62,19 @@ while read -r ranks sharding group checkpointing optimizer budget partition; do
   [ "$(grep -c '^step ./4 ' "$log")" = 4 ] || die "$what: there is not one line per step"
 done <<<"$few"
 echo "$trial combinations of real processes"
+
+# An evaluation has the same result and the same lines of samples.
+evaluate() { # RANKS SHARDING
+  log=$work/eval.log
+  (launch "$1" timeout 120 "$tessera" eval "$config" adapter="$work/one32" sharding="$2" \
+    --per_sample "$work/samples$1.jsonl") >"$work/eval$1.json" 2>"$log" </dev/null ||
+    die "eval on $1 ranks, $2: failed"
+}
+evaluate 1 auto
+while read -r ranks sharding; do
+  evaluate "$ranks" "$sharding"
+  cmp "$work"/eval{1,"$ranks"}.json || die "eval on $ranks ranks, $sharding: another result"
+  cmp "$work"/samples{1,"$ranks"}.jsonl || die "eval on $ranks ranks, $sharding: other samples"
+done <<<'2 auto
+3 full
+4 hybrid'

@@ -24,13 +24,13 @@ class CrossEntropy : public ::testing::Test {
 
   /// Losses; logits become the gradient.
   Floats run(Context& ctx, Floats& logits, const Ids& targets, float scale) {
-    return run(ctx, logits, targets, GradientScale{scale});
+    return run(ctx, logits, targets, CrossEntropyOptions{scale});
   }
-  Floats run(Context& ctx, Floats& logits, const Ids& targets, const GradientScale& scale) {
+  Floats run(Context& ctx, Floats& logits, const Ids& targets, const CrossEntropyOptions& options) {
     const int64_t rows = int64_t(targets.size()), cols = int64_t(logits.size()) / rows;
     Floats losses(targets.size());
     const Tensor x = Tensor::of(std::span(logits), {rows, cols});
-    cross_entropy(ctx, Tensor::of(std::span(losses), {rows}), x, targets, scale);
+    cross_entropy(ctx, Tensor::of(std::span(losses), {rows}), x, targets, options);
     return losses;
   }
   static Tensor of(Floats& weights) {
@@ -121,6 +121,71 @@ TEST_F(CrossEntropy, WeightsScaleTheGradientsOfTheirRows) {
   }
 }
 
+TEST_F(CrossEntropy, SmoothsAsTransformers) {
+  const auto golden =
+      io::read_json_file(std::string(TESSERA_GOLDEN_DIR) + "/ops/label_smoothing.json", 1 << 20);
+  for (const auto& c : golden["cases"]) {
+    SCOPED_TRACE(c["smoothing"]);
+    Floats logits = golden["logits"];
+    const Ids targets = golden["targets"];
+    const float scale = golden["scale"].get<float>(), smoothing = c["smoothing"].get<float>();
+    const Floats losses = run(ctx_, logits, targets, {scale, {}, smoothing});
+    testing::expect_close(losses, c["losses"], 5e-7);
+    testing::expect_close(logits, c["dlogits"], 1e-7);
+  }
+}
+
+TEST_F(CrossEntropy, SmoothedGradientIsTheDerivativeOfTheWeightedSum) {
+  for (int64_t cols : {2, 16, 21, 60}) {
+    const Ids targets = {0, int32_t(cols - 1), 1};
+    Floats logits = grid_values(size_t(3 * cols), 2), weights = {0.5f, 1.5f, 0.25f};
+    Floats dlogits = logits;
+    run(ctx_, dlogits, targets, {0.5f, of(weights), 0.3f});
+    const auto loss = [&] {
+      Floats copy = logits;
+      const Floats losses = run(ctx_, copy, targets, {0.5f, of(weights), 0.3f});
+      return 0.5 * testing::dot(losses, weights);
+    };
+    testing::expect_gradient(logits, dlogits, loss);
+  }
+}
+
+TEST_F(CrossEntropy, SmoothingIsAccurateForALargeVocabulary) {
+  const int64_t vocab = 151937;
+  const double smoothing = double(0.1f);
+  Floats logits = grid_values(size_t(vocab), 1, 8.0f);
+  const Floats x = logits;
+  const Floats losses = run(ctx_, logits, {5}, {1.0f, {}, 0.1f});
+  double sum = 0, mean = 0;
+  for (float logit : x) {
+    sum += std::exp(double(logit));
+    mean += double(logit) / double(vocab);
+  }
+  EXPECT_NEAR(losses[0], std::log(sum) - (1 - smoothing) * double(x[5]) - smoothing * mean, 3e-6);
+  double total = 0;
+  for (int64_t i = 0; i < vocab; ++i) {
+    const double wanted = smoothing / double(vocab) + (i == 5 ? 1 - smoothing : 0.0);
+    ASSERT_NEAR(logits[size_t(i)], std::exp(double(x[size_t(i)])) / sum - wanted, 2e-7);
+    total += double(logits[size_t(i)]);
+  }
+  EXPECT_NEAR(total, 0.0, 1e-6);
+}
+
+TEST_F(CrossEntropy, SmoothingSeesNanAndMaskedTokens) {
+  const float inf = std::numeric_limits<float>::infinity();
+  Floats logits = {NAN, 0, 0, 0, inf, 1, -inf, 0, 0};
+  const Floats losses = run(ctx_, logits, {1, 0, 1}, {1.0f, {}, 0.1f});
+  EXPECT_TRUE(std::isnan(losses[0]) && std::isnan(losses[1]));
+  EXPECT_EQ(losses[2], inf);
+}
+
+TEST_F(CrossEntropy, RefusesASmoothingThatLeavesNoTarget) {
+  for (float smoothing : {-0.1f, 1.0f, NAN}) {
+    Floats logits(4);
+    EXPECT_THROW(run(ctx_, logits, {0}, {1.0f, {}, smoothing}), std::logic_error);
+  }
+}
+
 TEST_F(CrossEntropy, RefusesWeightsThatAreNotOneForEachRow) {
   Floats logits(6), weights(1);
   EXPECT_THROW(run(ctx_, logits, {0, 1}, {1.0f, of(weights)}), std::logic_error);
@@ -152,8 +217,12 @@ TEST_F(CrossEntropy, SameBitsOnAnyThreadCountAndTarget) {
     Ids targets;
     for (int64_t i = 0; i < rows; ++i) targets.push_back(int32_t(i * 101 % cols));
     Floats weights = grid_values(size_t(rows), 5);
+    Floats smoothed = logits;
     const Floats losses = run(ctx, logits, targets, {1.0f / 3.0f, of(weights)});
-    logits.insert(logits.end(), losses.begin(), losses.end());
+    const Floats others = run(ctx, smoothed, targets, {1.0f / 3.0f, of(weights), 0.1f});
+    for (const Floats& more : {losses, smoothed, others}) {
+      logits.insert(logits.end(), more.begin(), more.end());
+    }
     return logits;
   });
 }

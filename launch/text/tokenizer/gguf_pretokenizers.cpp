@@ -1,10 +1,12 @@
 #include "launch/text/tokenizer/gguf_pretokenizers.h"
 
 #include <algorithm>
+#include <optional>
 #include <string_view>
 #include <vector>
 
 #include "launch/text/tokenizer/pretokenizer_pattern.h"
+#include "launch/text/tokenizer/tokenizer_fields.h"
 #include "launch/text/tokenizer/tokenizer_json_parts.h"
 #include "runtime/core/error.h"
 #include "runtime/io/printable.h"
@@ -113,6 +115,61 @@ const std::vector<Family>& families() {
   return all;
 }
 
+constexpr const char* kSteps = "pre_tokenizer";
+
+/// How a tokenizer.json cuts words, as in the table.
+struct Cuts {
+  std::vector<std::string> cuts;
+  bool gpt2 = false;
+};
+
+/// Line ends that an expression has as they are become escapes, as the table has them.
+std::string escaped(std::string_view expression) {
+  std::string out;
+  for (const char c : expression) {
+    if (c == '\r' || c == '\n') {
+      out += c == '\r' ? "\\r" : "\\n";
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
+
+/// Adds what a step does. False for one that no expression can do.
+bool add_step(const json& step, Cuts& out) {
+  const std::string type = step.value("type", "");
+  if (type == "Sequence") {
+    return std::ranges::all_of(step.value("pretokenizers", json::array()),
+                               [&](const json& one) { return add_step(one, out); });
+  }
+  if (out.gpt2) return false;  // that is the last
+  if (type == "ByteLevel") {
+    out.gpt2 = bool_field(step, "use_regex", true, kSteps);
+    return !bool_field(step, "add_prefix_space", true, kSteps);
+  }
+  if (type == "Digits" && bool_field(step, "individual_digits", false, kSteps)) {
+    out.cuts.emplace_back(kDigit);
+    return true;
+  }
+  if (type != "Split" || !step.value("pattern", json()).contains("Regex")) return false;
+  const bool inverted = bool_field(step, "invert", false, kSteps);
+  if (step.value("behavior", "") != (inverted ? "Removed" : "Isolated")) return false;
+  out.cuts.push_back(escaped(step["pattern"]["Regex"].get<std::string>()));
+  return true;
+}
+
+/// What a "pre_tokenizer" does; nothing where no row of the table can do it.
+std::optional<Cuts> cuts_of(const json& steps) {
+  Cuts out;
+  if (!steps.is_object() || !add_step(steps, out)) return std::nullopt;
+  if (!out.gpt2 && !out.cuts.empty() && out.cuts.back() == kGpt2Pattern) {
+    out.cuts.pop_back();
+    out.gpt2 = true;
+  }
+  return out;
+}
+
 }  // namespace
 
 GgufPretokenizer gguf_pretokenizer(const std::string& name, const std::string& path) {
@@ -128,6 +185,27 @@ GgufPretokenizer gguf_pretokenizer(const std::string& name, const std::string& p
   steps.push_back(byte_level_step(/*use_regex=*/family->gpt2));
   return {pretokenizer_sequence(std::move(steps)), family->nfc, family->ignore_merges,
           family->adds_bos};
+}
+
+std::vector<std::string> gguf_pretokenizer_names(const json& steps, const GgufPretokenizer& like) {
+  const std::optional<Cuts> wanted = cuts_of(steps);
+  if (!wanted) return {};
+  std::vector<const Family*> same;
+  for (const Family& family : families()) {
+    if (family.gpt2 == wanted->gpt2 && std::ranges::equal(family.cuts, wanted->cuts)) {
+      same.push_back(&family);
+    }
+  }
+  const auto unlike = [&](const Family* family) {
+    return 4 * (family->ignore_merges != like.ignore_merges) + 2 * (family->nfc != like.nfc) +
+           (family->adds_bos != like.adds_bos);
+  };
+  std::ranges::stable_sort(same, {}, unlike);
+  std::vector<std::string> names;
+  for (const Family* family : same) {
+    names.insert(names.end(), family->names.begin(), family->names.end());
+  }
+  return names;
 }
 
 }  // namespace tessera::launch

@@ -19,6 +19,16 @@ planted_bug(target_gradient_written_too_early IN runtime/cuda/cross_entropy.cu
   if (threadIdx.x == 0) {]]
   REPLACE [[  if (threadIdx.x == 0) {]]
   FINDS CudaCrossEntropy.AgreesWithTheCpu ORDER ascending eager)
+planted_bug(differences_read_before_written IN runtime/cuda/cross_entropy.cu
+  FIND [[
+  __syncthreads();  // also before the row changes]]
+  REPLACE [[]]
+  FINDS CudaCrossEntropy.SmoothsAsTheCpu ORDER ascending eager)
+planted_bug(largest_parts_read_before_written IN runtime/cuda/argmax.cu
+  FIND [[= of_warp;
+  __syncthreads();]]
+  REPLACE [[= of_warp;]]
+  FINDS CudaArgmax.FindsTheColumnOfTheCpu ORDER ascending eager)
 planted_bug(codebook_read_before_filled IN quant/cuda/blockwise4.cu
   FIND [[
   }
@@ -175,6 +185,10 @@ planted_bug(philox_counter_of_the_run IN runtime/cuda/dropout.cu
   FIND [[uint64_t(i + first) / 4]]
   REPLACE [[uint64_t(i) / 4]]
   FINDS CudaDropout.GivesTheBitsOfTheCpu ORDER ascending eager)
+planted_bug(noise_counter_of_the_run IN runtime/cuda/noise.cu
+  FIND [[uint64_t(i + first) / 4]]
+  REPLACE [[uint64_t(i) / 4]]
+  FINDS CudaNoise.GivesTheBitsOfTheCpu ORDER ascending eager)
 planted_bug(sums_in_another_order IN optim/cuda/grad_norm.cu
   FIND [[chain[0] + chain[2] + (chain[1] + chain[3])]]
   REPLACE [[chain[0] + chain[1] + (chain[2] + chain[3])]]
@@ -193,6 +207,10 @@ planted_bug(weights_of_tokens_ignored IN runtime/cuda/cross_entropy.cu
   FIND [[p.weights ? p.scale * p.weights[blockIdx.x] : p.scale]]
   REPLACE [[p.scale]]
   FINDS CudaCrossEntropy.WeightsScaleTheGradientsOfTheirRows ORDER ascending eager)
+planted_bug(smoothing_added_to_the_gradient IN runtime/cuda/cross_entropy.cu
+  FIND [[ * factor - less;]]
+  REPLACE [[ * factor + less;]]
+  FINDS CudaCrossEntropy.SmoothsAsTheCpu ORDER ascending eager)
 planted_bug(infinity_hidden_by_the_bound IN runtime/cuda/softcap.cu
   FIND [[fmaf(tanhf(share), cap, share * 0.0f)]]
   REPLACE [[tanhf(share) * cap]]

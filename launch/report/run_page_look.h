@@ -1,0 +1,17 @@
+// How the report on runs looks, and the script that shows values under the pointer.
+#pragma once
+
+#include <string_view>
+
+namespace tessera::launch {
+
+/// Runs whose lines can be told apart: by colour, also for the colour-blind, and by dashes.
+inline constexpr size_t kMostRuns = 8;
+
+extern const std::string_view kRunPageStyle;
+/// Reads the attributes that chart_html() writes. The page is whole without it.
+extern const std::string_view kRunPageScript;
+/// SHA-256 of the script in base64: the page's policy lets no other script run.
+extern const std::string_view kRunPageScriptHash;
+
+}  // namespace tessera::launch
