@@ -110,7 +110,8 @@ if [ "$all" = 1 ]; then
   # Three judge by time limits.
   CUDA_ON_CPU_DEVICES=0 check "build-$asan" -E "$on_gpu"'|^ranks\.(signals|faults|full_disk)$'
   [ -z "$simulated" ] || check "build-$asan" -R "$on_gpu"
-  build fuzz build-fuzz jinja_fuzz tokenizer_fuzz sentencepiece_fuzz rows_fuzz hub_fuzz
+  build fuzz build-fuzz jinja_fuzz tokenizer_fuzz sentencepiece_fuzz rows_fuzz hub_fuzz \
+    gguf_fuzz gguf_out_fuzz
   part "build-fuzz: 15 seconds each"
   tests/fuzz/run.sh build-fuzz 15
   part "download of SmolLM2"

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Fuzzes what reads templates, tokenizers, vocabularies, rows and a hub's answers: run.sh BUILD
-# SECONDS [TARGET ...]. Each target begins with the small files that the tests are made of, and with
-# what earlier runs found under BUILD. What makes one fail stays in BUILD/findings. TESSERA_SEED
-# chooses the mutations.
+# Fuzzes what reads templates, tokenizers, vocabularies, rows, a hub's answers and GGUF files, and
+# what writes these: run.sh BUILD SECONDS [TARGET ...]. Each target begins with the small files that
+# the tests are made of, and with what earlier runs found under BUILD. What makes one fail stays in
+# BUILD/findings. TESSERA_SEED chooses the mutations.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 golden=$here/../golden
 build=$1 seconds=$2
 targets=("${@:3}")
-[ ${#targets[@]} -gt 0 ] || targets=(jinja tokenizer sentencepiece rows hub)
+[ ${#targets[@]} -gt 0 ] || targets=(jinja tokenizer sentencepiece rows hub gguf gguf_out)
 mkdir -p "$build/findings" "$build/seeds"
 python3 "$here/write_seeds.py" "$golden" "$build/seeds"
 for target in "${targets[@]}"; do

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Writes what fuzzing begins with: write_seeds.py GOLDEN OUT. Each snippet of a template with its
 variables, each small tokenizer.json, each SentencePiece model and each file of rows of the goldens
-is one file; and so is each answer of a model hub below."""
+is one file; and so is each answer of a model hub below, and each GGUF file."""
 import json
 import pathlib
 import shutil
+import struct
 import sys
 
 
@@ -23,6 +24,8 @@ HUB = [  # the first letter chooses what is read, see hub_fuzz.cpp
     "RateLimit: \"api\";r=0;t=155\r\nX-Error-Code: GatedRepo\r\n",
     "hf:org/name@refs/pr/1", "org/name/q4/m-00001-of-00002.gguf@v1"]
 
+FOLDERS = "jinja", "tokenizer", "sentencepiece", "hub", "rows", "gguf", "gguf_out"
+
 # The byte that tells rows_fuzz the kind, by how a file is called.
 ROWS = {".csv": 0, ".tsv": 0, ".json": 1, ".jsonl": 1, ".gz": 2, ".zst": 3, ".txt": 4}
 NAMES = ["train[:50%]+test[-10:]\ntrain[[]:50%]*", "data/train-00000-of-00003.csv\n**/*-[0-9]*.?s*"]
@@ -30,7 +33,7 @@ NAMES = ["train[:50%]+test[-10:]\ntrain[[]:50%]*", "data/train-00000-of-00003.cs
 
 def main():
     golden, out = map(pathlib.Path, sys.argv[1:])
-    folders = {name: out / name for name in ("jinja", "tokenizer", "sentencepiece", "hub", "rows")}
+    folders = {name: out / name for name in FOLDERS}
     for folder in folders.values():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -50,6 +53,12 @@ def main():
         (folders["rows"] / path.name).write_bytes(bytes([ROWS[path.suffix]]) + path.read_bytes())
     for number, names in enumerate(NAMES):
         (folders["rows"] / f"names{number}").write_bytes(b"\x05" + names.encode())
+    for path in sorted((golden / "gguf").glob("*.gguf")):
+        shutil.copy(path, folders["gguf"])
+    for kind in range(11):  # the type of gguf_out_fuzz.cpp, the name's length, the name, floats
+        floats = [((i * 37) % 101 - 50) / 64 for i in range(512)]
+        (folders["gguf_out"] / str(kind)).write_bytes(
+            bytes([kind, 4]) + b"name" + struct.pack("<512f", *floats))
     for number, seed in enumerate(HUB):
         (folders["hub"] / str(number)).write_text(seed)
 
