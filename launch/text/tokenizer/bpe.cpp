@@ -126,6 +126,8 @@ void Bpe::split_into_symbols(std::string_view word, Scratch& scratch) const {
   scratch.symbols.clear();
   const auto add = [&](int32_t id, size_t begin) {
     const auto index = int32_t(scratch.symbols.size());
+    // An unknown token may come behind bytes of later characters. Where tokens begin never falls.
+    if (index > 0) begin = std::max(begin, size_t(scratch.symbols.back().begin));
     scratch.symbols.push_back({id, int32_t(begin), index - 1, index + 1, false});
   };
   // An unknown token is held back until a known one follows it. Fallback bytes do not end the
