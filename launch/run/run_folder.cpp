@@ -106,11 +106,13 @@ bool RunFolder::holds_finished(int64_t step) const {
   }
 }
 
-void RunFolder::begin(const Config& resolved, const TokenizerFiles& tokenizer, int64_t step) const {
+void RunFolder::begin(const Config& resolved, const TokenizerFiles& tokenizer, int64_t step) {
   on_first_rank([&] {
     if (config_.overwrite_output_dir && !config_.resume_from_checkpoint) remove_older_run();
     write_state(step, false);
     write_start(resolved, tokenizer);
+    record_.started = utc_time();
+    write_record();
   });
 }
 
@@ -129,15 +131,17 @@ void RunFolder::write_start(const Config& resolved, const TokenizerFiles& tokeni
   for (const auto& [name, content] : tokenizer) io::write_file((dir / name).string(), content);
 }
 
-void RunFolder::write_record(const RunRecord& record) const {
+void RunFolder::end(int64_t step, bool finished) {
   on_first_rank([&] {
-    io::write_file((fs::path(config_.output_dir) / kRunRecordFile).string(),
-                   run_record_json(record));
+    record_.ended = utc_time();
+    write_record();
+    write_state(step, finished);
   });
 }
 
-void RunFolder::end(int64_t step, bool finished) const {
-  on_first_rank([&] { write_state(step, finished); });
+void RunFolder::write_record() const {
+  io::write_file((fs::path(config_.output_dir) / kRunRecordFile).string(),
+                 run_record_json(record_));
 }
 
 void RunFolder::write_state(int64_t step, bool finished) const {

@@ -27,19 +27,21 @@ class RunFolder {
 
   /// Whether a run that ends after `step` steps has ended here and left its adapter. Collective.
   bool finished(int64_t step) const;
-  /// Writes `resolved` as config.resolved.yml and the tokenizer's files for a run that begins after
-  /// `step`; removes an older run if told to.
-  void begin(const Config& resolved, const TokenizerFiles& tokenizer, int64_t step) const;
-  /// Writes run.json. Collective.
-  void write_record(const RunRecord& record) const;
-  /// Writes state.json: how far the run came and whether it finished.
-  void end(int64_t step, bool finished) const;
+  /// What run.json is to say, but for when the run started and ended. Before begin().
+  void set_record(RunRecord record) { record_ = std::move(record); }
+  /// Writes `resolved` as config.resolved.yml, the tokenizer's files and run.json for a run that
+  /// begins after `step`; removes an older run if told to. Collective.
+  void begin(const Config& resolved, const TokenizerFiles& tokenizer, int64_t step);
+  /// Writes in run.json that the run has ended, and in state.json how far it came and whether it
+  /// finished. Collective.
+  void end(int64_t step, bool finished);
 
  private:
   void prepare(Console& console);
   void take_lock(Console& console);
   void remove_older_run() const;
   void write_start(const Config& resolved, const TokenizerFiles& tokenizer) const;
+  void write_record() const;
   void write_state(int64_t step, bool finished) const;
   bool holds_finished(int64_t step) const;
   /// On rank 0 alone; where it throws there, all ranks do.
@@ -47,6 +49,7 @@ class RunFolder {
 
   const Config& config_;
   parallel::Communicator& world_;
+  RunRecord record_;
   std::optional<io::LockFile> lock_;
 };
 

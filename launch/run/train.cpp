@@ -58,8 +58,6 @@ class Loop {
   /// Makes the adapter that of the best evaluation. Says whose it is.
   std::string take_best();
   void finish();
-  /// Says in the run's folder that this start is over.
-  void end(bool finished);
   /// Whether no step is left, or the evaluations say that none is worth it.
   bool over() const { return state_.step == steps_.steps() || stops_early(); }
   bool stops_early() const {
@@ -84,7 +82,6 @@ class Loop {
   const optim::LrSchedule schedule_;
   CheckpointStore checkpoints_;
   RunState state_;
-  RunRecord record_;
   RunLog log_;
   RunEvaluations evaluations_;
   std::optional<Profile> profile_;  // until it is written
@@ -101,7 +98,6 @@ Loop::Loop(const RunInputs& inputs, const RunPlan& plan, RunMachine& machine, Ru
       console_(console),
       schedule_(make_schedule(config_, steps_.steps())),
       checkpoints_(config_.output_dir, config_.save_total_limit),
-      record_(run_record(run_facts(plan, inputs, machine.ctx), plan, inputs)),
       log_(config_, console),
       evaluations_(inputs, plan, machine, log_, world, console) {
   state_.identity = run_identity(config_, {.base_hash = machine.model.fingerprint(),
@@ -154,8 +150,6 @@ void Loop::begin() {
     if (leads() && resuming) checkpoints_.require_no_other_run(state_.identity);
   });
   folder_.begin(config_, data_.tokenizer_files, state_.step);
-  record_.started = utc_time();
-  folder_.write_record(record_);
   all_or_none(world_, [&] { log_.begin(state_.step, steps_.steps(), leads()); });
 }
 
@@ -251,16 +245,10 @@ void Loop::finish() {
     if (leads()) lora::save_peft(config_.output_dir, machine_.adapters, config_.base_model);
   });
   evaluations_.sample(step);
-  end(true);
+  folder_.end(step, true);
   log_.line(fmt::format("done     {} steps{}; {} in {}", step,
                         log_.summary(step, machine_.model.scheduler().waited_seconds()), adapter,
                         config_.output_dir));
-}
-
-void Loop::end(bool finished) {
-  record_.ended = utc_time();
-  folder_.write_record(record_);
-  folder_.end(state_.step, finished);
 }
 
 int Loop::run() {
@@ -311,7 +299,7 @@ int Loop::run() {
 int Loop::stop() {
   write_profile();
   save(state_.step, true);
-  end(false);
+  folder_.end(state_.step, false);
   console_.line(
       fmt::format("stopped after step {} of {}; to go on, add to the same command: "
                   "resume_from_checkpoint=auto{}",
@@ -349,7 +337,9 @@ int train(const Config& config, parallel::Communicator& world) {
   ctx.set_compute_dtype(compute_dtype(config, device));
   const RunInputs inputs(config, std::move(start), world, console);
   const RunPlan plan = plan_run(config, inputs, world, ctx);
-  print_banner(console, run_facts(plan, inputs, ctx), plan);
+  RunRecord record = run_record(run_facts(plan, inputs, ctx), plan, inputs);
+  print_banner(console, record.facts, plan);
+  folder.set_record(std::move(record));
   RunMachine machine(ctx, inputs, plan, world, console);
   return Loop(inputs, plan, machine, folder, world, console).run();
 }
