@@ -9,6 +9,7 @@
 namespace tessera::launch {
 
 void declare_train(CLI::App* command, int& exit_code);
+void declare_search(CLI::App* command, int& exit_code);
 void declare_plan(CLI::App* command, int& exit_code);
 void declare_data(CLI::App* command, int& exit_code);
 void declare_eval(CLI::App* command, int& exit_code);
@@ -39,6 +40,7 @@ struct Command {
 
 constexpr Command kCommands[] = {
     {"train", "Fine-tune a model as a YAML file says", declare_train},
+    {"search", "Find the rank, and other settings, by validation", declare_search},
     {"plan", "Show what a run takes in memory and time", declare_plan},
     {"data", "Show what a run will train on", declare_data},
     {"eval", "Measure loss and accuracy on the config's data", declare_eval},

@@ -26,12 +26,18 @@ Config load_config(const std::string& path, std::span<const std::string> overrid
 
 Config load_config(const std::string& path, std::span<const std::string> overrides, Keys needed) {
   Faults faults;
-  const Settings settings = read_settings(read_text(path), path, overrides, faults);
+  const Settings settings = read_config(path, overrides, needed, faults);
+  return checked_config(settings, path, needed, faults);
+}
+
+Settings read_config(const std::string& path, std::span<const std::string> overrides, Keys needed,
+                     Faults& faults) {
+  Settings settings = read_settings(read_text(path), path, overrides, faults);
   if (settings.empty() && !needed.empty() && faults.empty()) {
     fail_usage("{}: nothing is set in it; expected 'key: value' lines with {}", path,
                fmt::join(needed, ", "));
   }
-  return checked_config(settings, path, needed, faults);
+  return settings;
 }
 
 void require_keys(const Config& config, Keys needed) {

@@ -208,6 +208,11 @@ struct Config {
   int64_t sample_max_new_tokens = 64;
   bool profile = false;
 
+  // how `tessera search` compares candidates (launch/config/candidates.h)
+  std::vector<int64_t> search_ranks;
+  double search_steps = 0.2;  // as save_steps
+  double search_tolerance = 0.01;
+
   // machine
   std::optional<Device::Kind> device;                // empty: auto
   std::optional<int64_t> threads;                    // CPU threads per rank; empty: auto

@@ -28,6 +28,12 @@ std::vector<std::string> Faults::lines() const {
   return lines;
 }
 
+void Faults::add_all(const Faults& other) {
+  for (const Found& found : other.found_) {
+    if (std::ranges::find(found_, found) == found_.end()) found_.push_back(found);
+  }
+}
+
 std::vector<std::string> Faults::notes() const {
   std::vector<std::string> lines;
   for (const Found& note : sorted(noted_)) {

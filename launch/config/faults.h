@@ -32,6 +32,8 @@ class Faults {
     found_.push_back({place, fmt::format(format, std::forward<Args>(args)...)});
   }
   bool empty() const { return found_.empty(); }
+  /// Those of `other` that are not told yet.
+  void add_all(const Faults& other);
 
   /// The same for what is no fault.
   template <class... Args>
@@ -56,6 +58,9 @@ class Faults {
   struct Found {
     Place place;
     std::string text;
+    bool operator==(const Found& other) const {
+      return text == other.text && place.text() == other.place.text();
+    }
   };
   static std::vector<Found> sorted(std::vector<Found> found);
 

@@ -53,6 +53,11 @@ Flag&& Flag::later() && {
   return std::move(*this);
 }
 
+Flag&& Flag::candidates() && {
+  searched = true;
+  return std::move(*this);
+}
+
 const RuledOut* Flag::rule(const Config& config) const {
   for (const RuledOut& rule : ruled_out) {
     if (rule.when(config)) return &rule;

@@ -29,6 +29,7 @@ struct Flag {
   std::string notes;         // synonyms of values, and values this version lacks
   Schema schema;             // of its value
   std::string_view example;  // of a key that commands need: a value
+  bool searched = false;     // `tessera search` takes a list of values
   std::vector<std::string_view> aliases;
   std::vector<RuledOut> ruled_out;
   std::function<bool(Config&, const Setting&)> read;  // false, and no change, with a fault told
@@ -42,6 +43,9 @@ struct Flag {
   Flag&& ruled_out_by(std::string_view key, bool (*when)(const Config&), std::string_view cure) &&;
   /// Only the default is accepted in this version.
   Flag&& later() &&;
+  /// `tessera search` compares values of this key: they leave the base, the data, the steps and the
+  /// measure of the loss as they are.
+  Flag&& candidates() &&;
 
   /// The rule that makes this key meaningless in `config`, or null.
   const RuledOut* rule(const Config& config) const;

@@ -38,6 +38,12 @@ Schema alias_of(std::string_view name, const Schema& value) {
   return schema;
 }
 
+/// One value, or several for `tessera search`.
+Schema value_of(const Flag& flag) {
+  if (!flag.searched) return flag.schema;
+  return {{"anyOf", {flag.schema, {{"type", "array"}, {"minItems", 1}, {"items", flag.schema}}}}};
+}
+
 /// Keys of other trainers, whose values no schema knows.
 void add_foreign(Schema& properties, const std::vector<ForeignKey>& keys) {
   for (const ForeignKey& key : keys) {
@@ -143,9 +149,9 @@ Schema config_schema() {
   const Config usual;
   for (const FlagGroup& group : flag_groups()) {
     for (const Flag& flag : group.flags) {
-      properties[std::string(flag.name)] = property(flag.schema, flag.help, flag.write(usual));
+      properties[std::string(flag.name)] = property(value_of(flag), flag.help, flag.write(usual));
       for (const std::string_view alias : flag.aliases) {
-        properties[std::string(alias)] = alias_of(flag.name, flag.schema);
+        properties[std::string(alias)] = alias_of(flag.name, value_of(flag));
       }
     }
   }

@@ -43,6 +43,11 @@ Schema schema_of(const ModuleValuesType<Inner>& type) {
   return {{"type", "object"}, {"additionalProperties", schema_of(type.inner)}};
 }
 
+template <class Inner>
+Schema schema_of(const ListType<Inner>& type) {
+  return {{"type", "array"}, {"minItems", 1}, {"items", schema_of(type.inner)}};
+}
+
 template <class E>
 Schema schema_of(const ChoiceType<E>& type) {
   Schema names = Schema::array();

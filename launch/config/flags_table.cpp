@@ -104,9 +104,11 @@ std::vector<Flag> lora_flags() {
       flag("lora_r", &Config::lora_r, IntType{1, lora::kMaxRank}, "Rank of the adapters.")
           .alias({"lora_rank"}),
       flag("lora_alpha", &Config::lora_alpha, RealType{.low = 0, .above = true},
-           "The adapters' output is scaled by lora_alpha / lora_r."),
+           "The adapters' output is scaled by lora_alpha / lora_r.")
+          .candidates(),
       flag("lora_dropout", &Config::lora_dropout, RealType{.low = 0, .high = 1, .below = true},
-           "Share of the adapters' inputs that is dropped while training."),
+           "Share of the adapters' inputs that is dropped while training.")
+          .candidates(),
       derived_flag(
           "lora_target_linear", [](const Config& c) { return c.lora_target_modules.empty(); },
           BoolType{},
@@ -119,26 +121,31 @@ std::vector<Flag> lora_flags() {
           "expression that whole paths match, such as '.*[qv]_proj'. Each must adapt "
           "something. Neither lm_head nor embed_tokens can be adapted; lora_modules_to_save trains "
           "them in full.")
+          .candidates()
           .alias({"lora_target", "target_modules"}),
       flag("lora_rank_pattern", &Config::lora_rank_pattern,
            ModuleValuesType<IntType>{{1, lora::kMaxRank}},
            "Ranks of single modules in place of lora_r, as PEFT's rank_pattern: names or regular "
            "expressions for the ends of their paths. The first that matches a module holds for it. "
            "Each must give a rank to something.")
+          .candidates()
           .alias({"rank_pattern"}),
       flag("lora_alpha_pattern", &Config::lora_alpha_pattern,
            ModuleValuesType<RealType>{{.low = 0, .above = true}},
            "Values of single modules in place of lora_alpha, likewise.")
+          .candidates()
           .alias({"alpha_pattern"}),
       flag("lora_modules_to_save", &Config::lora_modules_to_save, NamesType{},
            "Matrices to train in full beside the adapters, in float32: embed_tokens, lm_head or "
            "both. They are saved with the adapter and take 16 bytes a weight with AdamW. Where the "
            "head is tied to the embedding, training one of them unties it, as in PEFT, unless "
            "lora_ensure_weight_tying is true.")
+          .candidates()
           .alias({"additional_target", "modules_to_save"}),
       flag("lora_ensure_weight_tying", &Config::lora_ensure_weight_tying, BoolType{},
            "Train the embedding and the head that is tied to it as one matrix. It needs "
            "lora_modules_to_save. (Rows of lora_trainable_token_indices are always those of both.)")
+          .candidates()
           .alias({"peft_ensure_weight_tying", "ensure_weight_tying"})
           .ruled_out_by(
               "lora_modules_to_save",
@@ -151,9 +158,11 @@ std::vector<Flag> lora_flags() {
            "Tokens whose rows of the embedding to train beside the adapters, in float32, such as "
            "those of a chat template that the base has not learned. Where the head is tied to the "
            "embedding, they are its rows, too. PEFT's map {embed_tokens: [...]} is understood.")
+          .candidates()
           .alias({"peft_trainable_token_indices", "trainable_token_indices"}),
       flag("use_rslora", &Config::use_rslora, BoolType{},
            "Scale by lora_alpha / sqrt(lora_r) instead.")
+          .candidates()
           .alias({"peft_use_rslora"}),
       flag("lora_model_dir", &Config::lora_model_dir, OptionalType<PathType>{},
            "A saved adapter (PEFT) to start from, with a fresh optimizer.")
@@ -316,6 +325,7 @@ const std::vector<FlagGroup>& flag_groups() {
       {"Stopping", stopping_flags()},
       {"Output", output_flags()},
       {"Watching", watching_flags()},
+      {"Search", search_flags()},
       {"Machine", machine_flags()},
   };
   return groups;

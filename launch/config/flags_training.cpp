@@ -99,6 +99,7 @@ std::vector<Flag> batch_flags() {
            "NEFTune: in training, each number of the embedding gets uniform noise of at most "
            "neftune_noise_alpha / sqrt(tokens of the longest row of the micro-batch * hidden "
            "size); 0 is none. A packed row counts with all of its samples.")
+          .candidates()
           .alias({"noisy_embedding_alpha"}),
       flag("seed", &Config::seed, IntType{}, "Key of every random choice.").alias({"random_seed"}),
   };
@@ -110,6 +111,7 @@ std::vector<Flag> optimizer_flags() {
   return {
       flag("optimizer", &Config::optimizer, ChoiceType<optim::OptimizerKind>{optimizer_kinds()},
            "The update rule, and whether its state is 8-bit or paged to the host.")
+          .candidates()
           .alias({"optim"}),
       flag("optimizer_page_budget", &Config::optimizer_page_budget,
            OptionalType<SizeType>{{}, "auto"},
@@ -121,18 +123,24 @@ std::vector<Flag> optimizer_flags() {
       flag("optimizer_sharding", &Config::optimizer_sharding, BoolType{},
            "Each rank keeps only its part of the optimizer state."),
       flag("max_grad_norm", &Config::max_grad_norm, RealType{},
-           "Gradients with a larger norm are scaled down to it; 0 turns that off."),
-      flag("weight_decay", &Config::weight_decay, RealType{}, "Decoupled weight decay of AdamW."),
+           "Gradients with a larger norm are scaled down to it; 0 turns that off.")
+          .candidates(),
+      flag("weight_decay", &Config::weight_decay, RealType{}, "Decoupled weight decay of AdamW.")
+          .candidates(),
       flag("adam_beta1", &Config::adam_beta1, RealType{.low = 0, .high = 1, .below = true},
-           "Decay of the first moment."),
+           "Decay of the first moment.")
+          .candidates(),
       flag("adam_beta2", &Config::adam_beta2, RealType{.low = 0, .high = 1, .below = true},
-           "Decay of the second moment."),
+           "Decay of the second moment.")
+          .candidates(),
       flag("adam_epsilon", &Config::adam_epsilon, RealType{.low = 0, .above = true},
-           "Added to the root of the second moment."),
+           "Added to the root of the second moment.")
+          .candidates(),
       flag("loraplus_lr_ratio", &Config::loraplus_lr_ratio, RealType{.low = 0, .above = true},
            "LoRA+: the learning rate of the matrices B of adapters over that of all else, with the "
            "groups of PEFT's create_loraplus_optimizer; 1 is plain LoRA. weight_decay holds for "
-           "both."),
+           "both.")
+          .candidates(),
   };
 }
 
@@ -140,10 +148,12 @@ std::vector<Flag> schedule_flags() {
   using optim::LrScheduler;
   return {
       flag("learning_rate", &Config::learning_rate, RealType{.low = 0, .above = true},
-           "The highest learning rate of the schedule."),
+           "The highest learning rate of the schedule.")
+          .candidates(),
       flag("lr_scheduler", &Config::lr_scheduler, ChoiceType<LrScheduler>{all_schedulers()},
            "How the learning rate falls after warm-up, as in transformers: cosine and linear reach "
            "0 at the last step.")
+          .candidates()
           .alias({"lr_scheduler_type"}),
       flag("lr_scheduler_kwargs", &Config::lr_scheduler_kwargs, SchedulerArgumentsType{},
            "Arguments of the scheduler, as in transformers. cosine and cosine_with_restarts: "
@@ -151,6 +161,7 @@ std::vector<Flag> schedule_flags() {
            "min_lr or min_lr_rate, num_cycles. cosine_warmup_with_min_lr: the same, and "
            "warmup_lr_rate. warmup_stable_decay: num_decay_steps, num_stable_steps, warmup_type, "
            "decay_type (linear, cosine or 1-sqrt), min_lr_ratio, num_cycles.")
+          .candidates()
           .ruled_out_by(
               "cosine_min_lr_ratio",
               [](const Config& c) {
@@ -161,6 +172,7 @@ std::vector<Flag> schedule_flags() {
               "with min_lr_rate"),
       flag("cosine_min_lr_ratio", &Config::cosine_min_lr_ratio, RealType{.low = 0, .high = 1},
            "Share of learning_rate at which cosine ends, as in axolotl; 0 is 0.")
+          .candidates()
           .ruled_out_by(
               "lr_scheduler",
               [](const Config& c) {
@@ -171,6 +183,7 @@ std::vector<Flag> schedule_flags() {
            RealType{.low = 0, .high = 1},
            "Share of all steps after which cosine has ended, as in axolotl, and the learning rate "
            "stays; 0 is all of them.")
+          .candidates()
           .ruled_out_by(
               "cosine_min_lr_ratio",
               [](const Config& c) {
@@ -179,6 +192,7 @@ std::vector<Flag> schedule_flags() {
               "say where the rate stays, e.g. cosine_min_lr_ratio: 0.1"),
       flag("warmup_ratio", &Config::warmup_ratio, RealType{.low = 0, .high = 1},
            "Share of all steps in which the learning rate rises from 0.")
+          .candidates()
           .ruled_out_by(
               "warmup_steps", [](const Config& c) { return c.warmup_steps.has_value(); },
               "each says how long warm-up is; keep one")
@@ -190,6 +204,7 @@ std::vector<Flag> schedule_flags() {
               "constant has no warm-up; use constant_with_warmup"),
       flag("warmup_steps", &Config::warmup_steps, OptionalType<IntType>{{0, kMostSteps}},
            "Steps in which the learning rate rises from 0. Say this or warmup_ratio.")
+          .candidates()
           .ruled_out_by(
               "lr_scheduler",
               [](const Config& c) {

@@ -147,6 +147,36 @@ struct TextsType {
   std::string describe() const { return "a text or a list of texts"; }
 };
 
+/// A list of values of another type, none of them twice.
+template <class Inner>
+struct ListType {
+  using Value = std::vector<decltype(Inner::low)>;
+  Inner inner;
+
+  std::optional<Value> read(const Setting& setting) const {
+    if (setting.value.kind != YamlNode::Kind::kList || setting.value.items.empty()) {
+      return setting.expected(describe());
+    }
+    Value values;
+    bool ok = true;
+    for (const YamlNode& item : setting.value.items) {
+      const Setting one{setting.key, item, setting.faults};
+      const auto value = inner.read(one);
+      const bool again = value && std::ranges::count(values, *value) > 0;
+      if (again) one.fault("{} stands twice in the list; keep one", inner.write(*value));
+      ok = ok && value && !again;
+      if (value) values.push_back(*value);
+    }
+    return ok ? std::optional(values) : std::nullopt;
+  }
+  std::string write(const Value& value) const {
+    std::string out;
+    for (const auto& one : value) out += (out.empty() ? "" : ", ") + inner.write(one);
+    return value.empty() ? "null" : "[" + out + "]";
+  }
+  std::string describe() const { return fmt::format("a list, each {}", inner.describe()); }
+};
+
 /// Ids of tokens: a list, or a map from embed_tokens to one.
 struct TokenIdsType {
   std::optional<std::vector<int64_t>> read(const Setting& setting) const;

@@ -1,7 +1,8 @@
-// The part of the flag table that says when a run stops by itself and what it shows. See
-// flags_training.h.
+// The part of the flag table that says when a run stops by itself, what it shows, and how runs are
+// compared. See flags_training.h.
 #include "launch/config/cadence.h"
 #include "launch/config/flags_training.h"
+#include "lora/adapter/adapter.h"
 
 namespace tessera::launch {
 
@@ -88,6 +89,31 @@ std::vector<Flag> watching_flags() {
            "Measure three steps, the second to the fourth: a table of what their time went to, and "
            "profile-rankN.json in output_dir, a trace that Perfetto and chrome://tracing open. "
            "Changes no number, and slows these steps a little."),
+  };
+}
+
+std::vector<Flag> search_flags() {
+  return {
+      flag("search_ranks", &Config::search_ranks, ListType<IntType>{{1, lora::kMaxRank}},
+           "Ranks that `tessera search` compares, each with the lora_alpha that keeps lora_alpha / "
+           "lora_r (with use_rslora, lora_alpha itself). Left out, and where no other key has a "
+           "list of values: [4, 8, 16, 32, 64].")
+          .ruled_out_by(
+              "lora_rank_pattern",
+              [](const Config& c) {
+                return !c.search_ranks.empty() && !c.lora_rank_pattern.empty();
+              },
+              "its modules would keep their ranks; remove one")
+          .ruled_out_by(
+              "lora_model_dir",
+              [](const Config& c) { return !c.search_ranks.empty() && c.lora_model_dir; },
+              "that adapter has its rank already; remove one"),
+      flag("search_steps", &Config::search_steps, StepsType{},
+           "Steps that `tessera search` trains each candidate before it compares them, or their "
+           "share of all steps. They are the first steps of the whole run."),
+      flag("search_tolerance", &Config::search_tolerance, RealType{.low = 0, .high = 1},
+           "`tessera search` takes the smallest candidate whose loss is at most this share above "
+           "the best one's."),
   };
 }
 

@@ -220,6 +220,18 @@ void append_row(std::string& page, const Flag& flag) {
   page += " |\n";
 }
 
+std::string searched_keys() {
+  std::vector<std::string_view> names;
+  for (const FlagGroup& group : flag_groups()) {
+    for (const Flag& flag : group.flags) {
+      if (flag.searched) names.push_back(flag.name);
+    }
+  }
+  return fmt::format(
+      "`tessera search` ([search.md](search.md)) takes a list of values, too, for {}.\n",
+      joined(names, "`"));
+}
+
 }  // namespace
 
 std::string config_reference_markdown() {
@@ -228,6 +240,7 @@ std::string config_reference_markdown() {
     page += fmt::format("\n## {}\n\n| key | type | default | meaning |\n|---|---|---|---|\n",
                         group.title);
     for (const Flag& flag : group.flags) append_row(page, flag);
+    if (group.title == "Search") page += "\n" + searched_keys();
   }
   append_dataset_keys(page);
   page += kForeignIntroduction;

@@ -127,14 +127,20 @@ void check_needed(const Config& config, Keys needed, Faults& faults) {
   }
 }
 
-Config checked_config(const Settings& settings, const std::string& source, Keys needed,
-                      Faults& faults) {
+Config check_config(const Settings& settings, const std::string& source, Keys needed,
+                    Faults& faults) {
   Config config = resolve(settings, source, faults);
   check_rules(config, settings, faults);
   check_supported(config, settings, faults);
   check_needed(config, needed, faults);
-  faults.raise();
   config.notes = faults.notes();
+  return config;
+}
+
+Config checked_config(const Settings& settings, const std::string& source, Keys needed,
+                      Faults& faults) {
+  Config config = check_config(settings, source, needed, faults);
+  faults.raise();
   return config;
 }
 

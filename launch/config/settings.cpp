@@ -227,12 +227,26 @@ Settings read_settings(std::string_view text, const std::string& source,
   return reader.take();
 }
 
+bool has_list_of_values(const Flag& flag, const Given& given) {
+  if (!flag.searched || given.value.kind != YamlNode::Kind::kList) return false;
+  Config unused;
+  Faults told;
+  return !flag.read(unused, {given.spelling, given.value, told});
+}
+
 Config resolve(const Settings& settings, const std::string& source, Faults& faults) {
   Config config;
   config.source = source;
   for (const auto& [name, given] : settings) {
-    const Setting setting{given.spelling, given.value, faults};
-    if (!find_flag(name)->read(config, setting)) faults.doubt(name);
+    const Flag& flag = *find_flag(name);
+    if (has_list_of_values(flag, given)) {
+      faults.add(given.place,
+                 "{}: expected {}, got a list; `tessera search` compares several values",
+                 given.spelling, flag.type);
+      faults.doubt(name);
+    } else if (!flag.read(config, {given.spelling, given.value, faults})) {
+      faults.doubt(name);
+    }
   }
   return config;
 }

@@ -14,6 +14,8 @@
 
 namespace tessera::launch {
 
+struct Flag;
+
 /// One key as the user wrote it.
 struct Given {
   std::string spelling;  // the name or an alias
@@ -32,6 +34,14 @@ using Settings = std::map<std::string_view, Given>;
 Settings read_settings(std::string_view text, const std::string& source,
                        std::span<const std::string> overrides, Faults& faults);
 
+/// The settings of the file at `path`, as read_settings(). Throws Error (usage) where it cannot be
+/// read, and where nothing is set in it though keys are `needed`.
+Settings read_config(const std::string& path, std::span<const std::string> overrides, Keys needed,
+                     Faults& faults);
+
+/// Whether a list stands where the key takes one value: several for `tessera search`.
+bool has_list_of_values(const Flag& flag, const Given& given);
+
 /// Values and what follows from them; keys with a wrong value keep their default and are doubted.
 Config resolve(const Settings& settings, const std::string& source, Faults& faults);
 
@@ -44,7 +54,10 @@ void check_supported(const Config& config, const Settings& settings, Faults& fau
 /// Keys among `needed` that are left out.
 void check_needed(const Config& config, Keys needed, Faults& faults);
 
-/// All steps after the first. Throws Error (usage) of all faults.
+/// All steps after the first. What it gives is of use where there are no faults.
+Config check_config(const Settings& settings, const std::string& source, Keys needed,
+                    Faults& faults);
+/// The same. Throws Error (usage) of all faults.
 Config checked_config(const Settings& settings, const std::string& source, Keys needed,
                       Faults& faults);
 

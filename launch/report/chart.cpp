@@ -24,12 +24,16 @@ constexpr std::array<std::string_view, 4> kLooks = {"faint", "strong", "dots", "
 struct Axis {
   double low = std::numeric_limits<double>::infinity();
   double high = -std::numeric_limits<double>::infinity();
+  bool doublings = false;
 
   void include(double value) {
     low = std::min(low, value);
     high = std::max(high, value);
   }
-  double share(double value) const { return (value - low) / (high - low); }
+  double share(double value) const {
+    return doublings ? std::log2(value / low) / std::log2(high / low)
+                     : (value - low) / (high - low);
+  }
 };
 
 /// "0.5", "2e-4", "1.5k", "3M"
@@ -100,12 +104,20 @@ void add_tick_labels(std::string& grid, std::string& labels, const Axis& axis, U
   }
 }
 
-std::string step_labels(const Axis& axis) {
+/// The labels of the axis across: whole numbers, or the powers of two within it.
+std::string across_labels(const Axis& axis) {
   std::string labels;
+  const auto add = [&](double tick, const std::string& text) {
+    labels += fmt::format("<span style=\"left:{:.2f}%\">{}</span>", 100 * axis.share(tick), text);
+  };
+  if (axis.doublings) {
+    for (double tick = std::exp2(std::ceil(std::log2(axis.low))); tick <= axis.high; tick *= 2) {
+      add(tick, fmt::format("{:g}", tick));
+    }
+    return labels;
+  }
   for (const double tick : ticks_between(axis.low, axis.high, kTicksAcross).at) {
-    if (tick != std::floor(tick)) continue;
-    labels += fmt::format("<span style=\"left:{:.2f}%\">{}</span>", 100 * axis.share(tick),
-                          short_number(tick));
+    if (tick == std::floor(tick)) add(tick, short_number(tick));
   }
   return labels;
 }
@@ -154,7 +166,7 @@ std::string chart_html(const Chart& chart) {
   const bool empty =
       std::ranges::all_of(chart.lines, [](const ChartLine& line) { return line.points.empty(); });
   if (empty) return "";
-  const Axis x{chart.first_step, std::max(chart.last_step, chart.first_step + 1)};
+  const Axis x{chart.first_step, std::max(chart.last_step, chart.first_step + 1), chart.doublings};
   const Axis y = value_axis(chart);
   std::string grid, up, curves;
   add_tick_labels(grid, up, y, chart.values);
@@ -166,11 +178,13 @@ std::string chart_html(const Chart& chart) {
                   chart.wide ? " class=\"wide\"" : "", escaped(chart.title), escaped(chart.unit));
   html += fmt::format(
       "<div class=\"plot\"><div class=\"up\">{}</div>\n"
-      "<div class=\"area\" data-low=\"{:.0f}\" data-high=\"{:.0f}\">"
+      "<div class=\"area\" data-low=\"{:.0f}\" data-high=\"{:.0f}\" data-across=\"{}\"{}>"
       "<svg viewBox=\"0 0 {:g} {:g}\" preserveAspectRatio=\"none\" role=\"img\" "
-      "aria-label=\"{} over the steps\">\n<path class=\"grid\" d=\"{}\"/>\n{}</svg></div>\n",
-      up, x.low, x.high, kSide, kSide, escaped(chart.title), grid, curves);
-  html += fmt::format("<div class=\"across\">{}<i>step</i></div></div>\n", step_labels(x));
+      "aria-label=\"{} by {}\">\n<path class=\"grid\" d=\"{}\"/>\n{}</svg></div>\n",
+      up, x.low, x.high, escaped(chart.across), chart.doublings ? " data-doublings" : "", kSide,
+      kSide, escaped(chart.title), escaped(chart.across), grid, curves);
+  html += fmt::format("<div class=\"across\">{}<i>{}</i></div></div>\n", across_labels(x),
+                      escaped(chart.across));
   if (!chart.note.empty()) html += fmt::format("<p class=\"soft\">{}</p>\n", escaped(chart.note));
   return html + "</figure>\n";
 }

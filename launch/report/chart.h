@@ -26,14 +26,16 @@ struct ChartLine {
   std::string name;
   size_t colour = 0;  // number of the run
   Look look = Look::kStrong;
-  std::vector<Point> points;  // as they are drawn: see thinned()
+  std::vector<Point> points = {};  // as they are drawn: see thinned()
 };
 
 struct Chart {
   std::string title;
   std::string unit = {};  // behind the title: "tokens per second"
   Unit values = Unit::kNumber;
+  std::string across = "step";           // what the axis counts
   double first_step = 0, last_step = 1;  // at the ends of the axis
+  bool doublings = false;  // equal distances on the axis are equal ratios; its ends are above 0
   std::vector<ChartLine> lines = {};
   bool from_zero = false;          // the axis begins at 0
   std::optional<double> top = {};  // values above are drawn at the edge

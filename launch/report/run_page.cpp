@@ -23,17 +23,6 @@ std::vector<std::string> names_of(const std::vector<RunHistory>& runs) {
   return names;
 }
 
-std::string head(const std::vector<ReportedRun>& runs) {
-  std::string title = runs.size() == 1 ? runs[0].name : fmt::format("{} runs", runs.size());
-  return fmt::format(
-      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
-      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n"
-      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
-      "style-src 'unsafe-inline'; script-src 'sha256-{}'\"/>\n"
-      "<title>{}: training report</title>\n<style>{}</style>\n</head>\n",
-      kRunPageScriptHash, escaped(title), kRunPageStyle);
-}
-
 std::string swatch(size_t colour) {
   return fmt::format(
       "<svg class=\"swatch\" viewBox=\"0 0 26 10\" aria-hidden=\"true\">"
@@ -149,7 +138,8 @@ std::string run_page_html(const std::vector<RunHistory>& runs, const std::string
   for (size_t r = 0; r < runs.size(); ++r) {
     reported.push_back({&runs[r], RunFigures(runs[r]), names[r]});
   }
-  std::string page = head(reported);
+  std::string page = page_head((runs.size() == 1 ? names[0] : fmt::format("{} runs", runs.size())) +
+                               ": training report");
   page += fmt::format(
       "<body>\n<header><h1>Training report</h1>\n<p class=\"soft\">{}, as of {}</p></header>\n"
       "<h2>{}</h2>\n",
@@ -158,7 +148,7 @@ std::string run_page_html(const std::vector<RunHistory>& runs, const std::string
   page += run_cards(reported) + charts_section(reported) + evaluations_section(reported) +
           memory_section(reported) + samples_section(reported) + settings_section(reported) +
           data_section(reported) + notes_section(reported);
-  return page + fmt::format("<script>{}</script>\n</body>\n</html>\n", kRunPageScript);
+  return page + page_end();
 }
 
 }  // namespace tessera::launch

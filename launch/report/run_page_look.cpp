@@ -1,5 +1,9 @@
 #include "launch/report/run_page_look.h"
 
+#include <fmt/format.h>
+
+#include "launch/report/html.h"
+
 namespace tessera::launch {
 
 // The colours are those of Okabe and Ito, which the colour-blind can tell apart, darker on white
@@ -105,34 +109,39 @@ function written(text, unit) {
   if (unit === '3') return (100 * value).toFixed(1) + ' %';
   return text;
 }
-function nearest(steps, wanted) {
+function nearest(steps, wanted, share_of) {
   let low = 0, high = steps.length - 1;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (steps[middle] < wanted) low = middle + 1; else high = middle;
+    if (share_of(steps[middle]) < wanted) low = middle + 1; else high = middle;
   }
-  return low > 0 && wanted - steps[low - 1] < steps[low] - wanted ? low - 1 : low;
+  const off = i => Math.abs(share_of(steps[i]) - wanted);
+  return low > 0 && off(low - 1) < off(low) ? low - 1 : low;
 }
 for (const area of document.querySelectorAll('.area')) {
   const lines = Array.from(area.querySelectorAll('[data-v]'), path => ({
     name: path.dataset.name, unit: path.dataset.unit,
     steps: path.dataset.x.split(' ').map(Number), values: path.dataset.v.split(' ')}));
   const low = Number(area.dataset.low), high = Number(area.dataset.high);
+  const unit = area.dataset.across;
+  // Where the axis counts doublings, equal distances are equal ratios.
+  const scale = 'doublings' in area.dataset ? Math.log2 : x => x;
+  const share_of = x => (scale(x) - scale(low)) / (scale(high) - scale(low));
   const line = area.appendChild(document.createElement('div'));
   const tip = area.appendChild(document.createElement('div'));
   line.className = 'line';
   tip.className = 'tip';
   const show = event => {
     const box = area.getBoundingClientRect();
-    const wanted = low + (event.clientX - box.left) / box.width * (high - low);
-    const found = lines.map(l => ({l, i: nearest(l.steps, wanted)}));
-    const far = f => Math.abs(f.l.steps[f.i] - wanted);
+    const pointed = (event.clientX - box.left) / box.width;
+    const found = lines.map(l => ({l, i: nearest(l.steps, pointed, share_of)}));
+    const far = f => Math.abs(share_of(f.l.steps[f.i]) - pointed);
     const step = found.reduce((a, b) => far(b) < far(a) ? b : a);
-    const at = step.l.steps[step.i], share = (at - low) / (high - low);
-    const told = found.filter(f => far(f) <= Math.max(far(step), (high - low) / 50));
-    tip.textContent = ['step ' + at.toLocaleString('en-US')].concat(told.map(
+    const at = step.l.steps[step.i], share = share_of(at);
+    const told = found.filter(f => far(f) <= Math.max(far(step), .02));
+    tip.textContent = [unit + ' ' + at.toLocaleString('en-US')].concat(told.map(
       f => written(f.l.values[f.i], f.l.unit) + '  ' + f.l.name +
-        (f.l.steps[f.i] === at ? '' : ' (step ' + f.l.steps[f.i] + ')'))).join('\n');
+        (f.l.steps[f.i] === at ? '' : ' (' + unit + ' ' + f.l.steps[f.i] + ')'))).join('\n');
     line.style.display = tip.style.display = 'block';
     line.style.left = 100 * share + '%';
     tip.style.left = share < .5 ? 'calc(' + 100 * share + '% + .6rem)' : 'auto';
@@ -150,6 +159,20 @@ addEventListener('beforeprint', () => {
 });
 )js";
 
-const std::string_view kRunPageScriptHash = "5T8XT3f3wP61pwK5EwnogDI866llIuxzlxOyw3EHXJE=";
+const std::string_view kRunPageScriptHash = "ToJXq6xelnzyN42wjLDkZUt1gyd33GLEMCbxEfQruJI=";
+
+std::string page_head(std::string_view title) {
+  return fmt::format(
+      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
+      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n"
+      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
+      "style-src 'unsafe-inline'; script-src 'sha256-{}'\"/>\n"
+      "<title>{}</title>\n<style>{}</style>\n</head>\n",
+      kRunPageScriptHash, escaped(title), kRunPageStyle);
+}
+
+std::string page_end() {
+  return fmt::format("<script>{}</script>\n</body>\n</html>\n", kRunPageScript);
+}
 
 }  // namespace tessera::launch

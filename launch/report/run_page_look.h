@@ -1,6 +1,7 @@
-// How the report on runs looks, and the script that shows values under the pointer.
+// How the pages of reports look, and the script that shows values under the pointer.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 namespace tessera::launch {
@@ -13,5 +14,10 @@ extern const std::string_view kRunPageStyle;
 extern const std::string_view kRunPageScript;
 /// SHA-256 of the script in base64: the page's policy lets no other script run.
 extern const std::string_view kRunPageScriptHash;
+
+/// The page up to its body, with the style.
+std::string page_head(std::string_view title);
+/// What ends its body: the script.
+std::string page_end();
 
 }  // namespace tessera::launch

@@ -72,7 +72,9 @@ RunData::RunData(const Config& config, int64_t vocab, int ranks, int threads, Co
               .seed = uint64_t(config.seed),
               .group_by_length = config.group_by_length} {
   read(config, vocab, threads, console);
-  choose_judged(config);
+  const bool asked =
+      config.early_stopping_patience || config.load_best_model_at_end.value_or(false);
+  if (asked && !evaluation.empty()) judged = judged_by(config);
   // What a tokenizer of 262,144 tokens and the making of it took, 200 MB: malloc would keep it, in
   // pieces too small for a model's tensors.
   malloc_trim(0);
@@ -141,10 +143,7 @@ void RunData::take_evaluation_sets(const Config& config, const RowEncoder& encod
   }
 }
 
-void RunData::choose_judged(const Config& config) {
-  const bool asked =
-      config.early_stopping_patience || config.load_best_model_at_end.value_or(false);
-  if (!asked || evaluation.empty()) return;
+size_t RunData::judged_by(const Config& config) const {
   // transformers puts eval_ before the name of a metric that lacks it.
   const std::string& metric = config.metric_for_best_model;
   const std::string whole = metric.starts_with("eval_") ? metric : "eval_" + metric;
@@ -152,9 +151,8 @@ void RunData::choose_judged(const Config& config) {
   for (size_t i = 0; i < evaluation.size(); ++i) {
     known.push_back(evaluation.size() == 1 ? "loss"
                                            : fmt::format("eval_{}_loss", evaluation[i].name));
-    if (whole == known.back() || whole == "eval_" + known.back()) judged = i;
+    if (whole == known.back() || whole == "eval_" + known.back()) return i;
   }
-  if (judged) return;
   fail_usage("{}: metric_for_best_model: {} is not measured; choose {}", config.source,
              io::printable(metric), fmt::join(known, " or "));
 }

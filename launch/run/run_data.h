@@ -28,10 +28,12 @@ struct RunData {
   std::vector<DatasetReport> reports;  // of datasets, then of test_datasets
   std::vector<std::string> notes;      // lines of text on the tokenizer and the template
   BatchOptions options;
-  /// Of `evaluation`, the one whose loss metric_for_best_model names; empty where it is not asked
-  /// for.
+  /// judged_by() of the config; empty where the run does not ask for it.
   std::optional<size_t> judged;
 
+  /// Of `evaluation`, which is not empty, the one whose loss metric_for_best_model names. Error
+  /// (usage) where it names none.
+  size_t judged_by(const Config& config) const;
   /// Those of `evaluation`; where there are none, one of all samples to train on, named "all".
   std::vector<EvaluationSet> sets_to_evaluate() const;
   /// What a user should know of the data, a line each.
@@ -42,7 +44,6 @@ struct RunData {
  private:
   void read(const Config& config, int64_t vocab, int threads, Console& console);
   void take_evaluation_sets(const Config& config, const RowEncoder& encoder, Console& console);
-  void choose_judged(const Config& config);
 };
 
 }  // namespace tessera::launch

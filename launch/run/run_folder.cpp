@@ -21,7 +21,7 @@ using nlohmann::json;
 
 bool holds_run(const fs::path& dir) {
   return io::exists(dir / lora::kPeftWeightsFile) || io::exists(dir / kMetricsFile) ||
-         !CheckpointStore(dir.string(), 1).steps().empty();
+         io::exists(dir / kSearchFolder) || !CheckpointStore(dir.string(), 1).steps().empty();
 }
 
 /// "process 4711 on node3"
@@ -108,7 +108,7 @@ bool RunFolder::holds_finished(int64_t step) const {
 
 void RunFolder::begin(const Config& resolved, const TokenizerFiles& tokenizer, int64_t step) {
   on_first_rank([&] {
-    if (config_.overwrite_output_dir && !config_.resume_from_checkpoint) remove_older_run();
+    if (resolved.overwrite_output_dir && !resolved.resume_from_checkpoint) remove_older_run();
     write_state(step, false);
     write_start(resolved, tokenizer);
     record_.started = utc_time();
@@ -116,11 +116,15 @@ void RunFolder::begin(const Config& resolved, const TokenizerFiles& tokenizer, i
   });
 }
 
+void RunFolder::clear() const {
+  on_first_rank([&] { remove_older_run(); });
+}
+
 void RunFolder::remove_older_run() const {
   const fs::path dir = config_.output_dir;
   CheckpointStore(dir.string(), 1).clear();
   for (const std::string_view name : {lora::kPeftConfigFile, lora::kPeftWeightsFile, kMetricsFile,
-                                      kSamplesFile, kRunRecordFile, kStateFile}) {
+                                      kSamplesFile, kRunRecordFile, kStateFile, kSearchFolder}) {
     io::remove_all(dir / name);
   }
 }

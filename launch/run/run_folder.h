@@ -18,6 +18,9 @@ namespace tessera::launch {
 /// The config of a run with every key, in its folder.
 inline constexpr std::string_view kResolvedConfigFile = "config.resolved.yml";
 
+/// In the folder of a search: what its candidates leave.
+inline constexpr std::string_view kSearchFolder = "search";
+
 class RunFolder {
  public:
   /// Checks, before anything expensive, that output_dir can be written, belongs to no run that is
@@ -27,10 +30,14 @@ class RunFolder {
 
   /// Whether a run that ends after `step` steps has ended here and left its adapter. Collective.
   bool finished(int64_t step) const;
+  /// Whether the user wants what is there replaced.
+  bool overwrites() const { return config_.overwrite_output_dir; }
+  /// Removes what an older run has left. Collective.
+  void clear() const;
   /// What run.json is to say, but for when the run started and ended. Before begin().
   void set_record(RunRecord record) { record_ = std::move(record); }
   /// Writes `resolved` as config.resolved.yml, the tokenizer's files and run.json for a run that
-  /// begins after `step`; removes an older run if told to. Collective.
+  /// begins after `step`; removes an older run if `resolved` says so. Collective.
   void begin(const Config& resolved, const TokenizerFiles& tokenizer, int64_t step);
   /// Writes in run.json that the run has ended, and in state.json how far it came and whether it
   /// finished. Collective.

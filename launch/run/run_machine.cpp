@@ -6,11 +6,10 @@
 
 namespace tessera::launch {
 
-RunMachine::RunMachine(Context& context, const RunInputs& inputs, const RunPlan& plan,
-                       parallel::Communicator& world, Console& console)
+RunMachine::RunMachine(Context& context, LoadedModel& base, const RunInputs& inputs,
+                       const RunPlan& plan, parallel::Communicator& world)
     : ctx(context),
-      model(ctx, inputs.checkpoint, quantization(plan.config), {world, plan.chosen.sharding},
-            console),
+      model(base),
       adapters(model.spec(), adapter_options(plan.config), ctx.device()),
       decoder(ctx, model.base(), model.scheduler(), &adapters),
       segments(state_segments(adapters, plan.config.optimizer.bits, plan.config.loraplus_lr_ratio)),

@@ -1,4 +1,4 @@
-// What a run computes with: the base in memory, what is trained, the optimizer and the sums of
+// What a run computes with, over a base in memory: what is trained, the optimizer and the sums of
 // gradients, all of it allocated as planned.
 #pragma once
 
@@ -12,10 +12,9 @@
 namespace tessera::launch {
 
 struct RunMachine {
-  /// Loads the base, and makes the adapter or copies the one to start from. All arguments but the
-  /// last outlive it. Collective.
-  RunMachine(Context& ctx, const RunInputs& inputs, const RunPlan& plan,
-             parallel::Communicator& world, Console& console);
+  /// Makes the adapter or copies the one to start from. All arguments outlive it. Collective.
+  RunMachine(Context& ctx, LoadedModel& model, const RunInputs& inputs, const RunPlan& plan,
+             parallel::Communicator& world);
 
   RunMachine(const RunMachine&) = delete;  // its members refer to each other
   RunMachine& operator=(const RunMachine&) = delete;
@@ -29,7 +28,7 @@ struct RunMachine {
   }
 
   Context& ctx;
-  LoadedModel model;
+  LoadedModel& model;
   lora::AdapterSet adapters;
   lora::Decoder decoder;
   const std::vector<optim::StateSegment> segments;

@@ -26,7 +26,11 @@ void add_scores(std::vector<SampleScore>& scores, const lora::Batch& batch,
       if (batch.targets[i] == lora::Batch::kUnsupervised) continue;
       ++score.tokens;
       score.correct += of_tokens.guesses[token] == batch.targets[i];
-      score.losses += double(of_tokens.losses[token]);
+      const double loss = double(of_tokens.losses[token]);
+      const double weight = batch.weights.empty() ? 1.0 : double(batch.weights[i]);
+      score.losses += loss;
+      score.weight += weight;
+      score.weighted += weight * loss;
       ++token;
     }
     scores.push_back(score);

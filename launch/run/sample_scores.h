@@ -17,6 +17,8 @@ struct SampleScore {
   int64_t tokens = 0;   // supervised
   int64_t correct = 0;  // of these, tokens that are the most likely ones where they stand
   double losses = 0;    // the sum over the tokens, without weights
+  double weight = 0;    // the sum of the tokens' weights
+  double weighted = 0;  // the sum of their losses, each times its weight
 
   bool exact() const { return correct == tokens; }
 };

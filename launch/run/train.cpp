@@ -7,17 +7,11 @@
 #include "launch/config/options.h"
 #include "launch/machine/agreement.h"
 #include "launch/machine/device.h"
-#include "launch/machine/processors.h"
 #include "launch/machine/signals.h"
 #include "launch/run/checkpoint.h"
 #include "launch/run/profile.h"
 #include "launch/run/run_banner.h"
 #include "launch/run/run_evaluations.h"
-#include "launch/run/run_folder.h"
-#include "launch/run/run_identity.h"
-#include "launch/run/run_inputs.h"
-#include "launch/run/run_machine.h"
-#include "launch/run/run_plan.h"
 #include "lora/adapter/peft.h"
 #include "optim/schedule.h"
 #include "runtime/io/file.h"
@@ -25,19 +19,20 @@
 namespace tessera::launch {
 namespace {
 
-/// As long as torch's process groups wait; loading or tokenizing may keep others waiting long.
-constexpr int64_t kWatchdogSeconds = 1800;
-
 /// The loop over steps, with what changes in it: the state of the run and its files.
 class Loop {
  public:
-  /// Goes on from a checkpoint where the config says so. All arguments outlive it. Collective.
-  Loop(const RunInputs& inputs, const RunPlan& plan, RunMachine& machine, RunFolder& folder,
-       parallel::Communicator& world, Console& console);
-  /// The exit code. Collective.
+  /// Goes on from a checkpoint where the config says so. Both arguments outlive it. Collective.
+  Loop(const RunParts& run, RunMachine& machine);
+  /// To the end. The exit code. Collective.
   int run();
+  /// Until `last` steps are done, or none is left; then a checkpoint, and `measure`. The exit code.
+  /// Collective.
+  int run_until(int64_t last, FunctionRef<void(RunMachine&, const RunState&)> measure);
 
  private:
+  /// Until `last` steps are done, or none is left. False where a signal asks to stop before.
+  bool take_steps(int64_t last);
   /// As a signal asks. The exit code.
   int stop();
   void resume();
@@ -87,26 +82,21 @@ class Loop {
   std::optional<Profile> profile_;  // until it is written
 };
 
-Loop::Loop(const RunInputs& inputs, const RunPlan& plan, RunMachine& machine, RunFolder& folder,
-           parallel::Communicator& world, Console& console)
-    : config_(plan.config),
-      data_(inputs.data),
-      steps_(inputs.steps),
+Loop::Loop(const RunParts& run, RunMachine& machine)
+    : config_(run.plan.config),
+      data_(run.start.inputs.data),
+      steps_(run.start.inputs.steps),
       machine_(machine),
-      folder_(folder),
-      world_(world),
-      console_(console),
+      folder_(run.folder),
+      world_(run.start.world),
+      console_(run.start.console),
       schedule_(make_schedule(config_, steps_.steps())),
       checkpoints_(config_.output_dir, config_.save_total_limit),
-      log_(config_, console),
-      evaluations_(inputs, plan, machine, log_, world, console) {
-  state_.identity = run_identity(config_, {.base_hash = machine.model.fingerprint(),
-                                           .data_hash = data_.training.fingerprint(),
-                                           .compute_dtype = machine.ctx.compute_dtype(),
-                                           .micro_batches = data_.options.micro_batches,
-                                           .total_steps = steps_.steps()});
-  require_agreement(world, state_.identity);
-  machine.allocate(plan);
+      log_(config_, console_),
+      evaluations_(run.start.inputs, run.plan, machine, log_, world_, console_) {
+  state_.identity = identity_of(run.start, run.plan, run.model);
+  require_agreement(world_, state_.identity);
+  machine.allocate(run.plan);
   resume();
   // A device without float16 leaves the stored scale alone: a later start on one that has it goes
   // on with it.
@@ -196,7 +186,7 @@ void Loop::watch_loss(const StepMetrics& m) {
   const double most = *config_.loss_watchdog_threshold;
   state_.high_losses = m.loss > most ? state_.high_losses + 1 : 0;
   if (state_.high_losses < config_.loss_watchdog_patience) return;
-  throw SharedError(fmt::format(
+  throw Diverged(fmt::format(
       "step {}: the loss is {:.4f}, and has been above loss_watchdog_threshold {:g} for {} step{}; "
       "lower learning_rate, or look at the data of these steps",
       m.step, m.loss, most, state_.high_losses, state_.high_losses == 1 ? "" : "s"));
@@ -262,8 +252,34 @@ int Loop::run() {
     return kFinished;
   }
   begin();
+  if (!take_steps(steps_.steps())) return stop();
+  if (stops_early()) {
+    log_.line(fmt::format(
+        "step {}: stopped early: {} evaluations without a gain on loss {:.4f} of step {}",
+        state_.step, state_.evaluations.without_gain, *state_.evaluations.best,
+        state_.evaluations.best_step));
+  } else {
+    evaluations_.evaluate(state_.step, state_.evaluations);
+  }
+  write_profile();
+  finish();
+  return kFinished;
+}
+
+int Loop::run_until(int64_t last, FunctionRef<void(RunMachine&, const RunState&)> measure) {
+  const StopSignals signals;
+  begin();
+  if (!take_steps(last)) return stop();
+  write_profile();
+  save(state_.step, true);
+  measure(machine_, state_);
+  folder_.end(state_.step, false);
+  return kFinished;
+}
+
+bool Loop::take_steps(int64_t last) {
   if (config_.eval_on_start && state_.step == 0) evaluations_.evaluate(0, state_.evaluations);
-  while (!over()) {
+  while (!over() && state_.step < last) {
     if (profile_) profile_->begin_step();
     const StepMetrics metrics = run_step(state_.step);
     if (profile_) profile_->end_step(metrics.step);
@@ -280,68 +296,44 @@ int Loop::run() {
     }
     if (stops_early()) break;
     if (config_.sample_steps && done % *config_.sample_steps == 0) evaluations_.sample(done);
-    if (on_any_rank(world_, StopSignals::received() != 0)) return stop();
+    if (on_any_rank(world_, StopSignals::received() != 0)) return false;
     if (save_now) save(done, false);
   }
-  if (stops_early()) {
-    log_.line(fmt::format(
-        "step {}: stopped early: {} evaluations without a gain on loss {:.4f} of step {}",
-        state_.step, state_.evaluations.without_gain, *state_.evaluations.best,
-        state_.evaluations.best_step));
-  } else {
-    evaluations_.evaluate(state_.step, state_.evaluations);
-  }
-  write_profile();
-  finish();
-  return kFinished;
+  return true;
 }
 
 int Loop::stop() {
   write_profile();
   save(state_.step, true);
   folder_.end(state_.step, false);
-  console_.line(
-      fmt::format("stopped after step {} of {}; to go on, add to the same command: "
-                  "resume_from_checkpoint=auto{}",
-                  state_.step, steps_.steps(),
-                  config_.overwrite_output_dir ? " overwrite_output_dir=null" : ""));
+  console_.line(fmt::format(
+      "stopped after step {} of {}; to go on, add to the same command: "
+      "resume_from_checkpoint=auto{}",
+      state_.step, steps_.steps(), folder_.overwrites() ? " overwrite_output_dir=null" : ""));
   return kStopped;
-}
-
-/// The adapter to start from, if any. Error where it, or the checkpoint to go on from, is not
-/// there: before anything is written, and before the minutes of a large load.
-std::optional<lora::PeftFolder> open_start(const Config& config, Console& console) {
-  const std::optional<ResumeFrom>& from = config.resume_from_checkpoint;
-  if (from && !from->is_auto()) CheckpointStore::require_folder(from->path);
-  auto start = open_adapter(config.lora_model_dir, console);
-  if (start && start->config.options.dropout != config.lora_dropout) {
-    console.line(fmt::format("the adapter in {} was trained with lora_dropout {}; this run uses {}",
-                             start->path, start->config.options.dropout, config.lora_dropout));
-  }
-  return start;
 }
 
 }  // namespace
 
 int train(const Config& config, parallel::Communicator& world) {
-  require_keys(config, kTrainNeeds);
-  ignore_closed_pipes();
-  world.set_phase("start");
-  world.set_watchdog(std::chrono::seconds(config.watchdog_seconds.value_or(kWatchdogSeconds)));
-  if (world.size() > 1) require_agreement(world, what_all_run(config));
-  Console console(world.rank() == 0, config.log_format == LogFormat::kJson);
-  auto start = on_all(world, [&] { return open_start(config, console); });
-  const Device device = on_all(world, [&] { return choose_device(config.device, world, console); });
-  RunFolder folder(config, world, console);
-  Context ctx(device, thread_count(config.threads, world), uint64_t(config.seed));
-  ctx.set_compute_dtype(compute_dtype(config, device));
-  const RunInputs inputs(config, std::move(start), world, console);
-  const RunPlan plan = plan_run(config, inputs, world, ctx);
-  RunRecord record = run_record(run_facts(plan, inputs, ctx), plan, inputs);
-  print_banner(console, record.facts, plan);
-  folder.set_record(std::move(record));
-  RunMachine machine(ctx, inputs, plan, world, console);
-  return Loop(inputs, plan, machine, folder, world, console).run();
+  RunStart start(config, world);
+  const RunPlan plan = plan_run(config, start.inputs, world, start.ctx);
+  RunRecord record = run_record(run_facts(plan, start.inputs, start.ctx), plan, start.inputs);
+  print_banner(start.console, record.facts, plan);
+  start.folder.set_record(std::move(record));
+  LoadedModel model = load_base(start, plan);
+  return train_all({start, plan, model, start.folder});
+}
+
+int train_all(const RunParts& run) {
+  RunMachine machine(run.start.ctx, run.model, run.start.inputs, run.plan, run.start.world);
+  return Loop(run, machine).run();
+}
+
+int train_until(const RunParts& run, int64_t last,
+                FunctionRef<void(RunMachine&, const RunState&)> measure) {
+  RunMachine machine(run.start.ctx, run.model, run.start.inputs, run.plan, run.start.world);
+  return Loop(run, machine).run_until(last, measure);
 }
 
 }  // namespace tessera::launch

@@ -88,6 +88,14 @@ double TrainingStep::forward_backward(int64_t step, const std::vector<lora::Batc
   return sum;
 }
 
+void TrainingStep::diverge(FunctionRef<void()> look) {
+  try {
+    all_or_none(tools_.world, look);
+  } catch (const SharedError& error) {
+    throw Diverged(error.what());
+  }
+}
+
 void TrainingStep::fail_non_finite(int64_t step, const std::vector<lora::Batch>& batches,
                                    const std::vector<double>& losses) {
   const auto bad = std::ranges::find_if(losses, [](double x) { return !std::isfinite(x); });
@@ -95,12 +103,12 @@ void TrainingStep::fail_non_finite(int64_t step, const std::vector<lora::Batch>&
   const auto mine =
       parallel::micro_batches_of(tools_.world.rank(), tools_.world.size(), int64_t(batches.size()));
   lora::EvaluationPass pass(tools_.decoder, tools_.loss);
-  all_or_none(tools_.world, [&] {
+  diverge([&] {
     if (index < mine.first || index >= mine.first + mine.count) return pass.idle();
     fail("step {}: the loss is {} ({}); lower learning_rate, or check the data and the base model",
          step + 1, losses[size_t(index)], pass.describe_non_finite(batches[size_t(index)]));
   });
-  fail("step {}: the loss is not finite; lower learning_rate", step + 1);
+  throw Diverged(fmt::format("step {}: the loss is not finite; lower learning_rate", step + 1));
 }
 
 TrainingStep::Gradients TrainingStep::reduce(int64_t micro_batches) {
@@ -123,12 +131,12 @@ TrainingStep::Gradients TrainingStep::reduce(int64_t micro_batches) {
 void TrainingStep::fail_non_finite(int64_t step, const Gradients& gradients) {
   const Tensor on_device =
       Tensor::of(gradients.mine, {int64_t(gradients.mine.size())}, tools_.ctx.device());
-  all_or_none(tools_.world, [&] {
+  diverge([&] {
     fail("step {}: the gradient is not finite ({}); lower learning_rate", step + 1,
          first_non_finite(tools_.adapters, tools_.optimizer.range(),
                           to_host(tools_.ctx, on_device)));
   });
-  fail("step {}: the gradient is not finite; lower learning_rate", step + 1);
+  throw Diverged(fmt::format("step {}: the gradient is not finite; lower learning_rate", step + 1));
 }
 
 std::vector<float> TrainingStep::gather_chunk_sums(std::vector<float> mine) {

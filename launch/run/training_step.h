@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "launch/config/config.h"
+#include "launch/machine/agreement.h"
 #include "launch/run/loss_scale.h"
 #include "lora/decoder/training_pass.h"
 #include "optim/optimizer.h"
@@ -18,6 +19,12 @@ struct StepResult {
   double loss;       // weighted mean over the supervised tokens of all micro-batches
   double grad_norm;  // before clipping; infinite where the step was skipped
   bool skipped;      // the gradient overflowed float16: nothing was updated
+};
+
+/// The numbers of a run went wrong, and nothing else did.
+class Diverged : public SharedError {
+ public:
+  using SharedError::SharedError;
 };
 
 class TrainingStep {
@@ -35,7 +42,7 @@ class TrainingStep {
   TrainingStep(Tools tools, const Config& config);
 
   /// Collective; `batches` are the step's micro-batches in global order, the same on every rank.
-  /// Error where a loss or the gradient is not finite: step, layer or tensor named, nothing
+  /// Diverged where a loss or the gradient is not finite: step, layer or tensor named, nothing
   /// updated.
   /// With a dynamic `scale`, a gradient that is not finite skips the step instead. Where all
   /// weights are 0, loss and gradient are 0, and the update follows as from any gradient.
@@ -46,6 +53,8 @@ class TrainingStep {
   /// The weighted sum of the losses of all micro-batches, added in their order. Gradients go into
   /// the tree.
   double forward_backward(int64_t step, const std::vector<lora::Batch>& batches, float scale);
+  /// Throws Diverged of what `look`, which runs on every rank, throws on the lowest that does.
+  void diverge(FunctionRef<void()> look);
   [[noreturn]] void fail_non_finite(int64_t step, const std::vector<lora::Batch>& batches,
                                     const std::vector<double>& losses);
   /// The sum of the gradients over the optimizer's range, and the norm of the whole.

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <string>
 #include <vector>
@@ -50,6 +51,13 @@ class Program {
   /// Reads on until `text` stands in stderr. False when it ends without.
   bool wait_for(const std::string& text) {
     while (err_.find(text) == std::string::npos) {
+      if (!read_some()) return false;
+    }
+    return true;
+  }
+  /// The same until stderr has so many lines.
+  bool wait_for_lines(size_t lines) {
+    while (size_t(std::count(err_.begin(), err_.end(), '\n')) < lines) {
       if (!read_some()) return false;
     }
     return true;
