@@ -15,7 +15,7 @@ struct EvaluationRecord {
   /// Takes the `loss` after `step`. A gain is more than `threshold` below the best before it.
   /// Returns whether it is the best so far, by however little; of equal ones the first stays so.
   bool add(int64_t step, double loss, double threshold) {
-    const bool gains = !best || (loss<*best&& * best - loss> threshold);
+    const bool gains = !best || *best - loss > threshold;
     without_gain = gains ? 0 : without_gain + 1;
     if (best && !(loss < *best)) return false;
     best = loss;
