@@ -15,14 +15,13 @@ namespace tessera::launch {
 
 class RunLog {
  public:
-  /// Both arguments outlive it. Shows nothing but lines until begin().
+  /// Both arguments outlive it. begin() comes first.
   RunLog(const Config& config, Console& console) : config_(config), console_(console) {}
 
   /// The run takes steps from `first_step` on, `total` in all, and this rank writes files if it
   /// `leads`. Error where they cannot be written.
   void begin(int64_t first_step, int64_t total, bool leads);
 
-  void line(const std::string& text) { console_.line(text); }
   void step(const StepMetrics& metrics);
   /// Of the only set if `set` is empty.
   void evaluation(int64_t step, const std::string& set, const std::string& shown,

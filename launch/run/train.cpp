@@ -73,7 +73,7 @@ class Loop {
   RunMachine& machine_;
   RunFolder& folder_;
   parallel::Communicator& world_;
-  Console& console_;  // of what is no line of its own
+  Console& console_;
   const optim::LrSchedule schedule_;
   CheckpointStore checkpoints_;
   RunState state_;
@@ -176,8 +176,8 @@ void Loop::write_profile() {
   if (!profile_ || profile_->empty()) return;
   const std::string file = fmt::format("{}/profile-rank{}.json", config_.output_dir, world_.rank());
   all_or_none(world_, [&] { io::write_file(file, profile_->trace(world_.rank())); });
-  for (const std::string& line : profile_->table()) log_.line(line);
-  log_.line(fmt::format("         as a trace for ui.perfetto.dev: {}", file));
+  for (const std::string& line : profile_->table()) console_.line(line);
+  console_.line(fmt::format("         as a trace for ui.perfetto.dev: {}", file));
   profile_.reset();
 }
 
@@ -220,8 +220,8 @@ std::string Loop::take_best() {
     });
     machine_.adapters.to_device(machine_.ctx);
   } catch (const Error& error) {  // a full disk had no room for it
-    log_.line(fmt::format("warning: the adapter is that of the last step, not of step {}: {}",
-                          *best, error.what()));
+    console_.line(fmt::format("warning: the adapter is that of the last step, not of step {}: {}",
+                              *best, error.what()));
     return "adapter";
   }
   return fmt::format("adapter of step {} (loss {:.4f})", *best, *state_.evaluations.best);
@@ -236,9 +236,9 @@ void Loop::finish() {
   });
   evaluations_.sample(step);
   folder_.end(step, true);
-  log_.line(fmt::format("done     {} steps{}; {} in {}", step,
-                        log_.summary(step, machine_.model.scheduler().waited_seconds()), adapter,
-                        config_.output_dir));
+  console_.line(fmt::format("done     {} steps{}; {} in {}", step,
+                            log_.summary(step, machine_.model.scheduler().waited_seconds()),
+                            adapter, config_.output_dir));
 }
 
 int Loop::run() {
@@ -254,7 +254,7 @@ int Loop::run() {
   begin();
   if (!take_steps(steps_.steps())) return stop();
   if (stops_early()) {
-    log_.line(fmt::format(
+    console_.line(fmt::format(
         "step {}: stopped early: {} evaluations without a gain on loss {:.4f} of step {}",
         state_.step, state_.evaluations.without_gain, *state_.evaluations.best,
         state_.evaluations.best_step));
