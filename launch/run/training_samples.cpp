@@ -2,7 +2,6 @@
 
 #include <malloc.h>
 
-#include <algorithm>
 #include <optional>
 
 #include "launch/run/answers.h"
@@ -65,20 +64,13 @@ std::vector<std::string> TrainingSamples::answers(lora::Decoder& decoder, int64_
     GeneratorOptions options;
     options.max_new_tokens = config_.sample_max_new_tokens;
     options.stop_ids = stops_;
+    options.most_together = together;
     options.heeds_signals = false;
-    const auto longest = std::ranges::max(prompts_, {}, &std::vector<int32_t>::size).size();
-    Generator generator(decoder, options,
-                        {std::min(together, int64_t(prompts_.size())), int64_t(longest)});
     AnswersInMaking making(tokenizer, {});
-    uint64_t next = 0;
-    const auto ask = [&]() -> std::optional<AnswerRequest> {
-      if (next == prompts_.size()) return std::nullopt;
-      making.begin(next, prompts_[next].size());
-      const uint64_t sequence = next++;
-      return AnswerRequest{sequence, prompts_[sequence]};
-    };
-    generator.run(ask, {[&](uint64_t s, int32_t id) { making.token(s, id); },
-                        [&](uint64_t s, Finish how) { texts[s] = making.finish(s, how).text; }});
+    for (size_t i = 0; i < prompts_.size(); ++i) making.begin(i, prompts_[i].size());
+    generate_answers(decoder, prompts_, options,
+                     {[&](uint64_t s, int32_t id) { making.token(s, id); },
+                      [&](uint64_t s, Finish how) { texts[s] = making.finish(s, how).text; }});
   }
   malloc_trim(0);  // the tokenizer's part, which training has no room for
   return texts;
