@@ -1,14 +1,10 @@
 #include "launch/report/tensorboard.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
 #include <bit>
-#include <cerrno>
 #include <chrono>
-#include <cstring>
 
 #include "runtime/core/error.h"
 #include "runtime/io/folder.h"
@@ -112,31 +108,26 @@ double system_clock_seconds() {
 }
 
 TensorBoardFile::TensorBoardFile(const std::string& folder, int64_t resumed_step, WallClock clock)
-    : clock_(std::move(clock)) {
-  io::make_folders(folder);
-  if (resumed_step == 0) remove_event_files(folder);
-  create(folder);
+    : clock_(std::move(clock)), file_(begin(folder, resumed_step)) {
   bool written = write_event(0, bytes_field(event::kFileVersion, "brain.Event:2"));
   if (resumed_step > 0) {
     // Values of this step and later ones, in files before this one, no longer count.
     const std::string start = integer_field(kSessionStatus, kSessionStart);
     written = written && write_event(resumed_step + 1, bytes_field(event::kSessionLog, start));
   }
-  if (written) return;
-  ::close(fd_);
-  fail("cannot write {}: the disk may be full", path_);
+  if (!written) fail("cannot write {}: the disk may be full", path());
 }
 
-TensorBoardFile::~TensorBoardFile() { ::close(fd_); }
-
-/// tensorboard reads the files of a folder in the order of their names.
-void TensorBoardFile::create(const std::string& folder) {
+io::AppendFile TensorBoardFile::begin(const std::string& folder, int64_t resumed_step) const {
+  io::make_folders(folder);
+  if (resumed_step == 0) remove_event_files(folder);
+  // tensorboard reads the files of a folder in the order of their names.
   const std::string stem = fmt::format("{}/{}{:010}.{}.{}", folder, kNamePrefix, int64_t(clock_()),
                                        host_name(), ::getpid());
-  for (int start = 0; fd_ < 0; ++start) {
-    path_ = fmt::format("{}.{}", stem, start);
-    fd_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0666);
-    if (fd_ < 0 && errno != EEXIST) fail("cannot write {}: {}", path_, std::strerror(errno));
+  for (int start = 0;; ++start) {
+    if (auto file = io::AppendFile::make(fmt::format("{}.{}", stem, start))) {
+      return std::move(*file);
+    }
   }
 }
 
@@ -159,13 +150,7 @@ bool TensorBoardFile::text(std::string_view tag, int64_t step, std::string_view 
 bool TensorBoardFile::write_event(int64_t step, const std::string& what) {
   // A field of the value 0 is left out, as protobuf does it.
   const std::string number = step == 0 ? "" : integer_field(event::kStep, step);
-  const std::string bytes = record(double_field(event::kWallTime, clock_()) + number + what);
-  struct stat before {};
-  if (::fstat(fd_, &before) != 0) return false;
-  if (::write(fd_, bytes.data(), bytes.size()) == ssize_t(bytes.size())) return true;
-  // A reader stops at half a record. Nothing helps where it cannot be taken back.
-  [[maybe_unused]] const int taken_back = ::ftruncate(fd_, before.st_size);
-  return false;
+  return file_.append(record(double_field(event::kWallTime, clock_()) + number + what));
 }
 
 }  // namespace tessera::launch

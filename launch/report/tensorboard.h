@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "runtime/io/append_file.h"
+
 namespace tessera::launch {
 
 /// Seconds since 1970.
@@ -21,11 +23,8 @@ class TensorBoardFile {
   TensorBoardFile(const std::string& folder, int64_t resumed_step, WallClock clock);
   TensorBoardFile(const std::string& folder, int64_t resumed_step)
       : TensorBoardFile(folder, resumed_step, system_clock_seconds) {}
-  ~TensorBoardFile();
-  TensorBoardFile(const TensorBoardFile&) = delete;
-  TensorBoardFile& operator=(const TensorBoardFile&) = delete;
 
-  const std::string& path() const { return path_; }
+  const std::string& path() const { return file_.path(); }
 
   /// Both: false where the value could not be written (a full disk). Then it is lost, and the file
   /// is as it was before: that must not end a run. What was written is there at once.
@@ -34,13 +33,12 @@ class TensorBoardFile {
   bool text(std::string_view tag, int64_t step, std::string_view text);
 
  private:
-  void create(const std::string& folder);
+  io::AppendFile begin(const std::string& folder, int64_t resumed_step) const;
   /// An Event with the time, the step and `what`, one more of its fields.
   bool write_event(int64_t step, const std::string& what);
 
   WallClock clock_;
-  std::string path_;
-  int fd_ = -1;
+  io::AppendFile file_;
 };
 
 }  // namespace tessera::launch

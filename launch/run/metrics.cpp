@@ -1,9 +1,5 @@
 #include "launch/run/metrics.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -31,15 +27,13 @@ nlohmann::ordered_json to_json(const StepMetrics& m) {
           {"gather_wait", m.gather_wait}};
 }
 
-MetricsFile::MetricsFile(const std::string& path, int64_t resumed_step) {
-  io::AtomicFile start(path);
-  start.write(std::string_view(kept_lines(path, resumed_step)));
-  start.commit();
-  fd_ = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
-  if (fd_ < 0) fail("cannot write {}: {}", path, std::strerror(errno));
-}
+MetricsFile::MetricsFile(const std::string& path, int64_t resumed_step)
+    : file_(begin(path, resumed_step)) {}
 
-MetricsFile::~MetricsFile() { ::close(fd_); }
+io::AppendFile MetricsFile::begin(const std::string& path, int64_t resumed_step) {
+  io::write_file(path, kept_lines(path, resumed_step));
+  return io::AppendFile(path);
+}
 
 /// What of an older file belongs to the steps up to `last_step`.
 std::string MetricsFile::kept_lines(const std::string& path, int64_t last_step) {
@@ -71,14 +65,8 @@ bool MetricsFile::write_evaluation(int64_t step, const std::string& set, double 
 
 bool MetricsFile::write_line(const nlohmann::ordered_json& line) {
   // A model's text may end within a character.
-  const std::string text =
-      line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
-  struct stat before {};
-  if (::fstat(fd_, &before) != 0) return false;
-  if (::write(fd_, text.data(), text.size()) == ssize_t(text.size())) return true;
-  // Half a line would spoil the next one, too. Nothing helps where it cannot be taken back.
-  [[maybe_unused]] const int taken_back = ::ftruncate(fd_, before.st_size);
-  return false;
+  return file_.append(line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) +
+                      "\n");
 }
 
 }  // namespace tessera::launch

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <utility>
 
+#include "runtime/io/append_file.h"
+
 namespace tessera::launch {
 
 /// In the folder of a run.
@@ -34,9 +36,6 @@ class MetricsFile {
   /// Opens output_dir/metrics.jsonl. Lines of steps after `resumed_step` (a run that went further
   /// than its last checkpoint) are dropped; 0 starts an empty file.
   MetricsFile(const std::string& path, int64_t resumed_step);
-  ~MetricsFile();
-  MetricsFile(const MetricsFile&) = delete;
-  MetricsFile& operator=(const MetricsFile&) = delete;
 
   /// Both: false where the line could not be written (a full disk). Then it is lost, and the file
   /// is as it was before: that must not end a run.
@@ -54,10 +53,11 @@ class MetricsFile {
 
  private:
   std::string kept_lines(const std::string& path, int64_t last_step);
+  io::AppendFile begin(const std::string& path, int64_t resumed_step);
 
-  int fd_ = -1;
   int64_t last_step_ = 0;
   std::set<std::pair<int64_t, std::string>> evaluated_;
+  io::AppendFile file_;  // last: what is kept of an older one sets the others
 };
 
 }  // namespace tessera::launch
