@@ -37,6 +37,8 @@ class MetricsFile {
   /// than its last checkpoint) are dropped; 0 starts an empty file.
   MetricsFile(const std::string& path, int64_t resumed_step);
 
+  const std::string& path() const { return file_.path(); }
+
   /// Both: false where the line could not be written (a full disk). Then it is lost, and the file
   /// is as it was before: that must not end a run.
   bool write(const StepMetrics& metrics);

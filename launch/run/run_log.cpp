@@ -22,7 +22,7 @@ void RunLog::begin(int64_t first_step, int64_t total, bool leads) {
 }
 
 void RunLog::step(const StepMetrics& m) {
-  if (metrics_) note_lost_line(kMetricsFile, metrics_->write(m));
+  if (metrics_) note_lost_line(metrics_->path(), metrics_->write(m));
   to_board("train/loss", m.step, m.loss);
   to_board("train/grad_norm", m.step, m.grad_norm);
   to_board("train/learning_rate", m.step, m.learning_rate);
@@ -51,7 +51,7 @@ std::string RunLog::describe(const StepMetrics& m, double eta) const {
 void RunLog::evaluation(int64_t step, const std::string& set, const std::string& shown,
                         const Evaluation& e) {
   if (metrics_)
-    note_lost_line(kMetricsFile, metrics_->write_evaluation(step, set, e.loss, e.tokens));
+    note_lost_line(metrics_->path(), metrics_->write_evaluation(step, set, e.loss, e.tokens));
   to_board(set.empty() ? "eval/loss" : fmt::format("eval/{}_loss", set), step, e.loss);
   if (console_.is_json()) {
     return console_.event("evaluation", {{"step", step},
@@ -66,7 +66,7 @@ void RunLog::evaluation(int64_t step, const std::string& set, const std::string&
 
 void RunLog::sample(int64_t step, const std::string& prompt, const std::string& text) {
   const nlohmann::ordered_json line = {{"step", step}, {"prompt", prompt}, {"text", text}};
-  if (samples_) note_lost_line(kSamplesFile, samples_->write_line(line));
+  if (samples_) note_lost_line(samples_->path(), samples_->write_line(line));
   if (board_) {
     note_lost_line(board_->path(), board_->text("samples/" + io::printable(prompt), step, text));
   }
@@ -84,12 +84,11 @@ void RunLog::to_board(std::string_view tag, int64_t step, double value) {
   if (board_) note_lost_line(board_->path(), board_->scalar(tag, step, value));
 }
 
-void RunLog::note_lost_line(std::string_view file, bool written) {
+void RunLog::note_lost_line(const std::string& path, bool written) {
   if (written || lines_lost_) return;
   lines_lost_ = true;
-  console_.line(
-      fmt::format("warning: {}/{} cannot be written; its lines are lost until there is room again",
-                  config_.output_dir, file));
+  console_.line(fmt::format(
+      "warning: {} cannot be written; its lines are lost until there is room again", path));
 }
 
 std::string RunLog::summary(int64_t step, double waited) const {

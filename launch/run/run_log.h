@@ -39,8 +39,8 @@ class RunLog {
 
  private:
   std::string describe(const StepMetrics& metrics, double eta) const;
-  /// `written`: false where a line is lost.
-  void note_lost_line(std::string_view file, bool written);
+  /// `written`: false where a line of the file is lost.
+  void note_lost_line(const std::string& path, bool written);
   void to_board(std::string_view tag, int64_t step, double value);
 
   const Config& config_;
