@@ -5,6 +5,7 @@
 #include <set>
 
 #include "launch/commands/inspection.h"
+#include "launch/report/run_files.h"
 #include "lora/adapter/peft.h"
 #include "runtime/core/error.h"
 #include "runtime/io/folder.h"
@@ -18,7 +19,6 @@ using nlohmann::json;
 using nlohmann::ordered_json;
 
 constexpr size_t kMaxConfig = 1 << 20;
-constexpr std::string_view kState = "state.json";  // of a run, or of one of its checkpoints
 
 /// A key of reports and what it is called in adapter_config.json.
 constexpr std::pair<const char*, const char*> kKeys[] = {
@@ -91,7 +91,7 @@ void add_modules(const std::vector<TensorLine>& tensors, ordered_json& adapter) 
 /// Where the run that wrote it was, if one did.
 void add_run(const std::string& folder, ordered_json& adapter) {
   adapter["step"] = adapter["finished"] = nullptr;
-  const std::string path = (fs::path(folder) / kState).string();
+  const std::string path = (fs::path(folder) / kStateFile).string();
   if (!io::exists(path)) return;
   const json state = io::read_json_file(path, kMaxConfig);
   if (!state.is_object()) return;

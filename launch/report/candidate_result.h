@@ -9,8 +9,6 @@
 
 namespace tessera::launch {
 
-inline constexpr std::string_view kCandidateResultFile = "result.json";
-
 struct CandidateResult {
   /// Of a sample that it was evaluated on; sums over its supervised tokens.
   struct Sample {

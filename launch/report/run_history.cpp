@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <limits>
 
+#include "launch/report/run_files.h"
 #include "runtime/core/error.h"
 #include "runtime/core/function_ref.h"
 #include "runtime/io/file.h"
@@ -154,24 +155,24 @@ std::string_view key_of(Metric metric) { return kKeys[size_t(metric)]; }
 
 RunHistory read_run(const std::string& folder) {
   if (!io::exists(folder)) fail("there is no folder {}", io::printable(folder));
-  const std::string metrics = (fs::path(folder) / "metrics.jsonl").string();
+  const std::string metrics = (fs::path(folder) / kMetricsFile).string();
   if (!io::is_folder(folder) || !io::exists(metrics)) {
-    fail("{} is no run: it has no metrics.jsonl; give the output_dir of a `tessera train`",
-         io::printable(folder));
+    fail("{} is no run: it has no {}; give the output_dir of a `tessera train`",
+         io::printable(folder), kMetricsFile);
   }
   RunHistory run;
   run.folder = folder;
   run.name = io::absolute(folder).filename().string();
   run.written = time_of(metrics);
   read_metrics(run, metrics);
-  read_if_there(run, "samples.jsonl", [&](const std::string& path) { read_samples(run, path); });
-  read_if_there(run, "config.resolved.yml", [&](const std::string& path) {
+  read_if_there(run, kSamplesFile, [&](const std::string& path) { read_samples(run, path); });
+  read_if_there(run, kResolvedConfigFile, [&](const std::string& path) {
     run.settings = read_settings(io::read_file(path, kMostSmallBytes));
   });
   read_if_there(run, kRunRecordFile, [&](const std::string& path) {
     run.record = read_run_record(io::read_file(path, kMostSmallBytes), path);
   });
-  read_if_there(run, "state.json", [&](const std::string& path) {
+  read_if_there(run, kStateFile, [&](const std::string& path) {
     const json state = io::read_json_file(path, kMostSmallBytes);
     run.finished = state.is_object() && state.value("finished", json()) == true;
   });

@@ -9,8 +9,6 @@
 
 namespace tessera::launch {
 
-inline constexpr std::string_view kRunRecordFile = "run.json";
-
 struct RunRecord {
   struct Fact {
     std::string name = {}, text = {};

@@ -9,8 +9,6 @@
 
 namespace tessera::launch {
 
-inline constexpr std::string_view kSearchResultFile = "search.json";
-
 /// A line for each candidate under one of titles.
 std::string search_table(const std::vector<ComparedCandidate>& candidates,
                          const Comparison& comparison);

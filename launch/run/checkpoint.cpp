@@ -7,6 +7,7 @@
 
 #include "launch/machine/agreement.h"
 #include "launch/plan/optimizer_state.h"
+#include "launch/report/run_files.h"
 #include "lora/adapter/peft.h"
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"

@@ -19,8 +19,7 @@
 
 namespace tessera::launch {
 
-/// In a checkpoint and in the folder of a run: how far the run came.
-inline constexpr std::string_view kStateFile = "state.json";
+/// Of state.json.
 inline constexpr size_t kMaxStateBytes = size_t{16} << 20;
 /// What the name of a checkpoint's folder begins with, before the step.
 inline constexpr std::string_view kCheckpointPrefix = "checkpoint-";

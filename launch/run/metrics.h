@@ -5,16 +5,11 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
-#include <string_view>
 #include <utility>
 
 #include "runtime/io/append_file.h"
 
 namespace tessera::launch {
-
-/// In the folder of a run.
-inline constexpr std::string_view kMetricsFile = "metrics.jsonl";
-inline constexpr std::string_view kSamplesFile = "samples.jsonl";
 
 struct StepMetrics {
   int64_t step;  // from 1

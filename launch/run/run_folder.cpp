@@ -5,8 +5,8 @@
 #include <filesystem>
 
 #include "launch/machine/agreement.h"
+#include "launch/report/run_files.h"
 #include "launch/run/checkpoint.h"
-#include "launch/run/metrics.h"
 #include "lora/adapter/peft.h"
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"

@@ -15,12 +15,6 @@
 
 namespace tessera::launch {
 
-/// The config of a run with every key, in its folder.
-inline constexpr std::string_view kResolvedConfigFile = "config.resolved.yml";
-
-/// In the folder of a search: what its candidates leave.
-inline constexpr std::string_view kSearchFolder = "search";
-
 class RunFolder {
  public:
   /// Checks, before anything expensive, that output_dir can be written, belongs to no run that is

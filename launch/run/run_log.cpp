@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "launch/config/yaml.h"
+#include "launch/report/run_files.h"
 #include "runtime/io/printable.h"
 
 namespace tessera::launch {
