@@ -162,6 +162,22 @@ std::string value_text(double value, Unit unit) {
   return fmt::format("{:#.4g}", value);
 }
 
+std::string swatch(size_t colour) {
+  return fmt::format(
+      "<svg class=\"swatch\" viewBox=\"0 0 26 10\" aria-hidden=\"true\">"
+      "<path class=\"strong c{}\" d=\"M0 5H26\"/></svg>",
+      colour);
+}
+
+std::string legend_html(const std::vector<std::string>& names) {
+  if (names.size() < 2) return "";
+  std::string html = "<p class=\"legend\">";
+  for (size_t i = 0; i < names.size(); ++i) {
+    html += fmt::format("<span>{}{}</span>", swatch(i), escaped(names[i]));
+  }
+  return html + "</p>\n";
+}
+
 std::string chart_html(const Chart& chart) {
   const bool empty =
       std::ranges::all_of(chart.lines, [](const ChartLine& line) { return line.points.empty(); });

@@ -43,6 +43,11 @@ struct Chart {
   bool wide = false;               // across the page
 };
 
+/// What a line of this colour looks like.
+std::string swatch(size_t colour);
+/// The names of the lines of charts, whose colours are their places. Empty for a single one.
+std::string legend_html(const std::vector<std::string>& names);
+
 /// Empty where no line has a point.
 std::string chart_html(const Chart& chart);
 

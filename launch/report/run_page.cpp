@@ -23,13 +23,6 @@ std::vector<std::string> names_of(const std::vector<RunHistory>& runs) {
   return names;
 }
 
-std::string swatch(size_t colour) {
-  return fmt::format(
-      "<svg class=\"swatch\" viewBox=\"0 0 26 10\" aria-hidden=\"true\">"
-      "<path class=\"strong c{}\" d=\"M0 5H26\"/></svg>",
-      colour);
-}
-
 /// A figure with its name over it and, smaller, what belongs to it.
 class FactList {
  public:
@@ -120,13 +113,9 @@ std::string charts_section(const std::vector<ReportedRun>& runs) {
   const std::string charts = run_charts_html(runs);
   if (charts.empty()) return "";
   std::string html = "<h2>Curves</h2>\n";
-  if (runs.size() > 1) {
-    html += "<p class=\"legend\">";
-    for (size_t r = 0; r < runs.size(); ++r) {
-      html += fmt::format("<span>{}{}</span>", swatch(r), escaped(runs[r].name));
-    }
-    html += "</p>\n";
-  }
+  std::vector<std::string> names;
+  for (const ReportedRun& run : runs) names.push_back(run.name);
+  html += legend_html(names);
   return html + "<div class=\"charts\">\n" + charts + "</div>\n";
 }
 

@@ -38,7 +38,7 @@ class Places {
     const auto [low, high] = std::ranges::minmax(at_);
     return {.title = title,
             .unit = unit,
-            .across = by_rank_ ? "rank" : "candidate",
+            .across = by_rank_ ? "rank" : "line of the table",
             .first_step = low,
             .last_step = high,
             .doublings = by_rank_,
@@ -56,6 +56,7 @@ std::string charts(const std::vector<ComparedCandidate>& candidates, const Compa
   Chart validation = places.chart("Validation loss", "mean, with its standard error");
   Chart training = places.chart("Training loss", "mean at the end");
   size_t colour = 0;
+  std::vector<std::string> names;
   for (const auto& [name, family] : places.families()) {
     ChartLine loss{.name = "validation loss" + (name.empty() ? "" : ", " + name),
                    .colour = colour % kMostRuns,
@@ -78,9 +79,11 @@ std::string charts(const std::vector<ComparedCandidate>& candidates, const Compa
     }
     validation.lines.push_back(std::move(loss));
     training.lines.push_back(std::move(trained));
+    if (names.size() < kMostRuns) names.push_back(name);
     ++colour;
   }
-  return "<div class=\"charts\">\n" + chart_html(validation) + chart_html(training) + "</div>\n";
+  return legend_html(names) + "<div class=\"charts\">\n" + chart_html(validation) +
+         chart_html(training) + "</div>\n";
 }
 
 std::string cell(const std::string& text, bool strong = false) {
