@@ -73,31 +73,48 @@ std::string overfitting(const std::string& name, const Family& family) {
       last.result.loss, best->result.training_loss, last.result.training_loss);
 }
 
-void add_remarks(const std::vector<ComparedCandidate>& candidates, Comparison& comparison) {
-  std::map<std::string, Family> families;
-  size_t compared = 0, different = 0;
+/// What the samples are too few to tell. Empty where they tell all that matters.
+std::string noise(const std::vector<ComparedCandidate>& candidates, const Comparison& comparison) {
+  const ComparedCandidate& best = candidates[comparison.best];
+  const ComparedCandidate* smallest = nullptr;  // of those that may be as good as the best
+  size_t others = 0, alike = 0;
   for (size_t i = 0; i < candidates.size(); ++i) {
     const CandidateResult& result = candidates[i].result;
-    if (!result.diverged.empty()) {
-      comparison.remarks.push_back(
-          fmt::format("{} diverged: {}", candidates[i].name, result.diverged));
-      continue;
-    }
-    ++compared;
-    different += i != comparison.best && differ(comparison.standings[i].gap);
-    if (rank_of(candidates[i])) families[family_of(candidates[i])].push_back(&candidates[i]);
+    if (i == comparison.best || !result.diverged.empty()) continue;
+    ++others;
+    if (differ(comparison.standings[i].gap)) continue;
+    ++alike;
+    if (!smallest || result.parameters < smallest->result.parameters) smallest = &candidates[i];
   }
-  if (compared > 1 && different == 0) {
-    comparison.remarks.push_back(fmt::format(
+  if (others > 0 && alike == others) {
+    return fmt::format(
         "no candidate differs from the best one by more than twice the standard error of the "
         "difference: {} samples cannot tell them apart; validate on more rows, or raise "
         "search_steps",
-        candidates[comparison.best].result.samples.size()));
+        best.result.samples.size());
   }
-  for (const auto& [name, family] : families) {
-    const std::string remark = overfitting(name, family);
-    if (!remark.empty()) comparison.remarks.push_back(remark);
+  const CandidateResult& chosen = candidates[comparison.chosen].result;
+  if (!smallest || smallest->result.parameters >= chosen.parameters) return {};
+  return fmt::format(
+      "{} may be as good as {}: the difference is less than twice its standard error; validate on "
+      "more rows than these {} to know",
+      smallest->name, best.name, best.result.samples.size());
+}
+
+void add_remarks(const std::vector<ComparedCandidate>& candidates, Comparison& comparison) {
+  const auto add = [&](std::string remark) {
+    if (!remark.empty()) comparison.remarks.push_back(std::move(remark));
+  };
+  std::map<std::string, Family> families;
+  for (const ComparedCandidate& candidate : candidates) {
+    if (!candidate.result.diverged.empty()) {
+      add(fmt::format("{} diverged: {}", candidate.name, candidate.result.diverged));
+    } else if (rank_of(candidate)) {
+      families[family_of(candidate)].push_back(&candidate);
+    }
   }
+  add(noise(candidates, comparison));
+  for (const auto& [name, family] : families) add(overfitting(name, family));
 }
 
 }  // namespace

@@ -56,6 +56,13 @@ std::vector<RunPlan> plans_of(const std::vector<Candidate>& candidates, const Ru
   return plans;
 }
 
+/// How many steps each candidate trains.
+int64_t steps_of_candidates(const SearchConfig& search, const RunStart& start) {
+  const int64_t total = start.inputs.steps.steps();
+  const double steps = search.steps < 1 ? std::ceil(search.steps * double(total)) : search.steps;
+  return std::min(int64_t(steps), total);
+}
+
 class Search {
  public:
   Search(const SearchConfig& search, RunStart& start, const std::vector<RunPlan>& plans,
@@ -67,12 +74,11 @@ class Search {
         world_(start.world),
         console_(start.console),
         out_(plans.front().config.output_dir),
-        last_(last_step()) {}
+        last_(steps_of_candidates(search, start)) {}
 
   int run();
 
  private:
-  int64_t last_step() const;
   bool leads() const { return world_.rank() == 0; }
   std::string folder_of(size_t i) const {
     return fmt::format("{}/{}/{}", out_, kSearchFolder, search_.candidates[i].name());
@@ -103,12 +109,6 @@ class Search {
   const std::string& out_;
   const int64_t last_;  // steps that a candidate trains
 };
-
-int64_t Search::last_step() const {
-  const int64_t total = start_.inputs.steps.steps();
-  const double steps = search_.steps < 1 ? std::ceil(search_.steps * double(total)) : search_.steps;
-  return std::min(int64_t(steps), total);
-}
 
 bool Search::on_first_rank(FunctionRef<bool()> question) {
   int answer = 0;
@@ -305,8 +305,9 @@ int Search::run() {
 /// The facts of the largest candidate, whose plan is that which must fit.
 void print_start(const SearchConfig& search, const RunStart& start, const RunPlan& largest,
                  Console& console) {
-  console.line(fmt::format("search   {} candidates; the plan is that of the largest",
-                           search.candidates.size()));
+  console.line(fmt::format(
+      "search   {} candidates, {} of {} steps each; the plan is that of the largest",
+      search.candidates.size(), steps_of_candidates(search, start), start.inputs.steps.steps()));
   print_banner(console, run_facts(largest, start.inputs, start.ctx), largest);
 }
 

@@ -114,6 +114,20 @@ TEST(CandidateComparison, SaysWhereNoDifferenceExceedsTheNoise) {
   EXPECT_TRUE(remarks({1.5, 2.5, 3.5, 4.6}).empty());
 }
 
+TEST(CandidateComparison, SaysWhereASmallerOneMayDo) {
+  const auto remarks = [](double tolerance) {
+    return compare({candidate(4, {9, 9, 9, 9}), candidate(8, {1, 3, 3, 3.5}),
+                    candidate(16, {1, 2, 3, 4})},
+                   tolerance)
+        ->remarks;
+  };
+  EXPECT_EQ(remarks(0),
+            std::vector<std::string>{
+                "lora_r=8 may be as good as lora_r=16: the difference is less than "
+                "twice its standard error; validate on more rows than these 4 to know"});
+  EXPECT_TRUE(remarks(0.1).empty());  // it is chosen
+}
+
 TEST(CandidateComparison, SaysWhereLargerRanksOverfit) {
   const auto remarks = [](double last_validation, double last_training) {
     const double v = last_validation;
