@@ -31,27 +31,29 @@ using nlohmann::json;
 constexpr size_t kMostResultBytes = size_t{1} << 30;
 constexpr size_t kMostMetricsBytes = size_t{4} << 30;
 
-/// The plans of all candidates, in which the base lies alike: as it does for the largest of them.
+/// The plan that takes the most memory.
+const RunPlan& largest_of(const std::vector<RunPlan>& plans) {
+  return *std::ranges::max_element(plans, {},
+                                   [](const RunPlan& plan) { return plan.chosen.memory.peak(); });
+}
+
+/// The plans of all candidates. The base lies in all as it does for the largest.
 std::vector<RunPlan> plans_of(const std::vector<Candidate>& candidates, const RunStart& start) {
-  std::vector<RunPlan> plans;
-  const RunPlan* largest = nullptr;
   const auto plan = [&](const Config& config) {
     return plan_run(config, start.inputs, start.world, start.ctx);
   };
+  std::vector<RunPlan> plans;
   for (const Candidate& candidate : candidates) plans.push_back(plan(candidate.config));
-  for (const RunPlan& one : plans) {
-    if (!largest || one.chosen.memory.peak() > largest->chosen.memory.peak()) largest = &one;
-  }
-  const Config as_largest = largest->config;
-  for (RunPlan& one : plans) {
-    Config config = one.config;
-    if (config.sharding == as_largest.sharding &&
-        config.sharding_group == as_largest.sharding_group) {
+  const Config largest = largest_of(plans).config;
+  for (size_t i = 0; i < plans.size(); ++i) {
+    const Config& chosen = plans[i].config;
+    if (chosen.sharding == largest.sharding && chosen.sharding_group == largest.sharding_group) {
       continue;
     }
-    config.sharding = as_largest.sharding;
-    config.sharding_group = as_largest.sharding_group;
-    one = plan(config);
+    Config config = candidates[i].config;
+    config.sharding = largest.sharding;
+    config.sharding_group = largest.sharding_group;
+    plans[i] = plan(config);
   }
   return plans;
 }
@@ -322,8 +324,7 @@ int search(const SearchConfig& search, parallel::Communicator& world) {
   const Config& first = search.candidates.front().config;
   RunStart start(first, world);
   const std::vector<RunPlan> plans = plans_of(search.candidates, start);
-  const RunPlan& largest = *std::ranges::max_element(
-      plans, {}, [](const RunPlan& plan) { return plan.chosen.memory.peak(); });
+  const RunPlan& largest = largest_of(plans);
   print_start(search, start, largest, start.console);
   LoadedModel model = load_base(start, largest);
   if (first.overwrite_output_dir) start.folder.clear();
