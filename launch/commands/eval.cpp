@@ -231,13 +231,14 @@ void declare_eval(CLI::App* command, int& exit_code) {
     require_cpu();
     exit_code = run_on_ranks([&](parallel::Communicator& world) {
       EvalOptions options;
-      Console console(world.rank() == 0);
       all_or_none(world, [&] {
         options.adapter = take_adapter(arguments->overrides);
         options.config = arguments->load(kEvalNeeds);
-        options.config.model_path = find_model(options.config.base_model, console);
       });
-      show_notes(options.config, console);
+      Config& config = options.config;
+      Console console(world.rank() == 0, config.log_format == LogFormat::kJson);
+      show_notes(config, console);
+      config.model_path = on_all(world, [&] { return find_model(config.base_model, console); });
       options.per_sample = *per_sample;
       const std::string result = to_json(evaluate(options, world, console)) + "\n";
       if (world.rank() == 0) write_stdout(result);

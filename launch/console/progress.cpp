@@ -8,6 +8,7 @@
 #include <cstring>
 #include <ctime>
 
+#include "launch/console/json_event.h"
 #include "runtime/core/error.h"
 
 namespace tessera::launch {
@@ -26,11 +27,7 @@ Console::Console(bool speaks, bool json)
     : speaks_(speaks), json_(json), terminal_(speaks && !json && isatty(STDERR_FILENO) == 1) {}
 
 void Console::event(std::string_view name, const nlohmann::ordered_json& members) {
-  if (!speaks_) return;
-  nlohmann::ordered_json line = {{"time", utc_time()}, {"event", name}};
-  line.update(members);
-  // Texts of strangers may not be UTF-8.
-  write_stderr(line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+  if (speaks_) write_stderr(json_event(name, members) + "\n");
 }
 
 void Console::line(const std::string& text) {

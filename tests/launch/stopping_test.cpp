@@ -188,7 +188,8 @@ TEST_F(RunThatStops, ALossThatStaysHighEndsTheRun) {
 }
 
 TEST_F(RunThatStops, LinesCanBeJson) {
-  const testing::Outcome outcome = program({"log_format=json", "max_steps=2"});
+  // The last one is a key that is not needed, which a line says.
+  const testing::Outcome outcome = program({"log_format=json", "max_steps=2", "flash_attention=1"});
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   std::istringstream lines(outcome.err);
   std::map<std::string, int> events;
@@ -201,6 +202,19 @@ TEST_F(RunThatStops, LinesCanBeJson) {
   EXPECT_EQ(events["step"], 2);
   EXPECT_EQ(events["evaluation"], 1);
   EXPECT_GT(events["message"], 3);
+  EXPECT_NE(outcome.err.find("flash_attention"), std::string::npos) << outcome.err;
+}
+
+TEST_F(RunThatStops, LinesOfAnEvaluationCanBeJson) {
+  const testing::Outcome outcome =
+      testing::run_program(with_output({"eval", folder_.file("config.yml"), "adapter=none",
+                                        "log_format=json", "flash_attention=1"}));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_NE(outcome.err.find("flash_attention"), std::string::npos) << outcome.err;
+  std::istringstream lines(outcome.err);
+  for (std::string line; std::getline(lines, line);) {
+    EXPECT_EQ(json::parse(line).at("event"), "message") << line;
+  }
 }
 
 TEST_F(RunThatStops, SaysWhereItIsWhenAsked) {
@@ -208,6 +222,16 @@ TEST_F(RunThatStops, SaysWhereItIsWhenAsked) {
   ASSERT_TRUE(run.wait_for("step  "));
   run.send(SIGUSR2);
   EXPECT_TRUE(run.wait_for("status   rank 0 of 1: step "));
+  run.send(SIGTERM);
+  EXPECT_EQ(run.wait().code, 3);
+}
+
+TEST_F(RunThatStops, SaysInJsonWhereItIs) {
+  testing::Program run(
+      with_output({"train", folder_.file("config.yml"), "max_steps=200000", "log_format=json"}));
+  ASSERT_TRUE(run.wait_for("\"event\":\"step\""));
+  run.send(SIGUSR2);
+  EXPECT_TRUE(run.wait_for("\"event\":\"message\",\"text\":\"status   rank 0 of 1: step "));
   run.send(SIGTERM);
   EXPECT_EQ(run.wait().code, 3);
 }
