@@ -6,6 +6,7 @@
 #include "launch/machine/agreement.h"
 #include "launch/machine/processors.h"
 #include "launch/machine/ranks.h"
+#include "launch/machine/run_status.h"
 
 namespace tessera::launch {
 
@@ -25,14 +26,18 @@ void declare_search(CLI::App* command, int& exit_code) {
   command->callback([arguments, &exit_code] {
     require_cpu();
     exit_code = run_on_ranks([&](parallel::Communicator& world) {
+      RunStatus status(world);
       SearchConfig config =
           on_all(world, [&] { return load_search(arguments->path, arguments->overrides); });
       const Config& first = config.candidates.front().config;
-      Console console(world.rank() == 0, first.log_format == LogFormat::kJson);
+      const bool json = first.log_format == LogFormat::kJson;
+      status.set_json(json);
+      Console console(world.rank() == 0, json);
       show_notes(first, console);
       const std::string model =
           on_all(world, [&] { return find_model(first.base_model, console); });
       for (Candidate& candidate : config.candidates) candidate.config.model_path = model;
+      note_on_stopping(console);
       return search(config, world);
     });
   });
