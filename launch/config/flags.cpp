@@ -27,7 +27,15 @@ const std::map<std::string_view, const Flag*>& flag_index() {
   return index;
 }
 
+bool allows_array(const Schema& schema) {
+  const Schema type = schema.value("type", Schema());
+  return type == "array" || std::ranges::count(type, Schema("array")) > 0 ||
+         std::ranges::any_of(schema.value("anyOf", Schema::array()), allows_array);
+}
+
 }  // namespace
+
+bool takes_list(const Flag& flag) { return allows_array(flag.schema); }
 
 Flag&& Flag::alias(std::initializer_list<std::string_view> names) && {
   aliases = names;

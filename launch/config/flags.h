@@ -97,6 +97,9 @@ struct FlagGroup {
 /// The whole table, in the order of the reference page.
 const std::vector<FlagGroup>& flag_groups();
 
+/// Whether a list can be the value of a key.
+bool takes_list(const Flag& flag);
+
 /// By name or alias; null when there is none.
 const Flag* find_flag(std::string_view key);
 

@@ -229,9 +229,9 @@ Settings read_settings(std::string_view text, const std::string& source,
 
 bool has_list_of_values(const Flag& flag, const Given& given) {
   if (!flag.searched || given.value.kind != YamlNode::Kind::kList) return false;
-  Config unused;
-  Faults told;
-  return !flag.read(unused, {given.spelling, given.value, told});
+  return !takes_list(flag) || std::ranges::any_of(given.value.items, [](const YamlNode& item) {
+    return item.kind == YamlNode::Kind::kList;
+  });
 }
 
 Config resolve(const Settings& settings, const std::string& source, Faults& faults) {
@@ -239,7 +239,7 @@ Config resolve(const Settings& settings, const std::string& source, Faults& faul
   config.source = source;
   for (const auto& [name, given] : settings) {
     const Flag& flag = *find_flag(name);
-    if (has_list_of_values(flag, given)) {
+    if (!takes_list(flag) && has_list_of_values(flag, given)) {
       faults.add(given.place,
                  "{}: expected {}, got a list; `tessera search` compares several values",
                  given.spelling, flag.type);

@@ -39,7 +39,8 @@ Settings read_settings(std::string_view text, const std::string& source,
 Settings read_config(const std::string& path, std::span<const std::string> overrides, Keys needed,
                      Faults& faults);
 
-/// Whether a list stands where the key takes one value: several for `tessera search`.
+/// Whether a list stands where the key takes one value, or a list of lists where it takes a list:
+/// several values for `tessera search`.
 bool has_list_of_values(const Flag& flag, const Given& given);
 
 /// Values and what follows from them; keys with a wrong value keep their default and are doubted.

@@ -429,7 +429,7 @@ Config with_every_key_set() {
       "label_smoothing_factor: 0.1\nneftune_noise_alpha: 5\nloraplus_lr_ratio: 16\n"
       "optimizer_page_dir: '1'\noptimizer_page_budget: 1000000001B\noptimizer_sharding: true\n"
       "output_dir: \"tab\\t\"\nresume_from_checkpoint: 'no'\nsave_steps: 5\nsave_total_limit: 1\n"
-      "eval_steps: 6\nlogging_steps: 7\nprofile: true\n"
+      "eval_steps: 6\nlogging_steps: 7\nprofile: true\nsearch_steps: 9\nsearch_tolerance: 0.5\n"
       "eval_on_start: true\nearly_stopping_patience: 2\nearly_stopping_threshold: 0.5\n"
       "load_best_model_at_end: false\nmetric_for_best_model: eval_e_loss\n"
       "loss_watchdog_threshold: 9\nloss_watchdog_patience: 4\nreport_to: tensorboard\n"
@@ -455,6 +455,7 @@ TEST(Config, TheDumpLoadsToTheSameConfig) {
       parse("val_set_size: 3\neval_steps: 0.05\nsave_steps: 1e-3", {}),
       parse("lora_target_modules: '.*\\.[qv]_proj'", {}),
       parse("lora_target_modules: '{q_proj: #1}'", {}),
+      parse("search_ranks: [8, 4]", {}),
   };
   EXPECT_TRUE(contains(dump_config(configs[1]), "\nadam_epsilon: 1.0e-08\n"));
   for (const Config& config : configs) {
@@ -477,8 +478,8 @@ TEST(Config, EveryFieldIsInTheTable) {
   }
   // adapter, load_in_4bit, overwrite_output_dir, loss, which has one value, and those that others
   // rule out: warmup_ratio, gradient_accumulation_steps, saves_per_epoch, evals_per_epoch,
-  // cosine_min_lr_ratio and cosine_constant_lr_ratio.
-  EXPECT_EQ(same, 10);
+  // cosine_min_lr_ratio, cosine_constant_lr_ratio and search_ranks.
+  EXPECT_EQ(same, 11);
 }
 
 TEST(Config, EveryKeySetsItsOwnFieldOnly) {
