@@ -1,6 +1,8 @@
 #include "quant/frozen_matmul.h"
 
 #include <array>
+#include <atomic>
+#include <chrono>
 
 #include "quant/cpu/half_floats.h"
 #include "runtime/core/has_cuda.h"
@@ -34,6 +36,24 @@ struct PackHalf {
   }
 };
 
+/// A packer that sums up the time it takes, over all threads.
+class PackTimed {
+ public:
+  explicit PackTimed(cpu::PackPanel pack) : pack_(pack) {}
+  void operator()(int64_t n0, int64_t nc, int64_t k0, int64_t kc, float* panel) const {
+    const auto begin = std::chrono::steady_clock::now();
+    pack_(n0, nc, k0, kc, panel);
+    taken_ += (std::chrono::steady_clock::now() - begin).count();
+  }
+  double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::duration(taken_)).count();
+  }
+
+ private:
+  cpu::PackPanel pack_;
+  mutable std::atomic<std::chrono::steady_clock::rep> taken_{0};
+};
+
 /// The product in the context's compute type; the terms after the first stay in float32.
 void multiply(Context& ctx, const cpu::GemmOutput& out, std::span<cpu::GemmTerm> terms) {
   if (ctx.compute_dtype() == DType::kBF16) return cpu::gemm_bf16(ctx, out, terms);
@@ -42,13 +62,27 @@ void multiply(Context& ctx, const cpu::GemmOutput& out, std::span<cpu::GemmTerm>
   cpu::gemm(ctx, out, terms);
 }
 
+/// The same. Where somebody measures, the threads' mean time in the packer of the frozen weight is
+/// that of dequantization, unless the product is the head's.
+void multiply(Context& ctx, const cpu::GemmOutput& out, std::span<cpu::GemmTerm> terms,
+              const FrozenSpec& spec) {
+  Timeline* const timeline = ctx.timeline();
+  if (!timeline || timeline->now() != ComputePart::kProducts || spec.is_dense(DType::kF32)) {
+    return multiply(ctx, out, terms);
+  }
+  const PackTimed timed(terms.front().pack);
+  terms.front().pack = timed;
+  multiply(ctx, out, terms);
+  timeline->attribute(ComputePart::kDequantize, timed.seconds() / ctx.threads());
+}
+
 /// The product, and the low-rank addition as a second term of the same chain, so that it costs no
 /// pass over the output.
-void two_terms(Context& ctx, const cpu::GemmOutput& out, const cpu::GemmTerm& base, Tensor left,
-               cpu::PackPanel pack_right) {
+void two_terms(Context& ctx, const cpu::GemmOutput& out, const cpu::GemmTerm& base,
+               const FrozenSpec& spec, Tensor left, cpu::PackPanel pack_right) {
   cpu::GemmTerm terms[] = {
       base, {left ? left.data<float>() : nullptr, left.cols(), 1, left.cols(), pack_right}};
-  multiply(ctx, out, {terms, left.cols() > 0 ? size_t{2} : size_t{1}});
+  multiply(ctx, out, {terms, left.cols() > 0 ? size_t{2} : size_t{1}}, spec);
 }
 
 const float* floats(Tensor t) { return t.numel() > 0 ? t.data<float>() : nullptr; }
@@ -68,7 +102,7 @@ void frozen_matmul(Context& ctx, Tensor y, Tensor x, const FrozenMatrix& w, LowR
   const PackForward pack = w.pack_forward();
   const cpu::PackTransposed pack_right{floats(update.right), update.right.cols()};
   two_terms(ctx, {y.data<float>(), n, out, out, false}, {x.data<float>(), in, 1, in, pack},
-            update.left, pack_right);
+            w.spec(), update.left, pack_right);
 }
 
 void frozen_matmul_backward(Context& ctx, Tensor dx, Tensor dy, const FrozenMatrix& w,
@@ -87,7 +121,7 @@ void frozen_matmul_backward(Context& ctx, Tensor dx, Tensor dy, const FrozenMatr
   const PackBackward pack = w.pack_backward();
   const cpu::PackRows pack_right{floats(update.right), in};
   two_terms(ctx, {dx.data<float>(), n, in, in, accumulate}, {dy.data<float>(), out, 1, out, pack},
-            update.left, pack_right);
+            w.spec(), update.left, pack_right);
 }
 
 }  // namespace tessera::quant

@@ -1,5 +1,7 @@
 #include "runtime/core/timeline.h"
 
+#include <algorithm>
+
 #include "runtime/core/cuda_runtime.h"
 #include "runtime/core/has_cuda.h"
 
@@ -17,6 +19,17 @@ void Timeline::mark(ComputePart part, TimelinePlace place) {
     if (stream_.handle()) mark.event = cuda::record_timed(stream_.handle());
   }
   marks_.push_back(std::move(mark));
+}
+
+void Timeline::attribute(ComputePart part, double seconds) {
+  TESSERA_CHECK(!stream_.handle());
+  using Clock = std::chrono::steady_clock;
+  const Mark last = marks_.back();
+  const auto now = Clock::now();
+  const auto length = std::chrono::duration_cast<Clock::duration>(
+      std::chrono::duration<double>(std::max(seconds, 0.0)));
+  marks_.push_back({nullptr, std::max(last.time, now - length), part, last.place});
+  marks_.push_back({nullptr, now, last.part, last.place});
 }
 
 double Timeline::seconds_between(const Mark& from, const Mark& to) const {

@@ -58,6 +58,9 @@ class Timeline {
   void enter(ComputePart part);
   /// From here on the stream is at `place`.
   void at(TimelinePlace place);
+  /// The last `seconds` until now were `part`, as far as they are of what the stream does now. For
+  /// operators of the CPU whose threads do two things in turn.
+  void attribute(ComputePart part, double seconds);
   /// Seconds of each part since the last call of this or of spans(); waits for the stream. Where
   /// the stream itself waited, that counts for the part it was to do.
   ComputeParts take();

@@ -108,6 +108,27 @@ TEST_P(FrozenMatmul, Bfloat16RoundsBothOperandsButNotTheUpdate) {
   EXPECT_EQ(got, plain_products(p, cpu::gemm_bf16));
 }
 
+TEST_P(FrozenMatmul, TheTimeOfDecodingStandsApart) {
+  Problem p(GetParam());
+  Context ctx(Device::cpu(), 2, 0);
+  give_scratch(ctx);
+  Timeline timeline(ctx.compute_stream());
+  ctx.set_timeline(&timeline);
+  std::vector<float> y(size_t(kTokens * p.spec.rows));
+  const Tensor out(y.data(), DType::kF32, {kTokens, p.spec.rows}),
+      in(p.x.data(), DType::kF32, {kTokens, p.spec.cols});
+  frozen_matmul(ctx, out, in, p.matrix, {});
+  ComputeParts seconds = timeline.take();
+  EXPECT_EQ(seconds[size_t(ComputePart::kDequantize)] > 0, !p.spec.is_dense(DType::kF32));
+  EXPECT_GT(seconds[size_t(ComputePart::kProducts)], 0.0);
+
+  const PartScope head(&timeline, ComputePart::kHead);  // whose time is not divided
+  frozen_matmul(ctx, out, in, p.matrix, {});
+  seconds = timeline.take();
+  EXPECT_EQ(seconds[size_t(ComputePart::kDequantize)], 0.0);
+  EXPECT_GT(seconds[size_t(ComputePart::kHead)], 0.0);
+}
+
 INSTANTIATE_TEST_SUITE_P(All, FrozenMatmul,
                          ::testing::Values(FrozenSpec{{&kNf4Format, 64, true}, 130, 172},
                                            FrozenSpec{{&kFp4Format, 32, true}, 65, 77},

@@ -52,6 +52,24 @@ TEST(Timeline, AllThatTheHeadDoesIsTheHeads) {
   EXPECT_EQ(timeline.take()[size_t(ComputePart::kHead)], 0.0);
 }
 
+TEST(Timeline, WhatThreadsSayOfThemselvesIsPartOfWhatTheyDo) {
+  Stream stream = Stream::of_operators(Device::cpu());
+  Timeline timeline(stream);
+  const PartScope products(&timeline, ComputePart::kProducts);
+  work();
+  timeline.attribute(ComputePart::kDequantize, 1e-9);
+  EXPECT_EQ(timeline.now(), ComputePart::kProducts);
+  ComputeParts seconds = timeline.take();
+  EXPECT_DOUBLE_EQ(seconds[size_t(ComputePart::kDequantize)], 1e-9);
+  EXPECT_GT(seconds[size_t(ComputePart::kProducts)], 0.0);
+
+  work();
+  timeline.attribute(ComputePart::kDequantize, 1e9);  // more than there was
+  seconds = timeline.take();
+  EXPECT_GT(seconds[size_t(ComputePart::kDequantize)], 0.0);
+  EXPECT_LT(seconds[size_t(ComputePart::kDequantize)], 1e6);
+}
+
 TEST(Timeline, NoneMeasuresNothing) { const PartScope part(nullptr, ComputePart::kProducts); }
 
 }  // namespace
