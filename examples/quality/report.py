@@ -55,7 +55,7 @@ class Page:
         self.runs = Runs(study.models, study.sizes, study.seeds, results)
 
     def write(self):
-        sections = [self.head(), self.summary(), self.limits(), self.weights()]
+        sections = [self.head(), self.limits(), self.summary(), self.weights()]
         sections += [self.task(model, task) for model, task in self.runs.pairs]
         sections += [self.memory(), self.codes(), self.same(), self.method()]
         return "\n".join(sections)
@@ -83,7 +83,11 @@ class Page:
         loss = self.runs.differences(a, b, loss_change)
         match = self.runs.differences(a, b, match_change)
         above = sum(value > 0 for value in loss.values)
-        return [f"{BASES[a]} against {BASES[b]}", loss.difference_text(2), loss.reading(),
+        before = Sample(loss_change(*both) for model, task in self.runs.pairs
+                        for both in [[self.results[(model, task, base, "before")]
+                                      for base in (a, b)]] if all(both))
+        return [f"{BASES[a]} against {BASES[b]}", f"{before.mean:+.1f}" if before.count else
+                "missing", loss.difference_text(1), loss.reading(),
                 f"{above} of {loss.count}", match.difference_text(1), match.reading()]
 
     def summary(self):
@@ -94,9 +98,24 @@ class Page:
             in percent, so that models and tasks can be put together. Exact match is the share of
             questions whose whole answer is right; its difference is in percentage points. Runs of
             one model and task share their questions, so they are less independent than the standard
-            errors take them to be.""") + "\n" + table(
-                ["bases", "loss, %", "reading", "higher in", "exact match, points", "reading"],
-                [self.compare(a, b) for a, b in pairs])
+            errors take them to be. Of twenty readings one is expected to be wrong by chance.
+            """) + "\n" + table(
+                ["bases", "loss before training, %", "loss after, %", "reading", "higher in",
+                 "exact match, points", "reading"],
+                [self.compare(a, b) for a, b in pairs]) + "\n" + self.yardstick()
+
+    def yardstick(self):
+        """What runs differ by without a cause that matters."""
+        moved = self.runs.differences("int8", "16", lambda a, b: abs(loss_change(a, b)))
+        if not moved.count:
+            return ""
+        errors = self.results[("errors", "normal")]["formats"]
+        ratio = errors["nf4"]["rms"] / errors["int8"]["rms"]
+        return paragraph(
+            f"""int8 is the yardstick. Its weights are {ratio:.0f} times nearer to the exact ones
+            than NF4's. Still a run over them ends {moved.mean:.1f} % away from that over 16 bits,
+            up or down, in the mean of {moved.count} pairs, because a short training magnifies every
+            rounding. This study does not see differences that are smaller than that.""")
 
     def limits(self):
         text = "## What this can show, and what not\n\n"
@@ -112,22 +131,29 @@ class Page:
             and a seed can move it by ten. The loss, which sees every token, separates the bases
             better.""",
         ]
-        for model in self.models:
-            errors = self.results[("errors", model)]
-            if errors and errors["source"]["layout"] == "gguf":
-                small.append(self.grid(model, errors["source"]))
-        return text + points(*small)
+        return text + points(*self.grids(), *small)
 
-    @staticmethod
-    def grid(model, source):
-        kinds = [f"{kind['tensors']} tensors in {kind['format']}" for kind in source["formats"]
-                 if kind["format"] != "F32"]
-        return (f"""**{title_of(model)} has been quantized before.** No 16-bit file of it could be
-                had for everyone: "16 bits" is its GGUF file ({', '.join(kinds)}) widened to
-                float16. Its weights lie on grids of other scales and blocks than those compared
-                here, and what that rounding cost is in all rows of the tables alike. The
-                differences are those of a second rounding. That the grids favour no format is seen
-                in the next table: the errors are near those of normal numbers.""")
+    def grids(self):
+        """What has to be said of models that were quantized before, as GGUF files are."""
+        files = [(model, errors) for model in self.models
+                 for errors in [self.results[("errors", model)]]
+                 if errors and errors["source"]["layout"] == "gguf"]
+        normal = self.results[("errors", "normal")]
+        if not files or not normal:
+            return []
+        kinds = "; ".join(
+            f"{title_of(model)} holds tensors in " + ", ".join(
+                f"{kind['format']} ({kind['tensors']})" for kind in errors["source"]["formats"]
+                if kind["format"] != "F32") for model, errors in files)
+        most = max(abs(errors["formats"][base]["rms"] / normal["formats"][base]["rms"] - 1)
+                   for _, errors in files for base in BASES if base != "16")
+        return [f"""**The models have been quantized before.** Their 16-bit files could not be had
+                for everyone, so "16 bits" are GGUF files widened to float16: {kinds}. Their weights
+                lie on grids of other scales and blocks than those compared here. What that first
+                rounding cost is in all rows alike, and the differences are those of a second one. A
+                grid could favour a format whose values lie like its own. The errors say that it
+                does so little: they are at most {100 * most:.0f} % from those of normal
+                numbers."""]
 
     def bits(self, base, model):
         errors = self.results[("errors", model)]
