@@ -37,7 +37,7 @@ class Sample:
     def reading(self):
         """Whether differences are distinct from none, by a t test at 95 %."""
         if self.count < 2:
-            return "one run: cannot be told"
+            return "one run: cannot be told" if self.values else "missing"
         if all(value == 0 for value in self.values):
             return "equal"
         if abs(self.mean) <= t_bound(self.count - 1) * self.error:

@@ -115,7 +115,7 @@ class Page:
             f"""int8 is the yardstick. Its weights are {ratio:.0f} times nearer to the exact ones
             than NF4's. Still a run over them ends {moved.mean:.1f} % away from that over 16 bits,
             up or down, in the mean of {moved.count} pairs, because a short training magnifies every
-            rounding. This study does not see differences that are smaller than that.""")
+            rounding. Differences of the loss that are smaller than that are not seen here.""")
 
     def limits(self):
         text = "## What this can show, and what not\n\n"
@@ -128,8 +128,8 @@ class Page:
             """**A run is short**: it sees each row once. It shows how fast an adapter makes up for
             a rounded base, not where a long training ends.""",
             """**The questions are few.** One question more or less is 1 to 2 points of exact match,
-            and a seed can move it by ten. The loss, which sees every token, separates the bases
-            better.""",
+            and a seed can move it by ten. Differences are therefore taken seed by seed. What is
+            called noise here may be a difference that more seeds would show.""",
         ]
         return text + points(*self.grids(), *small)
 

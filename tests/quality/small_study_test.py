@@ -217,7 +217,8 @@ class Pieces(unittest.TestCase):
         self.assertEqual(figures.Sample([-1.5, -2, -2.5]).reading(), "lower")
         self.assertEqual(figures.Sample([0, 0]).reading(), "equal")
         self.assertEqual(figures.Sample([1]).reading(), "one run: cannot be told")
-        self.assertEqual(figures.Sample([]).spread_text(1), "missing")
+        none = figures.Sample([])
+        self.assertEqual((none.spread_text(1), none.reading()), ("missing", "missing"))
 
 
 if __name__ == "__main__":
