@@ -1,6 +1,7 @@
 // `tessera convert-config`: a config of another trainer as one of ours.
 #include "launch/commands/arguments.h"
 #include "launch/config/conversion.h"
+#include "launch/config/settings.h"
 #include "runtime/io/file.h"
 #include "runtime/io/folder.h"
 
@@ -18,12 +19,12 @@ int convert(const ConvertOptions& options) {
   if (!options.output.empty() && io::exists(options.output)) {
     fail_usage("{} is there already; remove it, or choose another --output", options.output);
   }
-  const std::string text = io::read_file(options.config, YamlLimits{}.max_bytes);
-  const Conversion made = convert_config(text, options.config);
+  const Conversion made = convert_config(read_config_text(options.config), options.config);
   if (options.output.empty()) {
     write_stdout(made.text);
   } else {
     io::write_file(options.output, made.text);
+    write_stdout(fmt::format("{}\n", options.output));
   }
   for (const std::string& line : made.lost) print_error(line);
   return made.lost.empty() ? 0 : 1;

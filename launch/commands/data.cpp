@@ -13,6 +13,7 @@
 #include "launch/machine/ranks.h"
 #include "launch/report/data_html.h"
 #include "launch/report/data_json.h"
+#include "launch/report/html.h"
 #include "lora/model/checkpoint.h"
 #include "lora/model/families.h"
 #include "runtime/io/file.h"
@@ -64,7 +65,7 @@ DataOutput show_data(const Config& config, const DataOptions& options, Console& 
   const std::optional<Tokenizer> tokenizer = load_tokenizer(config.model());
   const DataSummary summary =
       summarize(config, data, options.ranks, options.samples, tokenizer ? &*tokenizer : nullptr);
-  if (options.html) io::write_file(*options.html, data_html(summary));
+  if (options.html) write_page(*options.html, data_html(summary));
   return {options.json ? data_json(summary) : data_text(summary, options.text),
           summary.lost_rows()};
 }

@@ -92,7 +92,10 @@ Finding find_parquet() {
   Finding parquet{"parquet", describe_parquet()};
   if (!parquet.text.starts_with("not read")) return parquet;
   parquet.grade = Grade::kLacking;
-  parquet.cure = "pip install pyarrow, and build again";
+  parquet.cure =
+      "python3 -m venv build/pyarrow && build/pyarrow/bin/pip install pyarrow && "
+      "VIRTUAL_ENV=$PWD/build/pyarrow cmake --preset release && "
+      "cmake --build build --target tessera";
   return parquet;
 }
 
@@ -278,14 +281,19 @@ std::string to_report(const std::vector<Finding>& findings) {
 
 void declare_doctor(CLI::App* command, int& exit_code) {
   auto options = std::make_shared<DoctorOptions>();
-  add_path(command, "--output_dir", options->output_dir,
-           "Folder in which runs would write; default: this one")
-      ->type_name("DIR");
-  command->add_flag("--report", options->report,
-                    "A block for a bug report, without names, paths and secrets");
-  command->add_flag("--json", options->json, "The same as JSON");
-  command->add_flag("--profile", options->profile,
-                    "Measure how fast it is, as JSON for `tessera plan --profile FILE`");
+  CLI::Option* folder = add_path(command, "--output_dir", options->output_dir,
+                                 "Folder in which runs would write; default: this one")
+                            ->type_name("DIR");
+  CLI::Option* report = command->add_flag(
+      "--report", options->report, "A block for a bug report, without names, paths and secrets");
+  CLI::Option* json =
+      command->add_flag("--json", options->json, "The same as JSON")->excludes(report);
+  command
+      ->add_flag("--profile", options->profile,
+                 "Measure how fast it is, as JSON for `tessera plan --profile FILE`")
+      ->excludes(folder)
+      ->excludes(report)
+      ->excludes(json);
   command->add_flag(kRankOfTest, options->rank_of_test)->group("");
   command->footer(
       "\nA line that begins with -> says what brings the thing that the line above lacks. Writes "

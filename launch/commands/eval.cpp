@@ -117,37 +117,44 @@ void print_banner(const EvalOptions& options, const EvalInputs& inputs, Context&
   console.line(fmt::format("adapter  {}", inputs.folder.value_or("none")));
   const std::string lost = describe_losses(data.counts);
   if (data.evaluation.empty()) {
-    console.line(
-        fmt::format("data     {} rows{}", data.training.size(), lost.empty() ? ", all" : lost));
+    console.line(fmt::format("data     {} row{}{}", data.training.size(),
+                             data.training.size() == 1 ? "" : "s", lost.empty() ? ", all" : lost));
   } else {
     console.line(fmt::format("data     {}{}", data.describe_evaluation(" rows"), lost));
   }
 }
 
-/// The file of --per_sample: begun before anything is computed, since a folder that is not there
-/// must not cost the evaluation.
-class SampleFile {
+/// The lines of --per_sample, which are written when all are there: what ends the program before
+/// leaves nothing.
+class SampleLines {
  public:
-  SampleFile(const std::optional<std::string>& path, parallel::Communicator& world)
-      : world_(world) {
-    all_or_none(world, [&] {
-      if (path && world.rank() == 0) file_.emplace(*path);
+  /// Fails at once where the file is there or cannot be written: that must not cost an evaluation.
+  SampleLines(const std::optional<std::string>& path, parallel::Communicator& world)
+      : path_(path), world_(world) {
+    on_first_rank([&] {
+      if (io::exists(*path_)) {
+        fail_usage("--per_sample {} is there already; remove it, or choose another name", *path_);
+      }
+      const io::AtomicFile probe(*path_);
     });
   }
-  void write(const std::string& lines) {
-    all_or_none(world_, [&] {
-      if (file_) file_->write(lines);
-    });
+  void add(const std::string& lines) {
+    if (path_ && world_.rank() == 0) text_ += lines;
   }
-  void commit() {
-    all_or_none(world_, [&] {
-      if (file_) file_->commit();
-    });
+  void write() {
+    on_first_rank([&] { io::write_file(*path_, text_); });
   }
 
  private:
+  void on_first_rank(FunctionRef<void()> work) {
+    all_or_none(world_, [&] {
+      if (path_ && world_.rank() == 0) work();
+    });
+  }
+
+  std::optional<std::string> path_;
   parallel::Communicator& world_;
-  std::optional<io::AtomicFile> file_;
+  std::string text_;
 };
 
 }  // namespace
@@ -162,7 +169,7 @@ std::vector<SetEvaluation> evaluate(const EvalOptions& options, parallel::Commun
   ctx.set_compute_dtype(on_all(world, [&] { return compute_dtype(config, device); }));
   const EvalInputs inputs(options, ctx, world, console);
   if (world.size() > 1) require_agreement(world, what_is_read(inputs));
-  SampleFile lines(options.per_sample, world);
+  SampleLines lines(options.per_sample, world);
   print_banner(options, inputs, ctx, world, console);
   LoadedModel model(ctx, inputs.checkpoint, inputs.base,
                     {world, sharding_of(config, device, world.size())}, console);
@@ -193,10 +200,10 @@ std::vector<SetEvaluation> evaluate(const EvalOptions& options, parallel::Commun
     const std::vector<SampleScore> samples = gather_scores(world, mine);
     results.push_back({evaluation, inputs.sets[s].name, sum_of(samples)});
     if (options.per_sample) {
-      lines.write(describe_samples(samples, inputs.sets[s], inputs.data.reports));
+      lines.add(describe_samples(samples, inputs.sets[s], inputs.data.reports));
     }
   }
-  lines.commit();
+  lines.write();
   return results;
 }
 

@@ -19,6 +19,22 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// Error for an option that would have no effect.
+void check_options(const ExportOptions& options) {
+  const MergeOptions& merge = options.merge;
+  for (const auto& [given, name] :
+       {std::pair(options.adapter_only, "--adapter_only"),
+        std::pair(merge.into.has_value(), "--merge_into"), std::pair(merge.partial, "--partial")}) {
+    if (given && merge.adapter.empty()) fail_usage("{} needs --adapter", name);
+  }
+  if (!options.adapter_only) return;
+  for (const auto& [given, name] :
+       {std::pair(merge.into.has_value(), "--merge_into"),
+        std::pair(options.tokenizer_pre.has_value(), "--tokenizer_pre")}) {
+    if (given) fail_usage("{} has no effect with --adapter_only; leave one of them out", name);
+  }
+}
+
 /// Error where a file is there that is not to be lost, or where the name is no GGUF file's.
 void check_output(const ExportOptions& options) {
   const std::string& output = options.merge.output;
@@ -76,9 +92,7 @@ ExportReport export_gguf(const ExportOptions& given, Console& console) {
   if (io::is_folder(base) && !io::exists(fs::path(base) / "config.json")) {
     base = lora::find_gguf(base);  // which has the tokenizer, too
   }
-  if (options.adapter_only && options.merge.adapter.empty()) {
-    fail_usage("--adapter_only needs --adapter");
-  }
+  check_options(options);
   check_output(options);
   const MergeInputs inputs = open_merge(options.merge, console);
   const std::string& output = options.merge.output;
@@ -133,7 +147,7 @@ void declare_export(CLI::App* command, int&) {
        {name_of(MergeInto::kOriginal), MergeInto::kOriginal}},
       "dequantized (the weights trained on; the default of a 4-bit run) or original");
   command->add_flag("--adapter_only", options->adapter_only,
-                    "Write the adapter alone, for llama.cpp's --lora; f32 or f16");
+                    "Write the adapter alone, for llama.cpp's --lora; f32, f16 or bf16");
   command
       ->add_option("--tokenizer_pre", options->tokenizer_pre,
                    "How words are cut, as llama.cpp names it; default: by the tokenizer")

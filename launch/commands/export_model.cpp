@@ -12,6 +12,7 @@
 #include "runtime/core/error.h"
 #include "runtime/io/folder.h"
 #include "runtime/io/gguf.h"
+#include "runtime/io/printable.h"
 
 namespace tessera::launch {
 namespace {
@@ -88,15 +89,20 @@ class ModelFile {
   }
 
   /// Adds a note for each text of which the file's vocabulary makes other tokens.
-  void compare_tokens(const std::string& output) {
+  void compare_tokens(const ExportOptions& options) {
     if (!has_tokenizer_) return;
-    const std::string path = output + ".vocabulary.gguf";
+    const std::string path = options.merge.output + ".vocabulary.gguf";
     io::GgufWriter(path, io::lay_out(metadata_, {})).commit();
     std::vector<std::string> lines;
     try {
       lines = differences_in_gguf(inputs_.checkpoint.path(), path);
     } catch (const Error& error) {
-      lines = {fmt::format("warning: the vocabulary could not be read back: {}", error.what())};
+      lines = {
+          options.tokenizer_pre
+              ? fmt::format("warning: --tokenizer_pre {}: not known here, so that the tokens "
+                            "are not checked; llama.cpp must know it",
+                            io::printable(*options.tokenizer_pre))
+              : fmt::format("warning: the vocabulary could not be read back: {}", error.what())};
     }
     io::remove_all(path);
     notes_.insert(notes_.end(), lines.begin(), lines.end());
@@ -172,9 +178,9 @@ ExportReport export_model(const ExportOptions& options, const MergeInputs& input
   const std::string& output = options.merge.output;
   ModelFile model(options, inputs);
   check_export_room(output, model.layout().file_bytes);
-  model.compare_tokens(output);
-
   const StopSignals signals;
+  model.compare_tokens(options);
+
   Context ctx(Device::cpu(), thread_count(options.merge.threads), 0);
   MergeReport merged;  // in float32, which no rounding precedes
   MergedWeights weights(ctx, inputs.checkpoint, inputs.adapters, inputs.base, merged);

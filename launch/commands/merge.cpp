@@ -163,12 +163,15 @@ std::string describe(const MergeReport& report, const std::string& output) {
   std::string text = fmt::format(
       "merged      into the {} weights, {}, {}\n"
       "difference  to the base: largest {:.3g} (in {}), mean {:.3g}\n"
-      "            to what was trained: {:.3g} % of its size, largest {:.3g} (in {})\n"
+      "            to what was trained: {}\n"
       "change      of the adapter in what is written: {}\n",
       name_of(report.into),
       report.quantized ? describe(report.quantized) : std::string(name_of(report.dtype)),
       format_bytes(int64_t(report.bytes)), report.largest, report.largest_in, report.mean,
-      100 * report.from_trained, report.largest_from_trained, report.largest_from_trained_in,
+      report.largest_from_trained == 0
+          ? "none"
+          : fmt::format("{:.3g} % of its size, largest {:.3g} (in {})", 100 * report.from_trained,
+                        report.largest_from_trained, report.largest_from_trained_in),
       describe(report.all_kept()));
   if (report.quantized) {
     for (const auto& [module, kept] : report.kept) {

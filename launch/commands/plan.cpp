@@ -137,10 +137,10 @@ std::string as_text(const PlanReport& p) {
   const StepTime& time = p.plan.time;
   std::string text = fmt::format(
       "model    {}: {} layers, hidden {}, vocab {}; {}\n"
-      "ranks    {}, base {}; {} micro-batches of at most {} tokens a step\n",
+      "ranks    {}, base {}; {} micro-batch{} of at most {} tokens a step\n",
       p.config.base_model, in.model.layer_count(), in.model.hidden, format_count(in.model.vocab),
       describe(quantization(p.config)), in.ranks(), name_of(p.plan.sharding.mode), in.micro_batches,
-      format_count(in.tokens));
+      in.micro_batches == 1 ? "" : "es", format_count(in.tokens));
   for (const std::string& line : plan_table(p.plan, in)) text += line + "\n";
   if (time.between_nodes > 0) {
     text += fmt::format("network  {} a step come to each node\n",

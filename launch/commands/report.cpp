@@ -3,10 +3,10 @@
 
 #include "launch/commands/arguments.h"
 #include "launch/machine/ranks.h"
+#include "launch/report/html.h"
 #include "launch/report/run_figures.h"
 #include "launch/report/run_page.h"
 #include "launch/report/run_page_look.h"
-#include "runtime/io/file.h"
 
 namespace tessera::launch {
 namespace {
@@ -27,7 +27,13 @@ void report(const ReportOptions& options) {
   if (options.output || !options.json) {
     const std::string path = options.output.value_or(
         (std::filesystem::path(options.runs.front()) / "report.html").string());
-    io::write_file(path, run_page_html(runs, utc_time()));
+    write_page(path, run_page_html(runs, utc_time()));
+    Console console;
+    for (const RunHistory& run : runs) {
+      for (const std::string& note : run.notes) {
+        console.line(fmt::format("warning: {}: {}", run.folder, note));
+      }
+    }
     if (!options.json) write_stdout(path + "\n");
   }
   if (options.json) write_stdout(report_json(runs));

@@ -92,9 +92,11 @@ void declare_tokenize(CLI::App* command, int&) {
       ->required()
       ->type_name("PATH");
   add_path(command, "file", options->file, "Text to tokenize as a whole; - for standard input");
-  add_path(command, "--messages", options->messages, "Conversations instead: JSON or JSON lines")
-      ->type_name("FILE");
+  CLI::Option* messages = add_path(command, "--messages", options->messages,
+                                   "Conversations instead: JSON or JSON lines")
+                              ->type_name("FILE");
   add_chat_template(command, options->chat_template);
+  command->get_option("--chat_template")->needs(messages);
   command->add_flag("--add-generation-prompt,--add_generation_prompt",
                     options->add_generation_prompt, "Open the assistant's turn at the end");
   command->add_flag("--text", options->text, "Print the rendered text instead of its tokens");

@@ -7,18 +7,13 @@
 
 namespace tessera::launch {
 
-namespace {
-
-/// A config that cannot be read is wrong use, whatever the system calls it.
-std::string read_text(const std::string& path) {
+std::string read_config_text(const std::string& path) {
   try {
     return io::read_file(path, YamlLimits{}.max_bytes);
   } catch (const Error& error) {
     throw Error(error.what(), Fault::kUsage);
   }
 }
-
-}  // namespace
 
 Config load_config(const std::string& path, std::span<const std::string> overrides) {
   return load_config(path, overrides, {});
@@ -32,7 +27,7 @@ Config load_config(const std::string& path, std::span<const std::string> overrid
 
 Settings read_config(const std::string& path, std::span<const std::string> overrides, Keys needed,
                      Faults& faults) {
-  Settings settings = read_settings(read_text(path), path, overrides, faults);
+  Settings settings = read_settings(read_config_text(path), path, overrides, faults);
   if (settings.empty() && !needed.empty() && faults.empty()) {
     fail_usage("{}: nothing is set in it; expected 'key: value' lines with {}", path,
                fmt::join(needed, ", "));

@@ -2,6 +2,7 @@
 
 #include "launch/config/flags.h"
 #include "launch/config/settings.h"
+#include "runtime/core/error.h"
 
 namespace tessera::launch {
 
@@ -26,7 +27,7 @@ void append_key(std::string& out, const Flag& flag, const Config& config, const 
 
 void append_lines(std::string& out, std::string_view title, const std::vector<std::string>& lines) {
   if (lines.empty()) return;
-  out += fmt::format("\n# {}\n", title);
+  out += fmt::format("{}# {}\n", out.empty() ? "" : "\n", title);
   for (const std::string& line : lines) out += fmt::format("# - {}\n", line);
 }
 
@@ -35,6 +36,9 @@ void append_lines(std::string& out, std::string_view title, const std::vector<st
 Conversion convert_config(const std::string& text, const std::string& source) {
   Faults faults;
   const Settings settings = read_settings(text, source, {}, faults);
+  if (settings.empty() && faults.empty() && faults.notes().empty()) {
+    fail_usage("{}: nothing is set in it; expected the 'key: value' lines of a config", source);
+  }
   const Config config = resolve(settings, source, faults);
   check_rules(config, settings, faults);
   check_supported(config, settings, faults);

@@ -28,6 +28,10 @@ struct Given {
 /// mean is there under the name of ours, with their spelling and place.
 using Settings = std::map<std::string_view, Given>;
 
+/// The text of a config, at most 1 MiB. Error (usage) where it cannot be read, whatever the system
+/// calls it.
+std::string read_config_text(const std::string& path);
+
 /// The settings in `text`, a whole file named `source`, and the `overrides` that replace or extend
 /// them. What became of keys of other trainers is noted in `faults`. Throws Error (usage) where
 /// `text` is not YAML.

@@ -135,7 +135,9 @@ std::vector<Finding> check_storage(const std::string& folder, int64_t bytes, boo
   const StopSignals signals;
   std::vector<Finding> findings;
   try {
-    if (!io::is_folder(folder)) fail("there is no such folder");
+    if (!io::is_folder(folder)) {
+      fail("{}", io::exists(folder) ? "it is a file" : "there is no such folder");
+    }
     findings.push_back(check_writing(folder, bytes));
     findings.push_back(check_locks(folder));
   } catch (const Error& error) {

@@ -123,10 +123,11 @@ void add_lost(Page& page, const DataSummary& data, int64_t shown) {
   }
   if (all == named) return;
   page.add(fmt::format("{} more{}", format_count(all - named),
-                       named == known
-                           ? ", which are not named"
-                           : fmt::format(" (--lost {} names {})", known,
-                                         known == all ? "all" : "the first, as many as are kept")));
+                       named == known ? ", which are not named"
+                                      : fmt::format(" (--lost {} names {})", known,
+                                                    known != all ? "the first, as many as are kept"
+                                                    : named == 0 ? "them"
+                                                                 : "all")));
 }
 
 void add_samples(Page& page, const DataSummary& data, const DataTextOptions& options) {

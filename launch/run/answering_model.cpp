@@ -33,9 +33,9 @@ OpenedModel::OpenedModel(const ModelChoice& choice, Console& console)
       device_(choose_device(base_.device, console)),
       compute_(compute_dtype(base_, device_)),
       adapter_(open_adapter(choice.adapter, console)),
+      checkpoint_(lora::Checkpoint::open(choice.base_model)),
       tokenizer_(Tokenizer::load(choice.base_model)),
-      generation_(read_generation_config(choice.base_model)),
-      checkpoint_(lora::Checkpoint::open(choice.base_model)) {
+      generation_(read_generation_config(choice.base_model)) {
   print(tokenizer_.notes(), console);
   print(generation_.notes, console);
   if (choice.adapter) run_ = AdapterRun::of(*choice.adapter, {});

@@ -56,10 +56,10 @@ class OpenedModel {
   Device device_;
   DType compute_;
   std::optional<lora::PeftFolder> adapter_;
+  lora::Checkpoint checkpoint_;  // first: it says best what a path that is no model lacks
   Tokenizer tokenizer_;
   GenerationConfig generation_;
   std::optional<AdapterRun> run_;
-  lora::Checkpoint checkpoint_;
 };
 
 /// The weights, where the device computes.

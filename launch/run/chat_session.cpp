@@ -8,6 +8,7 @@
 #include "launch/run/prompt_reader.h"
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
+#include "runtime/io/folder.h"
 
 namespace tessera::launch {
 namespace {
@@ -123,6 +124,13 @@ std::string ChatSession::system() const {
 }
 
 void ChatSession::save(const std::string& path) const {
+  if (io::exists(path) && !io::is_folder(path)) {
+    try {
+      read_conversations(path);
+    } catch (const Error&) {
+      fail("{} is there already and holds no conversation; choose another name", path);
+    }
+  }
   io::write_file(path, file_of(conversation_).dump(2) + "\n");
 }
 

@@ -54,7 +54,8 @@ class ChatSession {
   std::string system() const;
   size_t messages() const { return conversation_.messages.size(); }
 
-  /// The conversation as a file that load() and `generate --messages` read.
+  /// The conversation as a file that load() and `generate --messages` read, over an older one if
+  /// there is one. Error where another kind of file has that name.
   void save(const std::string& path) const;
   /// Error, and no change, where the file is not one conversation that the template takes.
   void load(const std::string& path);

@@ -2,6 +2,7 @@
 
 #include "lora/model/loader.h"
 #include "runtime/core/error.h"
+#include "runtime/io/folder.h"
 
 namespace tessera::launch {
 
@@ -21,6 +22,7 @@ LoadedModel::LoadedModel(Context& ctx, const lora::Checkpoint& checkpoint,
 }
 
 lora::PeftFolder open_adapter(const std::string& folder, Console& console) {
+  if (!io::is_folder(folder)) fail("there is no adapter folder {}", folder);
   lora::PeftFolder opened = lora::open_peft(folder);
   const lora::PeftConfig& config = opened.config;
   if (config.unneeded.empty() && config.unknown.empty()) return opened;

@@ -50,6 +50,24 @@ void add_samples(Facts& facts, const Config& config, const TrainingSamples& samp
                                                   : "at the end")});
 }
 
+std::string rows_text(size_t rows) {
+  return fmt::format("{} row{}", format_count(int64_t(rows)), rows == 1 ? "" : "s");
+}
+
+/// The tokens that were counted are those of all rows of `datasets`, held out or not.
+std::string describe_data(const Config& config, const RunData& data) {
+  const size_t held_out = config.val_set_size > 0 ? data.evaluation.front().samples.size() : 0;
+  const size_t training = data.training.size(), all = training + held_out;
+  const std::string tokens =
+      fmt::format("({} tokens, {} supervised)", format_count(data.counts.tokens),
+                  format_count(data.counts.supervised));
+  const std::string start = held_out == 0
+                                ? fmt::format("{} to train on {}", rows_text(training), tokens)
+                                : fmt::format("{} {}: {} to train on", rows_text(all), tokens,
+                                              format_count(int64_t(training)));
+  return fmt::format("{}, {}{}", start, data.describe_evaluation(), describe_losses(data.counts));
+}
+
 }  // namespace
 
 std::vector<RunRecord::Fact> run_facts(const RunPlan& plan, const RunInputs& inputs,
@@ -72,14 +90,10 @@ std::vector<RunRecord::Fact> run_facts(const RunPlan& plan, const RunInputs& inp
                               ctx.device().is_cuda() ? describe_device(ctx.device())
                                                      : fmt::format("{} threads", ctx.threads()))});
   add_adapter(facts, plan, ctx.device());
+  facts.push_back({"data", describe_data(config, data)});
   facts.push_back(
-      {"data", fmt::format("{} rows to train on ({} tokens, {} supervised), {}{}",
-                           format_count(int64_t(data.training.size())),
-                           format_count(data.counts.tokens), format_count(data.counts.supervised),
-                           data.describe_evaluation(), describe_losses(data.counts))});
-  facts.push_back(
-      {"steps", fmt::format("{} of {} x {} rows{}", steps.steps(), data.options.micro_batches,
-                            data.options.micro_batch_size,
+      {"steps", fmt::format("{} of {} x {}{}", steps.steps(), data.options.micro_batches,
+                            rows_text(size_t(data.options.micro_batch_size)),
                             config.sample_packing
                                 ? fmt::format(", packed to {:.0f} % of {} tokens",
                                               100 * steps.packing_efficiency(), config.sequence_len)

@@ -173,7 +173,10 @@ std::string RunData::describe_evaluation(std::string_view rows) const {
   std::vector<std::string> texts;
   for (const EvaluationSet& set : evaluation) {
     const std::string where = set.name == kValidation ? "held out" : "in " + set.name;
-    texts.push_back(fmt::format("{}{} {}", format_count(int64_t(set.samples.size())), rows, where));
+    const size_t count = set.samples.size();
+    const std::string_view unit =
+        count == 1 && rows.ends_with('s') ? rows.substr(0, rows.size() - 1) : rows;
+    texts.push_back(fmt::format("{}{} {}", format_count(int64_t(count)), unit, where));
   }
   return texts.empty() ? "0 held out" : fmt::format("{}", fmt::join(texts, ", "));
 }

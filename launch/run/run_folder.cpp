@@ -31,6 +31,13 @@ std::string this_process() {
   return fmt::format("process {}{}{}", ::getpid(), host[0] ? " on " : "", host);
 }
 
+/// Fails now rather than after an hour.
+void require_writable(const std::string& folder) {
+  const std::string probe = folder + "/.writable";
+  io::write_file(probe, "");
+  io::remove_all(probe);
+}
+
 }  // namespace
 
 RunFolder::RunFolder(const Config& config, parallel::Communicator& world, Console& console)
@@ -59,9 +66,15 @@ void RunFolder::prepare(Console& console) {
         "overwrite_output_dir=true to replace it",
         dir);
   }
-  const std::string probe = dir + "/.writable";
-  io::write_file(probe, "");  // fails now rather than after an hour
-  io::remove_all(probe);
+  require_writable(dir);
+  if (config_.logging_dir) {
+    try {
+      io::make_folders(*config_.logging_dir);
+      require_writable(*config_.logging_dir);
+    } catch (const Error& error) {
+      fail("logging_dir: {}", error.what());
+    }
+  }
 }
 
 void RunFolder::take_lock(Console& console) {

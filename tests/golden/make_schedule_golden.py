@@ -4,13 +4,12 @@
     python make_schedule_golden.py    # torch 2.15.0, transformers 5.24.0, axolotl 0.19.0
 
 Rates are floats in hexadecimal. Those of transformers come from its get_scheduler, those of
-axolotl's cosine with a floor from axolotl/utils/schedulers.py, whose file is loaded alone: the
-path of the installed package is in AXOLOTL (the folder that holds axolotl/).
+axolotl's cosine with a floor from axolotl/utils/schedulers.py. That file is loaded alone, so that
+axolotl may be installed without what it depends on.
 """
 
 import importlib.util
 import json
-import os
 import pathlib
 
 import torch
@@ -85,7 +84,8 @@ def transformers_cases():
 
 
 def axolotl_cases():
-    path = pathlib.Path(os.environ["AXOLOTL"]) / "axolotl/utils/schedulers.py"
+    package = importlib.util.find_spec("axolotl").submodule_search_locations[0]
+    path = pathlib.Path(package) / "utils" / "schedulers.py"
     spec = importlib.util.spec_from_file_location("schedulers", path)
     schedulers = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(schedulers)

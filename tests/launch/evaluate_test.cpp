@@ -167,6 +167,7 @@ TEST_F(Evaluating, IsTheSameOnAnyNumberOfRanks) {
       folder_.write("ranks.yml", tessera::testing::random_run(at, rows) + "val_set_size: 7\n");
   const auto results = [&](int ranks, const std::vector<std::string>& settings) {
     const std::string out = folder_.file("samples.jsonl");
+    std::filesystem::remove(out);
     std::string all;
     parallel::run_ranks(ranks, ranks, [&](parallel::Communicator& world) {
       Console console(false);

@@ -135,11 +135,24 @@ TEST(AtomicFile, NamesThePathItCannotWrite) {
   const ScratchFolder folder;
   expect_error([&] { AtomicFile file(folder.file("no/such/folder")); }, "no/such/folder",
                "No such file");
+}
+
+TEST(AtomicFile, TakesNoNameFromAFolderOrADevice) {
+  const ScratchFolder folder;
   fs::create_directory(folder.file("target"));
-  AtomicFile file(folder.file("target"));
-  file.write("x");
-  expect_error([&] { file.commit(); }, "target", "cannot rename");
+  fs::create_directory_symlink(folder.file("target"), folder.file("link"));
+  ASSERT_EQ(::mkfifo(folder.file("pipe").c_str(), 0600), 0);
+  fs::create_symlink("/dev/null", folder.file("device"));
+  for (const char* name : {"target", "link"}) {
+    expect_error([&] { AtomicFile file(folder.file(name)); }, name, "it is a folder");
+  }
+  for (const char* name : {"pipe", "device"}) {
+    expect_error([&] { AtomicFile file(folder.file(name)); }, name, "it is special");
+  }
   EXPECT_TRUE(fs::is_directory(folder.file("target")));
+  EXPECT_TRUE(fs::is_symlink(folder.file("link")) && fs::is_symlink(folder.file("device")));
+  EXPECT_TRUE(fs::is_fifo(folder.file("pipe")));
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), {}), 4);  // no temporary file
 }
 
 }  // namespace

@@ -16,8 +16,7 @@ namespace tessera::launch {
 namespace {
 
 constexpr const char* kFile = "tessera_parquet.so";
-constexpr const char* kBuildAgain =
-    "pip install pyarrow and build again (TESSERA_PYARROW names another place)";
+constexpr const char* kBuildAgain = "`tessera doctor` says how to build one that does";
 
 /// Error with the loader's words where it cannot be loaded. Stays loaded.
 const ParquetModule& load_parquet() {
@@ -69,7 +68,7 @@ void for_each_parquet_row(const std::string& path,
 
 std::string describe_parquet() {
   if (!io::exists(module_beside_program(kFile))) {
-    return fmt::format("not read: this build has no {}: {}", kFile, kBuildAgain);
+    return fmt::format("not read: this build has no {}", kFile);
   }
   try {
     return fmt::format("Arrow {}", load_parquet().version());
