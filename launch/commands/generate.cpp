@@ -205,9 +205,6 @@ bool generate(const GenerateOptions& options) {
   check_prompt_choice(options.from);
   check_answering_options(options);
   if (options.resume && !options.output) fail_usage("--resume needs --output FILE");
-  if (options.model.chat_template && !options.from.messages) {
-    fail_usage("--chat_template needs --messages FILE: a plain text has no template");
-  }
   if (options.samples > 1 && options.sampler.temperature == 0) {
     fail_usage("--samples {} needs a --temperature above 0: without, all are the same",
                options.samples);

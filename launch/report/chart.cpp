@@ -197,8 +197,8 @@ std::string chart_html(const Chart& chart) {
       "<div class=\"area\" data-low=\"{:.0f}\" data-high=\"{:.0f}\" data-across=\"{}\"{}>"
       "<svg viewBox=\"0 0 {:g} {:g}\" preserveAspectRatio=\"none\" role=\"img\" "
       "aria-label=\"{} by {}\">\n<path class=\"grid\" d=\"{}\"/>\n{}</svg></div>\n",
-      up, x.low, x.high, escaped(chart.across), chart.doublings ? " data-doublings" : "", kSide,
-      kSide, escaped(chart.title), escaped(chart.across), grid, curves);
+      up, x.low, x.high, escaped(chart.across), chart.doublings ? " data-doublings=\"\"" : "",
+      kSide, kSide, escaped(chart.title), escaped(chart.across), grid, curves);
   html += fmt::format("<div class=\"across\">{}<i>{}</i></div></div>\n", across_labels(x),
                       escaped(chart.across));
   if (!chart.note.empty()) html += fmt::format("<p class=\"soft\">{}</p>\n", escaped(chart.note));

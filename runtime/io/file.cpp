@@ -67,12 +67,6 @@ void ReadFile::read(uint64_t offset, std::span<std::byte> out) const {
 }
 
 AtomicFile::AtomicFile(const std::string& path) : path_(path), temporary_(path + ".tmp") {
-  // A rename would take the name from a device, and would replace a link to a folder.
-  struct stat status {};
-  if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
-    fail("cannot write {}: it is {}, not a regular file; choose another name", path,
-         S_ISDIR(status.st_mode) ? "a folder" : "special");
-  }
   // A leftover of a killed run is removed first; O_EXCL and O_NOFOLLOW then never follow a planted
   // link.
   ::unlink(temporary_.c_str());
@@ -98,6 +92,12 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
 void AtomicFile::write(std::string_view text) { write(std::as_bytes(std::span(text))); }
 
 void AtomicFile::commit() {
+  // A rename would take the name from a device, and would replace a link to a folder.
+  struct stat status {};
+  if (::stat(path_.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
+    fail("cannot write {}: it is {}, not a regular file; choose another name", path_,
+         S_ISDIR(status.st_mode) ? "a folder" : "special");
+  }
   if (::fsync(fd_) != 0) fail("cannot write {}: {}", path_, std::strerror(errno));
   if (::close(std::exchange(fd_, -1)) != 0)
     fail("cannot write {}: {}", path_, std::strerror(errno));

@@ -126,7 +126,6 @@ bool JsonEvents::parse_error(size_t position, const std::string&,
 }
 
 void parse_json(std::string_view text, std::string_view source, JsonEvents& events) {
-  if (text.empty()) fail("{}: is empty; expected JSON", source);
   // nlohmann takes a NUL for the end of the text, which would let anything follow it, and skips a
   // byte order mark.
   const size_t nul = text.find('\0');

@@ -106,6 +106,7 @@ TEST_F(Evaluating, AccuracyEqualsTorch) {
   const std::string path = folder_.write("rows.yml", text), out = folder_.file("samples.jsonl");
   for (const char* packing : {"sample_packing=false", "sample_packing=true"}) {
     const Config c = load_config(path, std::vector<std::string>{packing, "sequence_len=64"});
+    std::filesystem::remove(out);
     const SetEvaluation all = evaluate({c, "none", out}, alone_, console_).front();
     EXPECT_EQ(all.score.token_accuracy(), golden["token_accuracy"].get<double>());
     EXPECT_EQ(all.score.exact_match(), golden["exact_match"].get<double>());

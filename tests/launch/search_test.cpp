@@ -17,6 +17,7 @@
 #include "runtime/io/folder.h"
 #include "tests/launch/program.h"
 #include "tests/sample.h"
+#include "tests/sanitized.h"
 #include "tests/scratch_folder.h"
 
 namespace tessera::launch {
@@ -145,7 +146,7 @@ TEST_F(Searches, GoOnAfterAKillAtAnyMoment) {
   const auto lines = size_t(std::ranges::count(whole.err, '\n'));
   ASSERT_GT(lines, 20u);
   std::mt19937 random(testing::sample_seed());
-  const size_t trials = testing::takes_all() ? lines : 8;
+  const size_t trials = testing::takes_all() ? lines : testing::kSanitized ? 2 : 8;
   for (size_t trial = 0; trial < trials; ++trial) {
     const size_t line = testing::takes_all() ? trial + 1 : random() % lines + 1;
     const std::string out = "killed" + std::to_string(trial);

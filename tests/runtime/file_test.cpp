@@ -144,10 +144,10 @@ TEST(AtomicFile, TakesNoNameFromAFolderOrADevice) {
   ASSERT_EQ(::mkfifo(folder.file("pipe").c_str(), 0600), 0);
   fs::create_symlink("/dev/null", folder.file("device"));
   for (const char* name : {"target", "link"}) {
-    expect_error([&] { AtomicFile file(folder.file(name)); }, name, "it is a folder");
+    expect_error([&] { AtomicFile(folder.file(name)).commit(); }, name, "it is a folder");
   }
   for (const char* name : {"pipe", "device"}) {
-    expect_error([&] { AtomicFile file(folder.file(name)); }, name, "it is special");
+    expect_error([&] { AtomicFile(folder.file(name)).commit(); }, name, "it is special");
   }
   EXPECT_TRUE(fs::is_directory(folder.file("target")));
   EXPECT_TRUE(fs::is_symlink(folder.file("link")) && fs::is_symlink(folder.file("device")));
