@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Tessera against transformers + PEFT + bitsandbytes on this CPU: same model, tokens and LoRA.
 #
-#   PEER_PYTHON=/path/to/venv/bin/python tests/bench/head_to_head.sh MODEL_DIR [TESSERA]
+#   TESSERA_REFEREES=/path/to/venv tests/bench/head_to_head.sh MODEL_DIR [TESSERA]
 #
 # MODEL_DIR is in Hugging Face layout (float32 for the figures in the documentation). TESSERA is the
 # binary, build/tessera by default. STEPS (5), ROWS per micro-batch (4), LENGTH (512), THREADS (2)
@@ -13,7 +13,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 model=${1:?usage: head_to_head.sh MODEL_DIR [TESSERA]}
 tessera=${2:-$here/../../build/tessera}
-python=${PEER_PYTHON:-python3}
+python=${TESSERA_REFEREES:?names no Python environment: docs/referees.md}/bin/python3
 steps=${STEPS:-5} rows=${ROWS:-4} length=${LENGTH:-512} threads=${THREADS:-2} rounds=${ROUNDS:-2}
 checkpointing=${CHECKPOINTING:-0}
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The cache that `tessera fetch` fills: its layout, what is taken from it without the hub, several
-processes at once, and huggingface_hub on the same folder (skipped where TESSERA_PYTHON, else
-python3, has none).  Usage: hub_cache_test.py TESSERA [TEST ...]"""
+processes at once, and huggingface_hub on the same folder (skipped where the environment that
+TESSERA_REFEREES names, else python3, has none).  Usage: hub_cache_test.py TESSERA [TEST ...]"""
 import fcntl
 import hashlib
 import json
@@ -15,7 +15,8 @@ import fetching
 from fetching import CONFIG, MODEL, TOKEN, WEIGHTS
 import server
 
-PYTHON = os.environ.get("TESSERA_PYTHON", "python3")
+REFEREES = os.environ.get("TESSERA_REFEREES")
+PYTHON = os.path.join(os.path.abspath(REFEREES), "bin", "python3") if REFEREES else "python3"
 SHA256 = hashlib.sha256(WEIGHTS).hexdigest()
 WEIGHTS_FILE = "model.safetensors"
 

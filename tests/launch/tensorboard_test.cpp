@@ -5,7 +5,6 @@
 #include <sys/resource.h>
 
 #include <csignal>
-#include <cstdio>
 #include <limits>
 
 #include "runtime/io/folder.h"
@@ -93,27 +92,6 @@ TEST(TensorBoard, AFolderThatCannotBeMadeIsAnError) {
   const testing::ScratchFolder folder;
   folder.write("file", "");
   testing::expect_error([&] { const TensorBoardFile file(folder.file("file/logs"), 0); }, "file");
-}
-
-TEST(TensorBoard, IsReadByTensorBoard) {
-  const char* python = std::getenv("TESSERA_REFEREES");
-  if (!python) GTEST_SKIP() << "TESSERA_REFEREES names no Python environment with tensorboard";
-  const testing::ScratchFolder folder;
-  write_first(folder.path());
-  write_resumed(folder.path());
-  const std::string command = fmt::format("{}/bin/python {}/read_tensorboard.py {} 2>/dev/null",
-                                          python, TESSERA_GOLDEN_DIR, folder.path());
-  std::FILE* reader = ::popen(command.c_str(), "r");
-  ASSERT_NE(reader, nullptr);
-  std::string read(4096, '\0');
-  read.resize(std::fread(read.data(), 1, read.size(), reader));
-  EXPECT_EQ(::pclose(reader), 0);
-  // Step 3 is that of the resumed run.
-  EXPECT_EQ(read,
-            "eval/loss 0 3.5\n"
-            "train/learning_rate 1 9.999999747378752e-05\n"
-            "train/loss 1 2.25\ntrain/loss 2 1.100000023841858\ntrain/loss 3 0.75\n"
-            "train/loss 1000000000 0.0\n");
 }
 
 }  // namespace
