@@ -117,7 +117,8 @@ TEST_F(Searches, LeaveTheRunOfTheChosenCandidateAsTrainWould) {
 
 TEST_F(Searches, CompareTheLossesOfTheFirstSteps) {
   EXPECT_EQ(search({}), kFinished);
-  for (const json& candidate : found()["candidates"]) {
+  const json result = found();
+  for (const json& candidate : result["candidates"]) {
     EXPECT_EQ(candidate["step"], 3);
     const std::string rank = candidate["values"]["lora_r"];
     // As a run that is evaluated after so many steps.
