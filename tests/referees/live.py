@@ -63,7 +63,7 @@ def check_tensorboard(program, ask, folder):
             "learning_rate": "train/learning_rate", "eval_loss": "eval/loss",
             "tokens_per_second": "train/tokens_per_second"}  # fmt: skip
     expected = {(tag, entry["step"]): struct.unpack("f", struct.pack("f", entry[key]))[0]
-                for entry in lines_of(run) for key, tag in tags.items() if key in entry}  # fmt: skip
+                for entry in lines_of(run) for key, tag in tags.items() if key in entry}
     assert len(expected) == 5 * 8 + 2, len(expected)
     return [f"{key}: metrics.jsonl has {expected.get(key)}, tensorboard reads {found.get(key)}"
             for key in sorted(expected.keys() | found.keys())
