@@ -241,5 +241,24 @@ TEST(Export, ThePrintedReportIsTheFile) {
   EXPECT_NE(refused.err.find("--overwrite"), std::string::npos);
 }
 
+/// Not while the vocabulary is compared, either.
+TEST(Export, StoppedItLeavesNoFile) {
+  ScratchFolder model, scratch;
+  write_model_with_tokenizer(model);
+  const std::string out = scratch.file("out/m.gguf");
+  Program program({"export", "--base_model", model.path(), "--output", out});
+  ASSERT_TRUE(program.wait_until([&] {
+    return fs::exists(out + ".vocabulary.gguf") || fs::exists(out);
+  })) << program.wait().err;
+  program.send(SIGINT);
+  const auto outcome = program.wait();
+  const bool stopped = outcome.code == 1;
+  EXPECT_TRUE(stopped || outcome.code == 0) << outcome.code << outcome.err;
+  EXPECT_EQ(stopped, outcome.err.find("was not written") != std::string::npos) << outcome.err;
+  for (const auto& entry : fs::directory_iterator(scratch.file("out"))) {
+    EXPECT_TRUE(!stopped && entry.path() == out) << entry.path();
+  }
+}
+
 }  // namespace
 }  // namespace tessera::launch

@@ -3,9 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <chrono>
 #include <filesystem>
-#include <thread>
 
 #include "runtime/io/json.h"
 #include "tests/launch/answering_base.h"
@@ -177,9 +175,9 @@ class InterruptedGenerate : public GenerateJsonl {
   /// Ends a run by the signal when some of its rows are there.
   Outcome interrupt(int signal) const {
     Program program(model_.arguments("generate", with({"--output", path_})));
-    while (!std::filesystem::exists(path_) || std::filesystem::file_size(path_) < 1000) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
+    EXPECT_TRUE(program.wait_until([&] {
+      return std::filesystem::exists(path_) && std::filesystem::file_size(path_) >= 1000;
+    }));
     program.send(signal);
     return program.wait();
   }

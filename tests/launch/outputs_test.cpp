@@ -134,21 +134,6 @@ TEST_F(Outputs, AStoppedEvaluationLeavesNoSamples) {
   EXPECT_FALSE(fs::exists(path) || fs::exists(path + ".tmp"));
 }
 
-/// Not while the vocabulary is compared, either.
-TEST_F(Outputs, AStoppedExportLeavesNoFile) {
-  const fs::path out = folder_.file("out/m.gguf");
-  Program program({"export", "--base_model", base_, "--output", out.string()});
-  const std::string vocabulary = out.string() + ".vocabulary.gguf";
-  while (!fs::exists(vocabulary) && !fs::exists(out)) ::usleep(100);
-  program.send(SIGINT);
-  const Outcome o = program.wait();
-  EXPECT_TRUE(o.code == 1 || o.code == 0) << o.code << o.err;  // 0: it was done before
-  EXPECT_EQ(o.code == 1, o.err.find("was not written") != std::string::npos) << o.err;
-  for (const auto& entry : fs::directory_iterator(out.parent_path())) {
-    EXPECT_TRUE(o.code == 0 && entry.path() == out) << o.code << " " << entry.path();
-  }
-}
-
 TEST_F(Outputs, OptionsWithoutEffectAreRefused) {
   const std::string gguf = folder_.file("m.gguf"), adapter = kTiny + "/adapter_out";
   const auto exported = [&](const Args& more) {

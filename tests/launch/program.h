@@ -62,6 +62,17 @@ class Program {
     }
     return true;
   }
+  /// Waits until `holds()`. False when the program ends before.
+  template <typename Condition>
+  bool wait_until(const Condition& holds) const {
+    while (!holds()) {
+      siginfo_t ended = {};
+      ::waitid(P_PID, id_t(child_), &ended, WEXITED | WNOHANG | WNOWAIT);
+      if (ended.si_pid != 0) return holds();
+      ::usleep(100);
+    }
+    return true;
+  }
   void send(int signal) const { ::kill(child_, signal); }
 
   Outcome wait() {
