@@ -30,8 +30,8 @@ def logits(folder):
         assert not report[key], (key, report[key])
     vocab = model.config.get_text_config().vocab_size
     ids = torch.tensor([[1, 72, 105, 44, 17, 200, 9, 31]]) % vocab
-    with torch.no_grad():
-        return model.eval()(input_ids=ids).logits.float()
+    # In evaluation bitsandbytes packs weights for some CPUs, which some shapes do not allow.
+    return model.train()(input_ids=ids).logits.float().detach()
 
 
 def main():

@@ -5,6 +5,7 @@ is committed, or shows the referee what Tessera writes.
     check.py TESSERA NAME...    # the checks of these names
     check.py --list             # the names
     check.py --planted          # each golden, with one value of it changed, must differ
+    check.py --planted TESSERA  # each check of what Tessera writes must fail where that is changed
 
 TESSERA_REFEREES names the folder of a Python environment (docs/referees.md). A check that lacks it,
 or a package in it, is skipped with exit code 77, which ctest knows."""
@@ -13,6 +14,7 @@ import functools
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -48,9 +50,10 @@ def python_of(name):
 
 @functools.cache
 def versions_in(python):
+    # Of several of one name the first counts, as for an import.
     code = ("import importlib.metadata as m, json; "
             "print(json.dumps({d.name.lower().replace('_', '-'): d.version "
-            "for d in m.distributions()}))")
+            "for d in reversed(list(m.distributions()))}))")
     return json.loads(subprocess.check_output([python, "-c", code], text=True))
 
 
@@ -119,9 +122,25 @@ def check_planted():
     return int(bool(faults))
 
 
+def check_planted_outputs(tessera):
+    """planted.py takes the place of the program. `wandb_lines` looks at the lines of a page."""
+    python_of("finds_faults_in_what_is_written")
+    environment = {**os.environ, "TESSERA_PROGRAM": tessera}
+    missed = []
+    for name in [*live.CHECKS.keys() - {"wandb_lines"}, "export"]:
+        done = subprocess.run([HERE / "check.py", HERE / "planted.py", name], env=environment,
+                              text=True, capture_output=True)  # fmt: skip
+        said = (done.stdout + done.stderr).strip().splitlines()[-1]
+        print(f"{name}: {done.returncode}: {said}", flush=True)
+        broken = re.search(r"(?m)^tessera \w+ failed", done.stdout + done.stderr)
+        if broken or done.returncode not in (1, SKIPPED):
+            missed.append(name)
+    return int(bool(missed))
+
+
 def main():
-    if sys.argv[1:] == ["--planted"]:
-        return check_planted()
+    if sys.argv[1:2] == ["--planted"]:
+        return check_planted_outputs(sys.argv[2]) if sys.argv[2:] else check_planted()
     if sys.argv[1:] == ["--list"]:
         print("\n".join([*GOLDENS, *live.CHECKS]))
         return 0
