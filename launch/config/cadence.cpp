@@ -43,4 +43,8 @@ Cadence save_cadence(const Config& config) {
   return cadence_of(config.save_steps, config.saves_per_epoch);
 }
 
+bool evaluates_nothing(const Config& config) {
+  return config.val_set_size == 0 && config.test_datasets.empty();
+}
+
 }  // namespace tessera::launch

@@ -36,4 +36,11 @@ Cadence eval_cadence(const Config& config);
 /// Of checkpoints, by save_steps or saves_per_epoch.
 Cadence save_cadence(const Config& config);
 
+/// Whether there is nothing to validate on.
+bool evaluates_nothing(const Config& config);
+/// What is said then, and with the cure.
+inline constexpr std::string_view kNoRowsCure =
+    "there are no rows to validate on; set val_set_size, e.g. 0.05, or test_datasets";
+inline constexpr std::string_view kNoRows = kNoRowsCure.substr(0, kNoRowsCure.find(';'));
+
 }  // namespace tessera::launch

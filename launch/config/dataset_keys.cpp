@@ -57,12 +57,7 @@ struct NameMapType {
     return ok;
   }
   std::string write(const NameMap<Value>& map) const {
-    std::string out;
-    for (const auto& [ours, theirs] : map) {
-      out +=
-          fmt::format("{}{}: {}", out.empty() ? "" : ", ", yaml_text(ours), Inner{}.write(theirs));
-    }
-    return map.empty() ? "null" : "{" + out + "}";
+    return yaml_map(map, [](const Value& theirs) { return Inner{}.write(theirs); });
   }
   std::string describe() const {
     return fmt::format("a map from our names to {}", Inner{}.describe());

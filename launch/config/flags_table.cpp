@@ -1,5 +1,6 @@
 // The table itself, one function per group. See flags.h; the groups of training are in
 // flags_training.cpp.
+#include "launch/config/cadence.h"
 #include "launch/config/flags.h"
 #include "launch/config/flags_training.h"
 #include "lora/adapter/adapter.h"
@@ -250,10 +251,7 @@ std::vector<Flag> output_flags() {
       flag("eval_steps", &Config::eval_steps, OptionalType<StepsType>{},
            "Steps between validations, or their share of all steps; left out, there is one at the "
            "end.")
-          .ruled_out_by(
-              "val_set_size",
-              [](const Config& c) { return c.val_set_size == 0 && c.test_datasets.empty(); },
-              "there are no rows to validate on; set val_set_size, e.g. 0.05, or test_datasets")
+          .ruled_out_by("val_set_size", evaluates_nothing, kNoRowsCure)
           .ruled_out_by(
               "evals_per_epoch", [](const Config& c) { return c.evals_per_epoch.value_or(0) > 0; },
               "each says when validation comes; keep one"),

@@ -307,11 +307,7 @@ std::optional<NameMap<std::string>> SpecialTokensType::read(const Setting& setti
 }
 
 std::string SpecialTokensType::write(const NameMap<std::string>& value) const {
-  std::string out;
-  for (const auto& [name, token] : value) {
-    out += fmt::format("{}{}: {}", out.empty() ? "" : ", ", name, yaml_text(token));
-  }
-  return value.empty() ? "null" : "{" + out + "}";
+  return yaml_map(value, yaml_text);
 }
 
 std::optional<std::optional<ResumeFrom>> ResumeType::read(const Setting& setting) const {

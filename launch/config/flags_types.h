@@ -206,11 +206,7 @@ struct ModuleValuesType {
     return ok ? std::optional(values) : std::nullopt;
   }
   std::string write(const Value& value) const {
-    std::string out;
-    for (const auto& [module, of] : value) {
-      out += fmt::format("{}{}: {}", out.empty() ? "" : ", ", yaml_text(module), inner.write(of));
-    }
-    return value.empty() ? "null" : "{" + out + "}";
+    return yaml_map(value, [&](const auto& of) { return inner.write(of); });
   }
   std::string describe() const {
     return fmt::format("a map from modules to values, each {}", inner.describe());

@@ -6,15 +6,6 @@
 
 namespace tessera::launch {
 
-namespace {
-
-bool evaluates_nothing(const Config& c) { return c.val_set_size == 0 && c.test_datasets.empty(); }
-
-constexpr std::string_view kNoRows =
-    "there are no rows to validate on; set val_set_size, e.g. 0.05, or test_datasets";
-
-}  // namespace
-
 std::vector<Flag> stopping_flags() {
   const auto no_patience = [](const Config& c) { return !c.early_stopping_patience; };
   const auto no_watchdog = [](const Config& c) { return !c.loss_watchdog_threshold; };
@@ -23,11 +14,11 @@ std::vector<Flag> stopping_flags() {
            "Evaluate before the first step, too. It does not count for the best model.")
           .ruled_out_by(
               "val_set_size",
-              [](const Config& c) { return c.eval_on_start && evaluates_nothing(c); }, kNoRows),
+              [](const Config& c) { return c.eval_on_start && evaluates_nothing(c); }, kNoRowsCure),
       flag("early_stopping_patience", &Config::early_stopping_patience,
            OptionalType<IntType>{{1, kMostSteps}},
            "Stop after so many evaluations in a row whose loss did not gain on the best before.")
-          .ruled_out_by("val_set_size", evaluates_nothing, kNoRows)
+          .ruled_out_by("val_set_size", evaluates_nothing, kNoRowsCure)
           .ruled_out_by(
               "eval_steps",
               [](const Config& c) { return eval_cadence(c).kind == Cadence::Kind::kNever; },
@@ -44,7 +35,7 @@ std::vector<Flag> stopping_flags() {
               [](const Config& c) {
                 return c.load_best_model_at_end.value_or(false) && evaluates_nothing(c);
               },
-              kNoRows),
+              kNoRowsCure),
       flag(
           "metric_for_best_model", &Config::metric_for_best_model, TextType{},
           "The loss that is compared: loss or eval_loss, or with several sets that of one of them, "

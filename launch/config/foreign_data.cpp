@@ -173,11 +173,6 @@ void text_field(Translation& to, const Given& given) {
   to.means_for_datasets(given, "field", {"text_column"});
 }
 
-ForeignKey means(std::vector<std::string_view> names, std::string_view what,
-                 void (*translate)(Translation&, const Given&)) {
-  return {std::move(names), {}, what, ForeignUse::kMeans, translate};
-}
-
 }  // namespace
 
 std::vector<ForeignKey> keys_of_data() {

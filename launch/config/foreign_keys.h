@@ -30,6 +30,12 @@ struct ForeignKey {
   void (*translate)(Translation& to, const Given& given) = nullptr;
 };
 
+/// The row of a key that means something: `what` is the keys of ours.
+inline ForeignKey means(std::vector<std::string_view> names, std::string_view what,
+                        void (*translate)(Translation& to, const Given& given)) {
+  return {std::move(names), {}, what, ForeignUse::kMeans, translate};
+}
+
 /// In the order in which they are translated.
 const std::vector<ForeignKey>& foreign_keys();
 /// Null when there is none.

@@ -221,11 +221,6 @@ void plugins(Translation& to, const Given& given) {
   to.not_needed(given, "the kernels are built in; the numbers do not depend on them");
 }
 
-ForeignKey means(std::vector<std::string_view> names, std::string_view what,
-                 void (*translate)(Translation&, const Given&)) {
-  return {std::move(names), {}, what, ForeignUse::kMeans, translate};
-}
-
 }  // namespace
 
 std::vector<ForeignKey> keys_with_meaning() {

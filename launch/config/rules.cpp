@@ -1,4 +1,5 @@
 // Settings that contradict each other, that this version does not support, or that are missing.
+#include "launch/config/cadence.h"
 #include "launch/config/flags.h"
 #include "launch/config/scheduler_keys.h"
 #include "launch/config/settings.h"
@@ -6,11 +7,6 @@
 namespace tessera::launch {
 
 namespace {
-
-const Given* find(const Settings& settings, std::string_view name) {
-  const auto found = settings.find(name);
-  return found == settings.end() ? nullptr : &found->second;
-}
 
 /// The value given for the key `name`; empty where there is none, or a wrong one.
 std::string said(const Settings& settings, std::string_view name) {
@@ -74,8 +70,8 @@ void check_adapter(const Config& config, const Settings& settings, Faults& fault
 void note_missing_rows(const Config& config, const Settings& settings, Faults& faults) {
   const Given* given = find(settings, "evals_per_epoch");
   if (given == nullptr || config.evals_per_epoch.value_or(0) == 0) return;
-  if (config.val_set_size > 0 || !config.test_datasets.empty()) return;
-  faults.note(given->place, "{}: not used here: there are no rows to validate on", given->spelling);
+  if (!evaluates_nothing(config)) return;
+  faults.note(given->place, "{}: not used here: {}", given->spelling, kNoRows);
 }
 
 void check_batch(const Config& config, const Settings& settings, Faults& faults) {

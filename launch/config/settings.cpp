@@ -216,6 +216,11 @@ void Reader::add_override(const std::string& text, int argument) {
 
 }  // namespace
 
+const Given* find(const Settings& settings, std::string_view name) {
+  const auto found = settings.find(name);
+  return found == settings.end() ? nullptr : &found->second;
+}
+
 Settings read_settings(std::string_view text, const std::string& source,
                        std::span<const std::string> overrides, Faults& faults) {
   Reader reader(faults);

@@ -32,6 +32,9 @@ using Settings = std::map<std::string_view, Given>;
 /// calls it.
 std::string read_config_text(const std::string& path);
 
+/// Null where the key is left out.
+const Given* find(const Settings& settings, std::string_view name);
+
 /// The settings in `text`, a whole file named `source`, and the `overrides` that replace or extend
 /// them. What became of keys of other trainers is noted in `faults`. Throws Error (usage) where
 /// `text` is not YAML.

@@ -28,11 +28,6 @@ bool is_off(const Given& given) {
   return given.value.kind == YamlNode::Kind::kScalar && parse_bool(given.value.text) == false;
 }
 
-const Given* find(const Settings& settings, std::string_view name) {
-  const auto found = settings.find(name);
-  return found == settings.end() ? nullptr : &found->second;
-}
-
 }  // namespace
 
 YamlNode scalar_at(const Given& given, std::string_view text) {

@@ -3,6 +3,8 @@
 // merge keys, tags, duplicate keys and further documents are faults that name the line.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <optional>
 #include <string>
 #include <string_view>
@@ -46,6 +48,16 @@ std::optional<YamlNode> parse_yaml(std::string_view text, const Place& start, Fa
 
 /// `text` as a YAML scalar that reads back as the same text: plain where it can be.
 std::string yaml_text(std::string_view text);
+
+/// A map on one line, whose values `write` turns into YAML; "null" for an empty one.
+template <class Map, class Write>
+std::string yaml_map(const Map& map, const Write& write) {
+  std::string out;
+  for (const auto& [key, value] : map) {
+    out += fmt::format("{}{}: {}", out.empty() ? "" : ", ", yaml_text(key), write(value));
+  }
+  return out.empty() ? "null" : "{" + out + "}";
+}
 
 /// `text` for a message: one line, about 60 bytes at most, control characters escaped.
 std::string one_line(std::string_view text);
