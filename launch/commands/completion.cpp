@@ -10,11 +10,11 @@ namespace tessera::launch {
 
 namespace {
 
-using Words = std::vector<std::string>;
+using WordList = std::vector<std::string>;
 
 struct CommandWords {
   std::string name, summary;
-  Words options;
+  WordList options;
   bool takes_settings = false;  // key=value
 };
 
@@ -32,11 +32,11 @@ std::vector<CommandWords> commands_of(const CLI::App& app) {
 }
 
 /// The keys whose values are few names, with these.
-std::vector<std::pair<std::string, Words>> keys_with_values() {
-  std::vector<std::pair<std::string, Words>> keys;
+std::vector<std::pair<std::string, WordList>> keys_with_values() {
+  std::vector<std::pair<std::string, WordList>> keys;
   for (const FlagGroup& group : flag_groups()) {
     for (const Flag& flag : group.flags) {
-      Words values;
+      WordList values;
       const auto take = [&](const Schema& schema) {
         if (schema.contains("const")) values.push_back(schema["const"].get<std::string>());
         if (schema.value("type", Schema()) == "boolean")
@@ -53,23 +53,23 @@ std::vector<std::pair<std::string, Words>> keys_with_values() {
   return keys;
 }
 
-std::string words(const Words& all) { return fmt::format("{}", fmt::join(all, " ")); }
+std::string words(const WordList& all) { return fmt::format("{}", fmt::join(all, " ")); }
 
-Words settings() {
-  Words all;
+WordList settings() {
+  WordList all;
   for (const auto& [key, values] : keys_with_values()) all.push_back(key + "=");
   return all;
 }
 
-Words names_of(const std::vector<CommandWords>& commands) {
-  Words names;
+WordList names_of(const std::vector<CommandWords>& commands) {
+  WordList names;
   for (const CommandWords& command : commands) names.push_back(command.name);
   return names;
 }
 
 /// "a|b|c)" of a case over the commands that take settings.
 std::string with_settings(const std::vector<CommandWords>& commands) {
-  Words names;
+  WordList names;
   for (const CommandWords& command : commands) {
     if (command.takes_settings) names.push_back(command.name);
   }
@@ -198,7 +198,7 @@ std::string fish_script(const std::vector<CommandWords>& commands) {
       "# Completion of tessera for fish: tessera completion fish | source\n"
       "complete -c tessera -n __fish_use_subcommand -l help\n"
       "complete -c tessera -n __fish_use_subcommand -l version\n";
-  Words settings_of;
+  WordList settings_of;
   for (const CommandWords& command : commands) {
     out += fmt::format("complete -c tessera -f -n __fish_use_subcommand -a {} -d \"{}\"\n",
                        command.name, command.summary);
@@ -208,7 +208,7 @@ std::string fish_script(const std::vector<CommandWords>& commands) {
     }
     if (command.takes_settings) settings_of.push_back(command.name);
   }
-  Words offered;
+  WordList offered;
   for (const auto& [key, values] : keys_with_values()) {
     if (values.empty()) offered.push_back(key + "=");
     for (const std::string& value : values) offered.push_back(key + "=" + value);

@@ -21,7 +21,7 @@ struct FetchOptions {
   Names exclude;
 };
 
-HubName name_of(const FetchOptions& options) {
+HubName fetched(const FetchOptions& options) {
   const std::string prefix = options.name.starts_with("hf:") ? "" : "hf:";
   auto name =
       hub_name(prefix + options.name, options.dataset ? HubKind::kDataset : HubKind::kModel);
@@ -89,7 +89,7 @@ void declare_fetch(CLI::App* command, int&) {
       "Example: tessera fetch meta-llama/Llama-3.2-1B");
   command->callback([options] {
     require_alone("fetch");
-    const HubName name = name_of(*options);
+    const HubName name = fetched(*options);
     Console console;
     const std::string folder = hub_snapshot_of(
         name, [&](const Names& all) { return chosen_of(*options, name, all); }, console);

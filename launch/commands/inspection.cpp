@@ -26,7 +26,6 @@ using nlohmann::json;
 using nlohmann::ordered_json;
 using Names = std::vector<std::string>;
 
-constexpr size_t kMaxConfig = 1 << 20;
 constexpr size_t kMaxIndex = 1 << 26;
 constexpr size_t kMaxTokenizerConfig = 1 << 26;
 constexpr std::string_view kWeights = "model.safetensors";

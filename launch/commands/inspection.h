@@ -14,6 +14,9 @@
 
 namespace tessera::launch {
 
+/// Largest JSON file that is read.
+inline constexpr size_t kMaxConfig = 1 << 20;
+
 struct TensorLine {
   std::string name;
   std::string format;          // as the file calls it: "BF16", "Q4_K"

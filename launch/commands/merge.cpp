@@ -110,7 +110,7 @@ class MergedTensors {
 };
 
 /// "99.8 %, noise 31 %"
-std::string describe(const KeptChange& kept) {
+std::string describe_kept(const KeptChange& kept) {
   return fmt::format("{:.1f} %, noise {:.3g} %", 100 * kept.share(), 100 * kept.noise());
 }
 
@@ -172,10 +172,10 @@ std::string describe(const MergeReport& report, const std::string& output) {
           ? "none"
           : fmt::format("{:.3g} % of its size, largest {:.3g} (in {})", 100 * report.from_trained,
                         report.largest_from_trained, report.largest_from_trained_in),
-      describe(report.all_kept()));
+      describe_kept(report.all_kept()));
   if (report.quantized) {
     for (const auto& [module, kept] : report.kept) {
-      text += fmt::format("            {:<12} {}\n", module, describe(kept));
+      text += fmt::format("            {:<12} {}\n", module, describe_kept(kept));
     }
   }
   return text + fmt::format("model       {}\n", output);

@@ -96,7 +96,7 @@ double score_scale(const AttentionSpec& a) {
   return a.score_scale > 0 ? a.score_scale : 1 / std::sqrt(double(a.head_dim));
 }
 
-std::string_view name_of(RopeScaling::Kind kind) {
+std::string_view scaling_name(RopeScaling::Kind kind) {
   switch (kind) {
     case RopeScaling::Kind::kNone:
       return "default";
@@ -125,7 +125,7 @@ std::string rope_text(const Rope& rope, int64_t head_dim) {
   const RopeScaling& scaling = rope.scaling;
   std::string text = "theta " + number_text(rope.theta);
   if (scaling.kind != RopeScaling::Kind::kNone) {
-    text += fmt::format(", {}", name_of(scaling.kind));
+    text += fmt::format(", {}", scaling_name(scaling.kind));
     if (has_factor(scaling.kind)) text += " by " + number_text(scaling.factor);
     if (has_original(scaling.kind)) {
       text += fmt::format(" past {} positions", format_count(scaling.original_max_position));
@@ -227,7 +227,7 @@ std::string others_text(const ModelSpec& spec) {
 
 ordered_json rope_json(const Rope& rope) {
   const RopeScaling::Kind kind = rope.scaling.kind;
-  return {{"type", name_of(kind)},
+  return {{"type", scaling_name(kind)},
           {"theta", rope.theta},
           {"factor", has_factor(kind) ? ordered_json(rope.scaling.factor) : nullptr},
           {"original_max_position",

@@ -15,8 +15,6 @@
 namespace tessera::launch {
 namespace {
 
-using nlohmann::json;
-
 int64_t supervised_count(const Sample& sample) {
   // The first token is never predicted.
   return sample.labels.empty()
@@ -159,33 +157,33 @@ DatasetReport read_dataset(const Config& run, const DatasetConfig& dataset, cons
   return report;
 }
 
-json to_json(const DatasetReport& report) {
+nlohmann::json to_json(const DatasetReport& report) {
   const DatasetCounts& n = report.counts;
-  json lost = json::array();
+  nlohmann::json lost = nlohmann::json::array();
   for (const auto& [where, why] : report.lost) lost.push_back({where, why});
   return {
-      {"type", report.type ? json(int(*report.type)) : json(nullptr)},
+      {"type", report.type ? nlohmann::json(int(*report.type)) : nlohmann::json(nullptr)},
       {"counts",
        {n.rows, n.samples, n.dropped_long, n.truncated, n.dropped_empty, n.tokens, n.supervised}},
       {"notes", report.notes},
       {"lost", lost}};
 }
 
-DatasetReport report_of(const json& about) {
+DatasetReport report_of(const nlohmann::json& about) {
   DatasetReport report;
   if (!about["type"].is_null()) report.type = RowType(about["type"].get<int>());
-  const json& n = about["counts"];
+  const nlohmann::json& n = about["counts"];
   report.counts = {n[0], n[1], n[2], n[3], n[4], n[5], n[6]};
   report.notes = about["notes"];
-  for (const json& row : about["lost"]) report.lost.push_back({row[0], row[1]});
+  for (const nlohmann::json& row : about["lost"]) report.lost.push_back({row[0], row[1]});
   return report;
 }
 
 /// All that the samples of a data set depend on, beside the program.
-json key_of(const Config& run, const DatasetConfig& dataset, const RowSource& source,
-            const RowEncoder& encoder) {
+nlohmann::json key_of(const Config& run, const DatasetConfig& dataset, const RowSource& source,
+                      const RowEncoder& encoder) {
   const Config config = config_for(run, dataset);
-  json files = json::array(), tokenizer = json::array();
+  nlohmann::json files = nlohmann::json::array(), tokenizer = nlohmann::json::array();
   for (const std::string& file : source.files()) files.push_back({file, io::hash_file(file)});
   if (encoder.tokenizer) {
     for (const auto& [name, content] : encoder.tokenizer->files()) {
@@ -199,7 +197,7 @@ json key_of(const Config& run, const DatasetConfig& dataset, const RowSource& so
           {"selection", source.selection()},
           {"dataset", DatasetsType{}.write({shape})},
           {"tokenizer", tokenizer},
-          {"chat_template", chat ? json(chat->fingerprint()) : json(nullptr)},
+          {"chat_template", chat ? nlohmann::json(chat->fingerprint()) : nlohmann::json(nullptr)},
           {"vocab", encoder.vocab},
           {"ends", encoder.ends},
           {"train_on_inputs", config.train_on_inputs},
@@ -229,7 +227,7 @@ DatasetReport load_dataset(const Config& config, const DatasetConfig& dataset,
     return report;
   }
   const TokenCache cache(config.dataset_prepared_path);
-  const json key = key_of(config, dataset, source, encoder);
+  const nlohmann::json key = key_of(config, dataset, source, encoder);
   const auto store = cache.get(
       key,
       [&](SampleWriter& out) {

@@ -80,7 +80,7 @@ bool is_learned_key(std::string_view key) {
 }
 
 /// The message with OpenAI's keys, without those that say whether it is learned.
-json message_of(const json& item, std::string_view where) {
+json given_message(const json& item, std::string_view where) {
   if (!item.is_object()) fail("{}: every message must be an object", where);
   const Spelling& spelling =
       !has_value(item, "role") && has_value(item, "from") ? kShareGpt : kOpenAi;
@@ -258,7 +258,7 @@ Conversation conversation_of(const json& row, std::string_view where, RowRemarks
   }
   Conversation conversation;
   for (const json& item : list) {
-    conversation.messages.push_back(message_of(item, where));
+    conversation.messages.push_back(given_message(item, where));
     conversation.learned.push_back(learned_of(item, where));
   }
   add_system(conversation, system_of(row, where), where);

@@ -28,13 +28,13 @@ std::string optional_column(const json& row, const char* key, std::string_view w
 }
 
 /// A question and its answer; `input` is Alpaca's second part of a question.
-struct Turn {
+struct Exchange {
   std::string instruction, input, output;
 };
 
 /// The turns of an Alpaca row: those of "history", pairs of a question and an answer, and its own.
-std::vector<Turn> alpaca_turns(const json& row, std::string_view where) {
-  std::vector<Turn> turns;
+std::vector<Exchange> alpaca_turns(const json& row, std::string_view where) {
+  std::vector<Exchange> turns;
   if (has_value(row, "history")) {
     const json& history = row.at("history");
     if (!history.is_array()) fail("{}: \"history\" must be an array of pairs", where);
@@ -54,7 +54,7 @@ std::vector<Turn> alpaca_turns(const json& row, std::string_view where) {
 /// text takes the place of its first paragraph. The end of the last answer is left to the caller.
 std::vector<TextPiece> alpaca_pieces(const json& row, const Tokenizer& tokenizer,
                                      std::string_view where) {
-  const std::vector<Turn> turns = alpaca_turns(row, where);
+  const std::vector<Exchange> turns = alpaca_turns(row, where);
   std::string text = optional_column(row, "system", where);
   if (text.empty()) {
     text = turns.back().input.empty()

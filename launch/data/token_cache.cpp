@@ -14,7 +14,6 @@ namespace tessera::launch {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
 
 constexpr const char* kKey = "key";  // in what is said of an entry
 
@@ -30,11 +29,13 @@ const std::string& program_hash() {
   return hash;
 }
 
-json whole_key(const json& key) { return {{"program", program_hash()}, {"tokens of", key}}; }
+nlohmann::json whole_key(const nlohmann::json& key) {
+  return {{"program", program_hash()}, {"tokens of", key}};
+}
 
-std::shared_ptr<const SampleStore> find(const std::string& path, const json& key) {
+std::shared_ptr<const SampleStore> find(const std::string& path, const nlohmann::json& key) {
   std::optional<SampleStore> store = SampleStore::open(path);
-  if (!store || store->about().value(kKey, json()) != key) return nullptr;
+  if (!store || store->about().value(kKey, nlohmann::json()) != key) return nullptr;
   return std::make_shared<const SampleStore>(std::move(*store));
 }
 
@@ -60,14 +61,14 @@ std::unique_ptr<io::LockFile> take_lock(const std::string& path, Console* consol
 TokenCache::TokenCache(const std::optional<std::string>& folder)
     : folder_(folder.value_or(default_folder())) {}
 
-std::string TokenCache::path_of(const json& key) const {
+std::string TokenCache::path_of(const nlohmann::json& key) const {
   const std::string text = whole_key(key).dump();
   const uint64_t hash = io::hash_bytes(std::as_bytes(std::span(text)), 0);
   return (fs::path(folder_) / fmt::format("{:016x}.tokens", hash)).string();
 }
 
-std::shared_ptr<const SampleStore> TokenCache::get(const json& key,
-                                                   FunctionRef<json(SampleWriter&)> make,
+std::shared_ptr<const SampleStore> TokenCache::get(const nlohmann::json& key,
+                                                   FunctionRef<nlohmann::json(SampleWriter&)> make,
                                                    Console* console) const {
   try {
     io::make_folders(folder_);
@@ -82,7 +83,7 @@ std::shared_ptr<const SampleStore> TokenCache::get(const json& key,
   const auto lock = take_lock(path + ".lock", console);
   if (auto store = find(path, whole_key(key))) return store;
   SampleWriter writer(path);
-  json about = make(writer);
+  nlohmann::json about = make(writer);
   about[kKey] = whole_key(key);
   return std::make_shared<const SampleStore>(writer.finish(std::move(about)));
 }

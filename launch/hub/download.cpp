@@ -13,8 +13,6 @@ namespace {
 
 using io::printable;
 
-constexpr int kMostRetries = 5;
-
 /// One request for what is missing of the file. `wrong` gets why the content cannot be the file's.
 HttpAnswer ask_for_rest(const HubSource& source, const std::string& url, const HubFile& file,
                         PartialFile& partial, FetchProgress& progress, std::string& wrong) {

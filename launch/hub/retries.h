@@ -6,6 +6,9 @@
 
 namespace tessera::launch {
 
+/// Of the fetches of a hub that was reached.
+inline constexpr int kMostRetries = 5;
+
 class Retries {
  public:
   /// The pause before the first of `most` further tries; each later one is twice as long.

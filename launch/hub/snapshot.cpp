@@ -16,9 +16,8 @@ namespace tessera::launch {
 namespace {
 
 constexpr size_t kLargestAnswer = 64 << 20;
-constexpr int kMostRetries = 5;
 constexpr int kTriesToReach = 2;  // of a hub that was never reached
-constexpr size_t kShownNames = 3;
+constexpr size_t kMissingNames = 3;
 
 using Names = std::vector<std::string>;
 
@@ -64,8 +63,8 @@ std::optional<CachedSnapshot> look_up(const CachedRepository& cached, const std:
   return found;
 }
 
-std::string list_of(Names names) {
-  const size_t more = names.size() > kShownNames ? names.size() - kShownNames : 0;
+std::string missing_list(Names names) {
+  const size_t more = names.size() > kMissingNames ? names.size() - kMissingNames : 0;
   names.resize(names.size() - more);
   return fmt::format("{}{}", fmt::join(names, ", "),
                      more > 0 ? fmt::format(" and {} more", more) : "");
@@ -83,7 +82,7 @@ std::string snapshot_without_network(const HubSettings& settings, const HubName&
   if (found && found->is_listed) {
     if (!found->refusal.empty()) fail("{}", found->refusal);
     fail("{}: the cache lacks {}, and {} forbids to fetch; unset it", describe(name),
-         list_of(found->missing), settings.offline);
+         missing_list(found->missing), settings.offline);
   }
   fail("{} is not in the cache ({}), and {} forbids to fetch it; unset that{}", describe(name),
        cached.folder(), settings.offline, no_path(name));

@@ -1,13 +1,11 @@
 #include "launch/report/data_json.h"
 
-#include <nlohmann/json.hpp>
+#include "runtime/io/json.h"
 
 namespace tessera::launch {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-Json text_or_null(const std::string& text) { return text.empty() ? Json() : Json(text); }
 
 Json to_json(const Spread& spread) {
   return {{"least", spread.least}, {"mean", spread.mean}, {"most", spread.most}};
@@ -15,7 +13,7 @@ Json to_json(const Spread& spread) {
 
 Json to_json(const SetSummary& set) {
   return {{"path", set.path},
-          {"type", text_or_null(set.type)},
+          {"type", io::text_or_null(set.type)},
           {"evaluated", set.evaluated},
           {"weight", set.weight},
           {"rows", set.rows},
@@ -26,7 +24,7 @@ Json to_json(const SetSummary& set) {
           {"dropped_long", set.dropped_long},
           {"truncated", set.truncated},
           {"dropped_empty", set.dropped_empty},
-          {"cached_in", text_or_null(set.cached_in)},
+          {"cached_in", io::text_or_null(set.cached_in)},
           {"notes", set.notes}};
 }
 

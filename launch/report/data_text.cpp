@@ -10,7 +10,7 @@
 namespace tessera::launch {
 namespace {
 
-constexpr size_t kMargin = 10;  // columns of the labels
+constexpr size_t kLabelColumns = 10;  // columns of the labels
 
 /// A bar of `eighths` of a column.
 std::string bar_text(int64_t eighths) {
@@ -48,12 +48,12 @@ class Page {
   void label(std::string_view text) { label_ = text; }
   /// A line of any text, wrapped.
   void add(std::string_view text) {
-    const size_t room = std::max(columns_, kMargin + 20) - kMargin;
+    const size_t room = std::max(columns_, kLabelColumns + 20) - kLabelColumns;
     for (const std::string& line : wrapped(visible(text, Lines::kOne), room)) row(line);
   }
   /// A line as it is.
   void row(std::string_view text) {
-    std::string head = fmt::format("{:<{}}", label_, kMargin);
+    std::string head = fmt::format("{:<{}}", label_, kLabelColumns);
     if (colour_ && !label_.empty()) head = fmt::format("\x1b[1m{}\x1b[0m", head);
     label_.clear();
     text_ += fmt::format("{}{}\n", head, text);
@@ -99,7 +99,7 @@ void add_lengths(Page& page, const DataSummary& data) {
   range = std::max(range, limit.size());
   page.label("lengths");
   page.add(fmt::format("of {} samples to train on, in tokens", format_count(lengths.samples)));
-  const size_t before = kMargin + range + 2 + count + 2 + 7 + 2;
+  const size_t before = kLabelColumns + range + 2 + count + 2 + 7 + 2;
   const int64_t room = int64_t(std::max(page.columns(), before + 10) - before);
   for (const Row& row : rows) {
     const int64_t eighths = (row.samples * room * 8 + most - 1) / most;

@@ -17,7 +17,7 @@ constexpr size_t kManyRuns = 3;
 constexpr double kOutlier = 2.5;
 constexpr size_t kMostSets = 6;
 constexpr double kMissingStart = 0.1;  // of all steps
-constexpr double kMostSteps = 1e9;
+constexpr double kEndOfSteps = 1e9;
 
 using Look = ChartLine::Look;
 
@@ -26,7 +26,7 @@ class Charts {
  public:
   explicit Charts(const std::vector<ReportedRun>& runs)
       : runs_(runs), buckets_(runs.size() > kManyRuns ? kBucketsOfMany : kBuckets) {
-    double first = kMostSteps;
+    double first = kEndOfSteps;
     for (const ReportedRun& run : runs) {
       last_step_ = std::max(last_step_, double(run.figures.last_step));
       if (!run.history->steps.empty()) first = std::min(first, run.history->steps.front());

@@ -59,10 +59,8 @@ class Members {
   const std::string& source_;
 };
 
-Json text_or_null(const std::string& text) { return text.empty() ? Json() : Json(text); }
-
 Json to_json(const RunRecord::Dataset& set) {
-  return {{"path", set.path},           {"type", text_or_null(set.type)},
+  return {{"path", set.path},           {"type", io::text_or_null(set.type)},
           {"evaluated", set.evaluated}, {"rows", set.rows},
           {"samples", set.samples},     {"tokens", set.tokens},
           {"learned", set.learned},     {"dropped_long", set.dropped_long},
@@ -93,10 +91,14 @@ std::string run_record_json(const RunRecord& record) {
     facts.push_back({{"name", fact.name}, {"text", fact.text}});
   }
   for (const auto& set : record.datasets) sets.push_back(to_json(set));
-  const Json root = {{"program", record.program},           {"started", record.started},
-                     {"ended", text_or_null(record.ended)}, {"steps", record.steps},
-                     {"planned_memory", record.memory},     {"planned_parts", std::move(parts)},
-                     {"facts", std::move(facts)},           {"datasets", std::move(sets)}};
+  const Json root = {{"program", record.program},
+                     {"started", record.started},
+                     {"ended", io::text_or_null(record.ended)},
+                     {"steps", record.steps},
+                     {"planned_memory", record.memory},
+                     {"planned_parts", std::move(parts)},
+                     {"facts", std::move(facts)},
+                     {"datasets", std::move(sets)}};
   // Paths may be of any bytes.
   return root.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }

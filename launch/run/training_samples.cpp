@@ -15,7 +15,7 @@ namespace tessera::launch {
 namespace {
 
 /// None where the model has none; one that the user has named must be there.
-std::optional<ChatTemplate> chat_template(const Config& config, const Tokenizer& tokenizer) {
+std::optional<ChatTemplate> template_for(const Config& config, const Tokenizer& tokenizer) {
   const bool named = config.chat_template != Config{}.chat_template;
   if (!named && tokenizer.chat_template().empty()) return std::nullopt;
   return ChatTemplate::resolve(config.chat_template, tokenizer, config.chat_template_kwargs);
@@ -42,7 +42,7 @@ TrainingSamples::TrainingSamples(const Config& config, const lora::Checkpoint& c
     : config_(config) {
   if (config.sample_prompts.empty()) return;
   const Tokenizer tokenizer = Tokenizer::load(config.model());
-  const std::optional<ChatTemplate> chat = chat_template(config, tokenizer);
+  const std::optional<ChatTemplate> chat = template_for(config, tokenizer);
   chat_ = chat.has_value();
   for (const std::string& prompt : config.sample_prompts) {
     prompts_.push_back(tokens_of(prompt, tokenizer, chat ? &*chat : nullptr));

@@ -13,7 +13,7 @@
 namespace tessera::lora {
 namespace {
 
-constexpr int64_t kChunkBytes = 1 << 20;
+constexpr int64_t kChunkCodes = 1 << 20;
 
 /// The scales' tensor as rows and columns; a vector has a scale for each row.
 std::array<int64_t, 2> grid_of(const std::vector<int64_t>& shape) {
@@ -108,7 +108,7 @@ Fp8Linear::Fp8Linear(const Shards& shards, const Shards::Found& found, int64_t r
 
 void Fp8Linear::read(std::span<const io::ReadFile> files, DType dtype, bool as_float,
                      std::span<std::byte> out) const {
-  const int64_t step = std::clamp<int64_t>(kChunkBytes / cols_, 1, rows_);
+  const int64_t step = std::clamp<int64_t>(kChunkCodes / cols_, 1, rows_);
   const int64_t grid_cols = cols_ / block_cols_;
   const size_t out_row = size_t(cols_) * (as_float ? sizeof(float) : size_of(dtype));
   std::vector<std::byte> codes(size_t(step * cols_));

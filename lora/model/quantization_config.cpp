@@ -11,7 +11,7 @@ using nlohmann::json;
 
 constexpr const char* kKey = "quantization_config";
 
-[[noreturn]] void refuse(std::string_view source, const std::string& method) {
+[[noreturn]] void refuse_method(std::string_view source, const std::string& method) {
   fail(
       "{}: {}: the weights are quantized by {}, which cannot be read; give the original 16- or "
       "32-bit checkpoint, which is quantized while it is loaded (a model card names it as "
@@ -27,13 +27,13 @@ void check(const ConfigKeys& quantization) {
   if (four || eight) method = "bitsandbytes";  // as transformers
   if (!method) fail("{}: {}: quant_method is missing", source, kKey);
   if (*method == "bitsandbytes") {
-    if (eight) refuse(source, "bitsandbytes in 8 bits");
+    if (eight) refuse_method(source, "bitsandbytes in 8 bits");
     if (!four) fail("{}: {}: neither load_in_4bit nor load_in_8bit is true", source, kKey);
   } else if (*method == "compressed-tensors") {
     const std::string format = quantization.string("format").value_or("(none)");
-    if (format != "float-quantized") refuse(source, *method + " in the format " + format);
+    if (format != "float-quantized") refuse_method(source, *method + " in the format " + format);
   } else if (*method != "fp8") {
-    refuse(source, *method);
+    refuse_method(source, *method);
   }
 }
 

@@ -116,6 +116,11 @@ Json build(std::string_view text, std::string_view source, JsonLimits limits) {
 
 }  // namespace
 
+nlohmann::ordered_json text_or_null(const std::string& text) {
+  if (text.empty()) return nullptr;
+  return text;
+}
+
 bool JsonEvents::parse_error(size_t position, const std::string&,
                              const nlohmann::json::exception& error) {
   // Drop nlohmann's "[json.exception.parse_error.101] parse error at ..: " prefix.

@@ -24,6 +24,9 @@ nlohmann::ordered_json parse_ordered_json(std::string_view text, std::string_vie
 /// Reads and parses a whole file of at most `max_bytes`.
 nlohmann::json read_json_file(const std::string& path, size_t max_bytes, JsonLimits limits = {});
 
+/// Null for the empty text.
+nlohmann::ordered_json text_or_null(const std::string& text);
+
 /// What the text consists of, one event after another, for a reader that must not build a tree.
 /// A derived class has to bound the depth itself.
 class JsonEvents : public nlohmann::json_sax<nlohmann::json> {

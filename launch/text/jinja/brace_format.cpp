@@ -7,17 +7,13 @@
 #include "launch/text/jinja/format_spec.h"
 #include "launch/text/jinja/interpreter.h"
 #include "launch/text/jinja/literals.h"
+#include "launch/text/jinja/strings.h"
 #include "runtime/io/printable.h"
 
 namespace tessera::launch::jinja {
 namespace {
 
 using std::string_view;
-
-bool is_digits(string_view text) {
-  return !text.empty() &&
-         std::all_of(text.begin(), text.end(), [](char c) { return '0' <= c && c <= '9'; });
-}
 
 int64_t number_of(string_view digits) {
   const auto number = parse_integer(digits, 10);

@@ -7,17 +7,6 @@
 #include "launch/text/jinja/strings.h"
 
 namespace tessera::launch::jinja {
-namespace {
-
-bool is_digits(const std::string& text) {
-  for (const char c : text) {
-    if (c < '0' || c > '9') return false;
-  }
-  return !text.empty();
-}
-
-}  // namespace
-
 Value soft_text(Interpreter& interpreter, const Value& value) {
   return value.is_string() ? value : Value(str_of(value, interpreter.budget()));
 }

@@ -14,8 +14,6 @@ namespace {
 
 using std::string_view;
 
-constexpr int kMaxPrecision = 1000;  // more digits than any double has
-
 struct Spec {
   std::string fill = " ";
   char align = '\0';

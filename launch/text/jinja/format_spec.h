@@ -9,6 +9,8 @@
 
 namespace tessera::launch::jinja {
 
+inline constexpr int kMaxPrecision = 1000;  // more digits than any double has
+
 /// Failure for a spec that Python does not take for the value.
 Text format_value(const Value& value, std::string_view spec, Budget& budget);
 

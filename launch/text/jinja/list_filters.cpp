@@ -251,24 +251,24 @@ Value unique(Interpreter& interpreter, const Value& input, Arguments& arguments)
   });
 }
 
-constexpr NamedFilter kFilters[] = {{"batch", batch},
-                                    {"dictsort", dictsort},
-                                    {"first", first},
-                                    {"groupby", groupby},
-                                    {"items", items_filter},
-                                    {"join", join_filter},
-                                    {"last", last},
-                                    {"list", list},
-                                    {"max", extreme<Order::kGreater>},
-                                    {"min", extreme<Order::kLess>},
-                                    {"reverse", reverse},
-                                    {"slice", slice_filter},
-                                    {"sort", sort},
-                                    {"sum", sum},
-                                    {"unique", unique}};
+constexpr NamedFilter kListFilters[] = {{"batch", batch},
+                                        {"dictsort", dictsort},
+                                        {"first", first},
+                                        {"groupby", groupby},
+                                        {"items", items_filter},
+                                        {"join", join_filter},
+                                        {"last", last},
+                                        {"list", list},
+                                        {"max", extreme<Order::kGreater>},
+                                        {"min", extreme<Order::kLess>},
+                                        {"reverse", reverse},
+                                        {"slice", slice_filter},
+                                        {"sort", sort},
+                                        {"sum", sum},
+                                        {"unique", unique}};
 
 }  // namespace
 
-std::span<const NamedFilter> list_filters() { return kFilters; }
+std::span<const NamedFilter> list_filters() { return kListFilters; }
 
 }  // namespace tessera::launch::jinja

@@ -14,8 +14,6 @@
 namespace tessera::launch::jinja {
 namespace {
 
-constexpr int64_t kMaxPrecision = 1000;
-
 /// One %-sequence.
 struct Directive {
   bool left = false, plus = false, space = false, alternate = false, zero = false;

@@ -86,14 +86,14 @@ Value select(Interpreter& interpreter, const Value& input, Arguments& arguments)
   });
 }
 
-constexpr NamedFilter kFilters[] = {{"map", map},
-                                    {"reject", select<false, false>},
-                                    {"rejectattr", select<false, true>},
-                                    {"select", select<true, false>},
-                                    {"selectattr", select<true, true>}};
+constexpr NamedFilter kSelectFilters[] = {{"map", map},
+                                          {"reject", select<false, false>},
+                                          {"rejectattr", select<false, true>},
+                                          {"select", select<true, false>},
+                                          {"selectattr", select<true, true>}};
 
 }  // namespace
 
-std::span<const NamedFilter> select_filters() { return kFilters; }
+std::span<const NamedFilter> select_filters() { return kSelectFilters; }
 
 }  // namespace tessera::launch::jinja

@@ -4,6 +4,7 @@
 
 #include "launch/text/jinja/characters.h"
 #include "launch/text/jinja/fill_in.h"
+#include "launch/text/jinja/filter_arguments.h"
 #include "launch/text/jinja/interpreter.h"
 #include "launch/text/jinja/methods.h"
 #include "launch/text/jinja/operations.h"
@@ -15,10 +16,6 @@ namespace tessera::launch::jinja {
 namespace {
 
 using std::string_view;
-
-Value text_like(const Value& self, Text text) {
-  return self.is_markup() ? Value::markup(std::move(text)) : Value(std::move(text));
-}
 
 Value list_like(const Value& self, std::vector<Text> texts) {
   List items;

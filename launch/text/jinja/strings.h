@@ -27,6 +27,8 @@ struct Steps {
 Steps resolve(const Slice& slice, int64_t length);
 
 bool is_ascii(std::string_view text);
+/// One or more of 0 to 9.
+bool is_digits(std::string_view text);
 size_t count_points(std::string_view text);
 /// Offset of the code point `index`, the end when there are fewer.
 size_t offset_of(std::string_view text, size_t index);

@@ -19,7 +19,7 @@ namespace {
 using std::string_view;
 
 template <Case kCase>
-Value change_case(Interpreter& interpreter, const Value& input, Arguments& arguments) {
+Value case_filter(Interpreter& interpreter, const Value& input, Arguments& arguments) {
   Parameters("this filter", arguments, {});
   const Value text = soft_text(interpreter, input);
   interpreter.budget().bytes(text.text().size());
@@ -274,27 +274,27 @@ Value striptags(Interpreter& interpreter, const Value& input, Arguments& argumen
   return unescape_html(join(" ", words, budget));
 }
 
-constexpr NamedFilter kFilters[] = {{"capitalize", change_case<Case::kCapital>},
-                                    {"center", center},
-                                    {"e", escape},
-                                    {"escape", escape},
-                                    {"forceescape", force_escape},
-                                    {"format", format},
-                                    {"indent", indent},
-                                    {"lower", change_case<Case::kLower>},
-                                    {"replace", replace_filter},
-                                    {"safe", safe},
-                                    {"string", string},
-                                    {"striptags", striptags},
-                                    {"title", title},
-                                    {"trim", trim},
-                                    {"truncate", truncate},
-                                    {"upper", change_case<Case::kUpper>},
-                                    {"urlencode", urlencode},
-                                    {"wordcount", wordcount}};
+constexpr NamedFilter kTextFilters[] = {{"capitalize", case_filter<Case::kCapital>},
+                                        {"center", center},
+                                        {"e", escape},
+                                        {"escape", escape},
+                                        {"forceescape", force_escape},
+                                        {"format", format},
+                                        {"indent", indent},
+                                        {"lower", case_filter<Case::kLower>},
+                                        {"replace", replace_filter},
+                                        {"safe", safe},
+                                        {"string", string},
+                                        {"striptags", striptags},
+                                        {"title", title},
+                                        {"trim", trim},
+                                        {"truncate", truncate},
+                                        {"upper", case_filter<Case::kUpper>},
+                                        {"urlencode", urlencode},
+                                        {"wordcount", wordcount}};
 
 }  // namespace
 
-std::span<const NamedFilter> text_filters() { return kFilters; }
+std::span<const NamedFilter> text_filters() { return kTextFilters; }
 
 }  // namespace tessera::launch::jinja

@@ -175,15 +175,16 @@ Value filesizeformat(Interpreter&, const Value& input, Arguments& arguments) {
   return {};
 }
 
-constexpr NamedFilter kFilters[] = {{"abs", abs_filter},         {"attr", attr},
-                                    {"count", length},           {"d", default_filter},
-                                    {"default", default_filter}, {"filesizeformat", filesizeformat},
-                                    {"float", float_filter},     {"int", int_filter},
-                                    {"length", length},          {"round", round_filter},
-                                    {"tojson", tojson}};
+constexpr NamedFilter kValueFilters[] = {
+    {"abs", abs_filter},         {"attr", attr},
+    {"count", length},           {"d", default_filter},
+    {"default", default_filter}, {"filesizeformat", filesizeformat},
+    {"float", float_filter},     {"int", int_filter},
+    {"length", length},          {"round", round_filter},
+    {"tojson", tojson}};
 
 }  // namespace
 
-std::span<const NamedFilter> value_filters() { return kFilters; }
+std::span<const NamedFilter> value_filters() { return kValueFilters; }
 
 }  // namespace tessera::launch::jinja

@@ -124,7 +124,7 @@ struct Cuts {
 };
 
 /// Line ends that an expression has as they are become escapes, as the table has them.
-std::string escaped(std::string_view expression) {
+std::string escaped_line_ends(std::string_view expression) {
   std::string out;
   for (const char c : expression) {
     if (c == '\r' || c == '\n') {
@@ -155,7 +155,7 @@ bool add_step(const json& step, Cuts& out) {
   if (type != "Split" || !step.value("pattern", json()).contains("Regex")) return false;
   const bool inverted = bool_field(step, "invert", false, kSteps);
   if (step.value("behavior", "") != (inverted ? "Removed" : "Isolated")) return false;
-  out.cuts.push_back(escaped(step["pattern"]["Regex"].get<std::string>()));
+  out.cuts.push_back(escaped_line_ends(step["pattern"]["Regex"].get<std::string>()));
   return true;
 }
 

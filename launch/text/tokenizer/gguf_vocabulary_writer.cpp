@@ -13,6 +13,7 @@
 #include "launch/text/tokenizer/sentencepiece_tokenizer.h"
 #include "launch/text/tokenizer/tokenizer_encoder.h"
 #include "launch/text/tokenizer/tokenizer_parts.h"
+#include "launch/text/tokenizer/tokenizer_text.h"
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
 #include "runtime/io/folder.h"
@@ -40,13 +41,6 @@ bool looks_special(std::string_view token) {
          std::ranges::any_of(kBrackets, [&](const auto& pair) {
            return token.starts_with(pair.first) && token.ends_with(pair.second);
          });
-}
-
-std::string replaced(std::string text, std::string_view from, std::string_view to) {
-  for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size()) {
-    text.replace(at, from.size(), to);
-  }
-  return text;
 }
 
 // Members of a tokenizer.json that was read already, so that what is there is of the right type.

@@ -38,17 +38,6 @@ std::optional<char> fallback_byte(std::string_view token) {
   return char(std::stoi(std::string(token.substr(3, 2)), nullptr, 16));
 }
 
-std::string replaced(std::string_view text, const std::string& pattern,
-                     const std::string& content) {
-  std::string out;
-  size_t begin = 0;
-  for (size_t at; (at = text.find(pattern, begin)) != std::string_view::npos;) {
-    out.append(text, begin, at - begin).append(content);
-    begin = at + pattern.size();
-  }
-  return out.append(text, begin);
-}
-
 class Spaced : public DecoderStep {
  public:
   void take(std::string_view token, State& state, const Give& give) const override {

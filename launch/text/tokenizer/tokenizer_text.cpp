@@ -87,4 +87,14 @@ void take_utf8(std::string& bytes, std::string& text, bool last) {
   bytes.erase(0, at);
 }
 
+std::string replaced(std::string_view text, std::string_view from, std::string_view to) {
+  std::string out;
+  size_t begin = 0;
+  for (size_t at; (at = text.find(from, begin)) != std::string_view::npos;) {
+    out.append(text, begin, at - begin).append(to);
+    begin = at + from.size();
+  }
+  return out.append(text, begin);
+}
+
 }  // namespace tessera::launch

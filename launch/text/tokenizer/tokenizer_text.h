@@ -68,6 +68,9 @@ std::optional<size_t> find_invalid_utf8(std::string_view bytes);
 /// `last`, a code point cut short counts as broken, and nothing is left.
 void take_utf8(std::string& bytes, std::string& text, bool last);
 
+/// `text` with `to` for each `from`, which is not empty.
+std::string replaced(std::string_view text, std::string_view from, std::string_view to);
+
 inline constexpr std::string_view kReplacement = "\xEF\xBF\xBD";  // U+FFFD
 
 }  // namespace tessera::launch
