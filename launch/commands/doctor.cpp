@@ -32,6 +32,7 @@
 #include "runtime/core/cuda_runtime.h"
 #include "runtime/core/error.h"
 #include "runtime/core/has_cuda.h"
+#include "runtime/io/json.h"
 #include "runtime/io/printable.h"
 
 namespace tessera::launch {
@@ -263,7 +264,7 @@ std::string to_json(const std::vector<Finding>& findings) {
   }
   const ordered_json all = {
       {"version", kVersion}, {"can_train", can_train(findings)}, {"checks", checks}};
-  return all.dump(2, ' ', false, ordered_json::error_handler_t::replace);
+  return io::json_text(all, 2);
 }
 
 std::string to_report(const std::vector<Finding>& findings) {

@@ -6,6 +6,7 @@
 #include "launch/commands/inspection.h"
 #include "launch/console/progress.h"
 #include "launch/machine/ranks.h"
+#include "runtime/io/json.h"
 #include "runtime/io/printable.h"
 
 namespace tessera::launch {
@@ -33,10 +34,7 @@ constexpr const char* kQuantizationKeys[] = {"load_in_4bit",
                                              "activation_scheme"};
 
 std::string text_of(const json& value) {
-  const std::string text = value.is_string()
-                               ? value.get<std::string>()
-                               : value.dump(-1, ' ', false, json::error_handler_t::replace);
-  return printable(text);
+  return printable(value.is_string() ? value.get<std::string>() : io::json_text(value));
 }
 
 /// Whether a setting says something.
@@ -369,7 +367,7 @@ std::string as_json(const Inspection& found, bool tensors) {
         {"base_format", text_or_null(found.storage)},
         {"base_bytes", or_null(found.base_bytes)}}}};
   if (tensors) root["tensor_list"] = list_of(found.tensors);
-  return root.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+  return io::json_text(root, 2) + "\n";
 }
 
 }  // namespace

@@ -18,9 +18,6 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 using nlohmann::ordered_json;
 
-constexpr size_t kMaxConfig = 1 << 20;
-constexpr std::string_view kState = "state.json";  // of a run, or of one of its checkpoints
-
 /// A key of reports and what it is called in adapter_config.json.
 constexpr std::pair<const char*, const char*> kKeys[] = {
     {"peft_type", "peft_type"},

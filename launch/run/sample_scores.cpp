@@ -1,9 +1,9 @@
 #include "launch/run/sample_scores.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "parallel/gradient_tree.h"
+#include "runtime/io/json.h"
 
 namespace tessera::launch {
 namespace {
@@ -81,7 +81,7 @@ std::string describe_samples(const std::vector<SampleScore>& scores,
     line["tokens"] = score.tokens;
     line["accuracy"] = double(score.correct) / tokens;
     line["exact"] = score.exact();
-    lines += line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+    lines += io::json_text(line) + "\n";
   }
   return lines;
 }

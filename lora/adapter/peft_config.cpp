@@ -25,9 +25,7 @@ bool is_off(const json& value) {
   return (value.is_array() || value.is_object()) && value.empty();
 }
 
-std::string shown(const json& value) {
-  return io::printable(value.dump(-1, ' ', false, json::error_handler_t::replace));
-}
+std::string shown(const json& value) { return io::printable(io::json_text(value)); }
 
 /// Keys that change what the adapter's tensors are or mean; they must be off.
 constexpr std::string_view kMustBeOff[] = {

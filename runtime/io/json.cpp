@@ -116,6 +116,14 @@ Json build(std::string_view text, std::string_view source, JsonLimits limits) {
 
 }  // namespace
 
+std::string json_text(const nlohmann::json& value, int indent) {
+  return value.dump(indent, ' ', /*ensure_ascii=*/false, json::error_handler_t::replace);
+}
+
+std::string json_text(const nlohmann::ordered_json& value, int indent) {
+  return value.dump(indent, ' ', /*ensure_ascii=*/false, json::error_handler_t::replace);
+}
+
 nlohmann::ordered_json text_or_null(const std::string& text) {
   if (text.empty()) return nullptr;
   return text;

@@ -24,6 +24,11 @@ nlohmann::ordered_json parse_ordered_json(std::string_view text, std::string_vie
 /// Reads and parses a whole file of at most `max_bytes`.
 nlohmann::json read_json_file(const std::string& path, size_t max_bytes, JsonLimits limits = {});
 
+/// JSON text without escapes of letters; U+FFFD stands for bytes that are not UTF-8. On one line,
+/// or with `indent` spaces a level.
+std::string json_text(const nlohmann::json& value, int indent = -1);
+std::string json_text(const nlohmann::ordered_json& value, int indent = -1);
+
 /// Null for the empty text.
 nlohmann::ordered_json text_or_null(const std::string& text);
 

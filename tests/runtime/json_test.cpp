@@ -17,6 +17,13 @@ TEST(Json, ReadsEveryKindOfValue) {
   EXPECT_EQ(parse_json(" 7 ", "f.json"), 7);
 }
 
+TEST(Json, IsWrittenWithItsLettersAndWithoutBrokenOnes) {
+  EXPECT_EQ(json_text(nlohmann::json{{"b", "é"}, {"a", "x\xff"}}),
+            "{\"a\":\"x\xef\xbf\xbd\",\"b\":\"é\"}");
+  EXPECT_EQ(json_text(nlohmann::ordered_json{{"b", 1}, {"a", 2}}, 2),
+            "{\n  \"b\": 1,\n  \"a\": 2\n}");
+}
+
 TEST(Json, KeepsTheOrderOfKeysWhereAsked) {
   const std::string_view text = R"({"z": {"b": 1, "a": [2]}, "y": null, "x": {}})";
   EXPECT_EQ(parse_ordered_json(text, "f.json").dump(), R"({"z":{"b":1,"a":[2]},"y":null,"x":{}})");

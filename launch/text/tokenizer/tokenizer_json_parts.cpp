@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "runtime/io/json.h"
+
 namespace tessera::launch {
 namespace {
 
@@ -25,8 +27,7 @@ json text_piece(const char* name, unsigned type) {
 /// `indent` as in json::dump().
 void put_file(TokenizerJson& out, const char* name, const json& value, int indent) {
   std::erase_if(out.files, [&](const auto& file) { return file.first == name; });
-  std::string text =
-      value.dump(indent, ' ', /*ensure_ascii=*/false, json::error_handler_t::replace);
+  std::string text = io::json_text(value, indent);
   text.shrink_to_fit();  // it stays as long as the tokenizer
   out.files.emplace_back(name, std::move(text));
 }
