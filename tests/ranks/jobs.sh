@@ -66,23 +66,27 @@ launch() {
   exec mpirun --oversubscribe --bind-to none -np "$ranks" "$@"
 }
 
-# train RANKS OUT [KEY=VALUE ...]: runs to its end; the log is OUT.log. Gives the exit code.
-train() {
-  local ranks=$1 out=$2
-  shift 2
+# finish COMMAND RANKS OUT [KEY=VALUE ...]: runs it to its end; the log is OUT.log. Gives the exit
+# code.
+finish() {
+  local command=$1 ranks=$2 out=$3
+  shift 3
   log=$out.log
-  (launch "$ranks" timeout 120 "$tessera" train "$config" output_dir="$out" "$@") \
+  (launch "$ranks" timeout 120 "$tessera" "$command" "$config" output_dir="$out" "$@") \
     >"$log" 2>&1 </dev/null
 }
+train() { finish train "$@"; }
 
-# start RANKS OUT [KEY=VALUE ...]: the same in the background, as $job.
-start() {
-  local ranks=$1 out=$2
-  shift 2
+# begin COMMAND RANKS OUT [KEY=VALUE ...]: the same in the background, as $job.
+begin() {
+  local command=$1 ranks=$2 out=$3
+  shift 3
   log=$out.log
-  launch "$ranks" "$tessera" train "$config" output_dir="$out" "$@" >"$log" 2>&1 </dev/null &
+  launch "$ranks" "$tessera" "$command" "$config" output_dir="$out" "$@" \
+    >"$log" 2>&1 </dev/null &
   job=$!
 }
+start() { begin train "$@"; }
 
 # within SECONDS COMMAND...: polls until the command succeeds; fails when it does not in that time.
 within() {
