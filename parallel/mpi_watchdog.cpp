@@ -13,7 +13,8 @@ enum Tag { kQuestion, kAnswer };
 
 constexpr auto kMailEvery = 20ms;
 constexpr auto kAnswerTime = 2s;   // for a sign of life
-constexpr auto kOthersFirst = 1s;  // the lowest rank that waits reports; others if it does not
+// The lowest rank that waits reports; others if it does not. mpirun leaves those it ends a second.
+constexpr auto kOthersFirst = 3s;
 
 template <class T>
 std::span<const std::byte> bytes_of(const T& value) {
