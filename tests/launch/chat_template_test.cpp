@@ -30,8 +30,8 @@ Tokenizer tokenizer_with(const std::string& chat_template,
                          const char* post_processor = R"({"type": "TemplateProcessing",
                              "single": [{"SpecialToken": {"id": "<|endoftext|>"}},
                                         {"Sequence": {"id": "A"}}]})") {
-  const auto* test = testing::UnitTest::GetInstance()->current_test_info();
-  const fs::path folder = fs::path(testing::TempDir()) /
+  const auto* test = ::testing::UnitTest::GetInstance()->current_test_info();
+  const fs::path folder = fs::path(::testing::TempDir()) /
                           fmt::format("tessera_{}_{}", test->test_suite_name(), test->name());
   fs::create_directories(folder);
   json spec = read_golden("byte_level.json");
@@ -176,7 +176,7 @@ TEST(ChatTemplate, IsANameAFileOrAText) {
   };
   EXPECT_EQ(text("tokenizer_default"), "of the tokenizer: One?");
   EXPECT_EQ(text("a text: {{ messages[2].content }}"), "a text:  1 ");
-  const fs::path file = fs::path(testing::TempDir()) / "tessera_chat.jinja";
+  const fs::path file = fs::path(::testing::TempDir()) / "tessera_chat.jinja";
   std::ofstream(file) << "a file: {{ bos_token }}{{ eos_token }}{{ unk_token }}\r\n.";
   EXPECT_EQ(text(file.string()), "a file: <|endoftext|><pad>\n.");
   fs::remove(file);

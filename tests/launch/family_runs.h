@@ -14,13 +14,12 @@
 #include "tests/family_golden.h"
 #include "tests/launch/loaded_model.h"
 
-namespace tessera::launch::testing {
+namespace tessera::testing {
 
 /// Trains three steps over NF4 into the folder `out`, and holds losses and gradient norms to a
 /// float64 run over the same bits; `where` names the run in the report.
-inline void expect_three_steps(const tessera::testing::FamilyGolden& golden, const std::string& out,
+inline void expect_three_steps(const FamilyGolden& golden, const std::string& out,
                                std::vector<std::string> overrides, std::string_view where) {
-  using namespace tessera::testing;
   overrides.insert(
       overrides.end(),
       {"base_model=" + golden.folder, "lora_model_dir=" + golden.adapter, "output_dir=" + out,
@@ -28,7 +27,7 @@ inline void expect_three_steps(const tessera::testing::FamilyGolden& golden, con
        fmt::format("datasets=[{{path: {}/data.jsonl, type: tokenized}}]", golden.folder)});
   parallel::SelfCommunicator self;
   const std::string settings = std::string(TESSERA_GOLDEN_DIR) + "/families/three_steps.yml";
-  EXPECT_EQ(train(load_config(settings, overrides), self), kFinished);
+  EXPECT_EQ(launch::train(launch::load_config(settings, overrides), self), launch::kFinished);
   std::vector<nlohmann::json> ours;
   std::ifstream metrics(out + "/metrics.jsonl");
   for (std::string line; std::getline(metrics, line);) {
@@ -50,20 +49,19 @@ inline void expect_three_steps(const tessera::testing::FamilyGolden& golden, con
   expect_near_float64(golden, fmt::format("gradient norm {}", where), distances("grad_norm"), 1e-4);
 }
 
-inline void expect_greedy_continuation(const tessera::testing::FamilyGolden& golden,
-                                       Device device) {
+inline void expect_greedy_continuation(const FamilyGolden& golden, Device device) {
   using Ids = std::vector<int32_t>;
   const nlohmann::json& greedy = golden.numbers.at("greedy");
   const auto expected = greedy.at("tokens").get<Ids>();
   TestModel model(golden.folder, std::nullopt, golden.adapter, device);
-  GeneratorOptions options;
+  launch::GeneratorOptions options;
   options.max_new_tokens = int64_t(expected.size());
   options.sampler.temperature = 0.0;
   Ids tokens;
-  EXPECT_TRUE(
-      generate_answers(model.decoder(), std::vector<Ids>{greedy.at("prompt").get<Ids>()}, options,
-                       {[&](size_t, int32_t id) { tokens.push_back(id); }, [](size_t, Finish) {}}));
+  EXPECT_TRUE(launch::generate_answers(
+      model.decoder(), std::vector<Ids>{greedy.at("prompt").get<Ids>()}, options,
+      {[&](size_t, int32_t id) { tokens.push_back(id); }, [](size_t, launch::Finish) {}}));
   EXPECT_EQ(tokens, expected);
 }
 
-}  // namespace tessera::launch::testing
+}  // namespace tessera::testing

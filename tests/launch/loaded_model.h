@@ -10,7 +10,7 @@
 #include "lora/adapter/peft.h"
 #include "parallel/self_communicator.h"
 
-namespace tessera::launch::testing {
+namespace tessera::testing {
 
 class TestModel {
  public:
@@ -33,12 +33,12 @@ class TestModel {
   const lora::ModelSpec& spec() const { return model_.spec(); }
 
  private:
-  Console console_;
+  launch::Console console_;
   Context ctx_;
   parallel::SelfCommunicator alone_;
-  LoadedModel model_;
+  launch::LoadedModel model_;
   std::optional<lora::AdapterSet> adapters_;
   std::unique_ptr<lora::Decoder> decoder_;
 };
 
-}  // namespace tessera::launch::testing
+}  // namespace tessera::testing

@@ -20,7 +20,7 @@
 #include "tests/family_golden.h"
 #include "tests/scratch_folder.h"
 
-namespace tessera::launch::testing {
+namespace tessera::testing {
 
 inline const std::string kModulesGolden = std::string(TESSERA_GOLDEN_DIR) + "/modules_to_save";
 
@@ -66,12 +66,12 @@ struct ModulesGolden {
   /// Matrices and rows as they are in the base; no adapters.
   lora::AdapterSet at_first() const {
     const lora::Checkpoint base = lora::Checkpoint::open(family.folder);
-    lora::AdapterSet set(base.spec(), adapter_options(config("unused", {})));
+    lora::AdapterSet set(base.spec(), launch::adapter_options(config("unused", {})));
     set.copy_whole(base);
     return set;
   }
 
-  Config config(const std::string& out, const std::vector<std::string>& more) const {
+  launch::Config config(const std::string& out, const std::vector<std::string>& more) const {
     std::vector<std::string> overrides = settings();
     overrides.push_back("base_model=" + family.folder);
     overrides.push_back("output_dir=" + scratch.file(out));
@@ -79,12 +79,13 @@ struct ModulesGolden {
     overrides.push_back(
         fmt::format("datasets=[{{path: {}/data.jsonl, type: tokenized}}]", family.folder));
     overrides.insert(overrides.end(), more.begin(), more.end());
-    return load_config(std::string(TESSERA_GOLDEN_DIR) + "/families/three_steps.yml", overrides);
+    return launch::load_config(std::string(TESSERA_GOLDEN_DIR) + "/families/three_steps.yml",
+                               overrides);
   }
 
   std::string run(const std::string& out, const std::vector<std::string>& more) const {
     parallel::SelfCommunicator self;
-    EXPECT_EQ(train(config(out, more), self), kFinished);
+    EXPECT_EQ(launch::train(config(out, more), self), launch::kFinished);
     return scratch.file(out);
   }
 
@@ -94,15 +95,14 @@ struct ModulesGolden {
 
   std::string name;
   nlohmann::json numbers;
-  tessera::testing::FamilyGolden family;
-  tessera::testing::ScratchFolder scratch;
+  FamilyGolden family;
+  ScratchFolder scratch;
 };
 
 /// Losses and gradient norms of three steps, and what the adapter holds then but for LoRA.
 inline void expect_training_as_peft(const ModulesGolden& golden,
                                     const std::vector<std::string>& more) {
   using nlohmann::json;
-  using tessera::testing::relative_difference;
   const std::string from = golden.start();
   std::vector<std::string> overrides = {"lora_model_dir=" + from};
   overrides.insert(overrides.end(), more.begin(), more.end());
@@ -147,4 +147,4 @@ inline void expect_training_as_peft(const ModulesGolden& golden,
   EXPECT_EQ(beside, exact.at("stored").size());
 }
 
-}  // namespace tessera::launch::testing
+}  // namespace tessera::testing

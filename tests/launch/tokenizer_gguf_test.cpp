@@ -54,12 +54,12 @@ class Metadata {
   std::map<std::string, std::string> values_;
 };
 
-class GgufTokenizer : public testing::Test {
+class GgufTokenizer : public ::testing::Test {
  protected:
   GgufTokenizer() {
-    folder_ = fs::path(testing::TempDir()) /
+    folder_ = fs::path(::testing::TempDir()) /
               fmt::format("tessera_gguf_tokenizer_{}",
-                          testing::UnitTest::GetInstance()->current_test_info()->name());
+                          ::testing::UnitTest::GetInstance()->current_test_info()->name());
     fs::remove_all(folder_);
     fs::create_directories(folder_);
     spec_ =

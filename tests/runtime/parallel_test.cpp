@@ -21,18 +21,14 @@
 #include "runtime/ops/matmul.h"
 #include "tests/sanitized.h"
 
-namespace {
-
 // Threads that are counted are all but the caller of an operator, which may allocate beside
 // regions.
-std::atomic<int> allocations{0};
-thread_local bool is_caller = false;
+static std::atomic<int> allocations{0};
+static thread_local bool is_caller = false;
 
-void count_allocation() {
+static void count_allocation() {
   if (!is_caller) ++allocations;
 }
-
-}  // namespace
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 // Never inlined, since the compiler takes what is inlined for a mismatch of malloc and delete.
