@@ -1,7 +1,6 @@
 #include "launch/run/run_data.h"
 
 #include <fmt/ranges.h>
-#include <malloc.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -10,6 +9,7 @@
 
 #include "launch/data/end_tokens.h"
 #include "launch/data/special_tokens.h"
+#include "launch/machine/freed_memory.h"
 #include "runtime/core/error.h"
 #include "runtime/io/printable.h"
 
@@ -77,7 +77,7 @@ RunData::RunData(const Config& config, int64_t vocab, int ranks, int threads, Co
   if (asked && !evaluation.empty()) judged = judged_by(config);
   // What a tokenizer of 262,144 tokens and the making of it took, 200 MB: malloc would keep it, in
   // pieces too small for a model's tensors.
-  malloc_trim(0);
+  return_freed_memory();
 }
 
 void RunData::read(const Config& config, int64_t vocab, int threads, Console& console) {

@@ -1,12 +1,11 @@
 #include "launch/run/search.h"
 
-#include <malloc.h>
-
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
 
 #include "launch/machine/agreement.h"
+#include "launch/machine/freed_memory.h"
 #include "launch/machine/signals.h"
 #include "launch/report/candidate_comparison.h"
 #include "launch/report/run_figures.h"
@@ -214,7 +213,7 @@ std::optional<CandidateResult> Search::train_candidate(size_t i, const json& ide
     result.diverged = error.what();
   }
   write_result(i, result);
-  malloc_trim(0);  // so that the memory of the next one is measured without this one's
+  return_freed_memory();  // so that the memory of the next one is measured without this one's
   return result;
 }
 

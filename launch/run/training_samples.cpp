@@ -1,9 +1,8 @@
 #include "launch/run/training_samples.h"
 
-#include <malloc.h>
-
 #include <optional>
 
+#include "launch/machine/freed_memory.h"
 #include "launch/run/answers.h"
 #include "launch/run/generation_config.h"
 #include "launch/run/generator.h"
@@ -72,7 +71,7 @@ std::vector<std::string> TrainingSamples::answers(lora::Decoder& decoder, int64_
                      {[&](uint64_t s, int32_t id) { making.token(s, id); },
                       [&](uint64_t s, Finish how) { texts[s] = making.finish(s, how).text; }});
   }
-  malloc_trim(0);  // the tokenizer's part, which training has no room for
+  return_freed_memory();  // the tokenizer's part, which training has no room for
   return texts;
 }
 
