@@ -27,16 +27,12 @@ for line in '^base ' '^data '; do
   [ "$(grep -c "$line" "$log")" = 1 ] || die "the base and the data are not read once"
 done
 
-while read -r ranks again candidate; do
-  what="rank 1 of $ranks killed in candidate $candidate"
-  out=$work/killed$candidate
-  begin search "$ranks" "$out"
-  within 60 has_line "^search   candidate $candidate of 3" || die "$what: it does not begin"
-  kill -KILL "$(process_of 1)"
-  ended 60
-  [ $code != 0 ] || die "$what: exit code 0"
-  [ ! -e "$out/adapter_model.safetensors" ] || die "$what: it was done before"
-  finish search "$again" "$out" resume_from_checkpoint=auto || die "$what: does not go on"
-  same_search "$out" "$what"
-done <<<'2 3 1
-3 1 3'
+out=$work/killed
+begin search 2 "$out"
+within 60 has_line '^search   candidate 2 of 3' || die "the second candidate does not begin"
+kill -KILL "$(process_of 1)"
+ended 60
+[ $code != 0 ] || die "a killed rank: exit code 0"
+[ ! -e "$out/adapter_model.safetensors" ] || die "a killed rank: it was done before"
+finish search 3 "$out" resume_from_checkpoint=auto || die "a killed rank: does not go on"
+same_search "$out" "a killed rank"
