@@ -1,6 +1,7 @@
 #include "launch/report/candidate_result.h"
 
 #include "runtime/core/error.h"
+#include "runtime/io/json.h"
 
 namespace tessera::launch {
 
@@ -20,7 +21,7 @@ std::string candidate_result_json(const CandidateResult& result) {
     all["samples"].push_back({sample.losses, sample.weight});
   }
   all["identity"] = result.identity;
-  return all.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+  return io::json_text(all) + "\n";
 }
 
 CandidateResult read_candidate_result(std::string_view text, const std::string& source) {

@@ -81,7 +81,7 @@ std::string data_json(const DataSummary& data) {
                      {"lost", {{"count", data.lost_rows()}, {"rows", std::move(named)}}},
                      {"samples", std::move(samples)}};
   // Paths may be of any bytes.
-  return root.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  return io::json_text(root) + "\n";
 }
 
 }  // namespace tessera::launch

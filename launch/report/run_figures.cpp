@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "launch/console/progress.h"
+#include "runtime/io/json.h"
 
 namespace tessera::launch {
 namespace {
@@ -127,7 +128,7 @@ std::string report_json(const std::vector<RunHistory>& runs) {
     differences[difference.key] = difference.values;
   }
   const Json root = {{"runs", std::move(all)}, {"differences", std::move(differences)}};
-  return root.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  return io::json_text(root, 2) + "\n";
 }
 
 }  // namespace tessera::launch

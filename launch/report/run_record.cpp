@@ -100,7 +100,7 @@ std::string run_record_json(const RunRecord& record) {
                      {"facts", std::move(facts)},
                      {"datasets", std::move(sets)}};
   // Paths may be of any bytes.
-  return root.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  return io::json_text(root, 2) + "\n";
 }
 
 RunRecord read_run_record(std::string_view text, const std::string& source) {

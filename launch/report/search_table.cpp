@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "launch/console/progress.h"
+#include "runtime/io/json.h"
 
 namespace tessera::launch {
 namespace {
@@ -76,7 +77,7 @@ std::string search_json(const std::vector<ComparedCandidate>& candidates,
     }
     all["candidates"].push_back(std::move(one));
   }
-  return all.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+  return io::json_text(all, 2) + "\n";
 }
 
 }  // namespace tessera::launch

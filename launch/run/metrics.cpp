@@ -7,6 +7,7 @@
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
 #include "runtime/io/folder.h"
+#include "runtime/io/json.h"
 
 namespace tessera::launch {
 namespace {
@@ -65,8 +66,7 @@ bool MetricsFile::write_evaluation(int64_t step, const std::string& set, double 
 
 bool MetricsFile::write_line(const nlohmann::ordered_json& line) {
   // A model's text may end within a character.
-  return file_.append(line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) +
-                      "\n");
+  return file_.append(io::json_text(line) + "\n");
 }
 
 }  // namespace tessera::launch
