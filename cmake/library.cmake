@@ -3,23 +3,6 @@ function(tessera_whole_switches target)
   target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wswitch-enum>)
 endfunction()
 
-# tessera_rooms_as_units(target): where a sanitizer is on, compiles the sources of a room together,
-# because most of the time goes into headers and what they instantiate. Other builds compile each
-# alone, so that a source must include what it uses.
-function(tessera_rooms_as_units target)
-  if(NOT TESSERA_SANITIZE)
-    return()
-  endif()
-  set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_MODE GROUP)
-  get_target_property(sources ${target} SOURCES)
-  foreach(source ${sources})
-    get_filename_component(room ${source} DIRECTORY)
-    file(RELATIVE_PATH room ${CMAKE_SOURCE_DIR} ${room})
-    string(MAKE_C_IDENTIFIER ${room} room)
-    set_source_files_properties(${source} PROPERTIES UNITY_GROUP ${room})
-  endforeach()
-endfunction()
-
 # tessera_library(folder DEPENDS targets...): the static library of one folder, all its sources, but
 # for cuda/ where there is no CUDA backend, and for what speaks MPI (mpi_*) or reads Parquet files
 # (parquet_module*).

@@ -1,7 +1,23 @@
-# tessera_units(variable name): where a sanitizer is on, and the sources in the variable are many,
-# puts files there instead that hold eight of them each, because most of the time goes into headers
-# and what they instantiate. What is unnamed in a source is in a namespace of its own there. Other
-# builds compile each alone, so that a source must include what it uses.
+# tessera_rooms_as_units(target): where a sanitizer is on, compiles the sources of a room together,
+# because most of the time goes into headers and what they instantiate. Other builds compile each
+# alone, so that a source must include what it uses.
+function(tessera_rooms_as_units target)
+  if(NOT TESSERA_SANITIZE)
+    return()
+  endif()
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_MODE GROUP)
+  get_target_property(sources ${target} SOURCES)
+  foreach(source ${sources})
+    get_filename_component(room ${source} DIRECTORY)
+    file(RELATIVE_PATH room ${CMAKE_SOURCE_DIR} ${room})
+    string(MAKE_C_IDENTIFIER ${room} room)
+    set_source_files_properties(${source} PROPERTIES UNITY_GROUP ${room})
+  endforeach()
+endfunction()
+
+# tessera_units(variable name): the same for tests. Where the sources in the variable are many, puts
+# files there instead that hold eight of them each. What is unnamed in a source is in a namespace of
+# its own there.
 function(tessera_units variable name)
   set(sources ${${variable}})
   list(LENGTH sources count)
