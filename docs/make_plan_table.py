@@ -63,8 +63,8 @@ def plan(folder, model, ranks, profile, settings):
 
 
 def print_published(folder):
-    print("\n| model | on | context | GPU GiB | tokens/s a GPU | products | attention | adapters "
-          "| elementwise | dequantize | head | published, a GPU |")
+    print("\n| model | on | context | GPU GiB | tokens/s per GPU | products | attention | adapters "
+          "| elementwise | dequantize | head | published, per GPU |")
     print("|---|---|---|---|---|---|---|---|---|---|---|---|")
     for model, cards, ranks, profile, settings, published in PUBLISHED:
         p = plan(folder, model, ranks, profile, settings + ["global_batch_size=16"])

@@ -13,6 +13,8 @@
 namespace tessera::quant {
 namespace {
 
+static_assert(kRowsOfDecoding == cpu::kRowChunk);
+
 /// What a product on a GPU takes of scratch, taken also where nothing is computed, so that a plan
 /// for a GPU needs none: the dense matrix, unless it is stored as it is multiplied, and gemm's own.
 void reserve_on_gpu(Context& ctx, const FrozenSpec& spec, DType dtype) {

@@ -10,6 +10,9 @@
 
 namespace tessera::quant {
 
+/// On the CPU a product decodes each weight once for as many rows of x.
+inline constexpr int64_t kRowsOfDecoding = 1026;
+
 /// A rank-R addition to the product: left[N,R] times right. Empty tensors: no addition.
 struct LowRank {
   Tensor left;

@@ -19,6 +19,7 @@
 #include "runtime/core/error.h"
 #include "runtime/io/file.h"
 #include "runtime/io/json.h"
+#include "runtime/ops/attention.h"
 #include "runtime/ops/matmul.h"
 
 namespace tessera::launch {
@@ -47,6 +48,8 @@ constexpr Gpu kGpus[] = {
     {"RTX A6000", 49140, 154.8, 0.70, 768, 24, 24, 3},
 };
 constexpr double kMemoryShare = 0.85;
+constexpr double kFloat32Share = 1.0 / 8;  // of products in bfloat16
+constexpr double kAttentionShare = 0.5;    // of products, on `mma.sync`
 
 std::string simplified(std::string_view name) {
   std::string text;
@@ -63,11 +66,13 @@ std::string simplified(std::string_view name) {
 }
 
 DeviceProfile profile_of(const Gpu& gpu) {
+  const double products = gpu.teraflops * gpu.share * 1e12;
   return {.name = std::string(gpu.name),
           .gpu = true,
           .memory = int64_t(gpu.memory_mib) << 20,
-          .flops_f32 = gpu.teraflops * gpu.share * 1e12 / 8,
-          .flops_bf16 = gpu.teraflops * gpu.share * 1e12,
+          .flops_f32 = kFloat32Share * products,
+          .flops_bf16 = products,
+          .flops_attention = kAttentionShare * kFloat32Share * products,
           .memory_bytes = gpu.memory_gb * kMemoryShare * 1e9,
           .host_bytes = gpu.host_gb * 1e9,
           .link_bytes = gpu.link_gb * 1e9,
@@ -82,6 +87,7 @@ struct Key {
 constexpr Key kRates[] = {
     {"flops_f32", &DeviceProfile::flops_f32},
     {"flops_bf16", &DeviceProfile::flops_bf16, true},
+    {"flops_attention", &DeviceProfile::flops_attention},
     {"memory_bytes_per_second", &DeviceProfile::memory_bytes},
     {"host_bytes_per_second", &DeviceProfile::host_bytes},
     {"link_bytes_per_second", &DeviceProfile::link_bytes},
@@ -125,7 +131,7 @@ double seconds_of(const std::function<void()>& work) {
 
 /// FLOP/s of y = x W^T and dx = dy W with W in NF4, of a small decoder's feed-forward shape.
 double product_rate(int threads, DType compute) {
-  constexpr int64_t kTokens = 512, kIn = 1024, kOut = 2816;
+  constexpr int64_t kTokens = 1024, kIn = 1024, kOut = 2816;
   Context ctx(Device::cpu(), threads, 0);
   ctx.set_compute_dtype(compute);
   ctx.set_scratch(Arena(size_t{64} << 20));
@@ -143,6 +149,36 @@ double product_rate(int threads, DType compute) {
     quant::frozen_matmul_backward(ctx, in, out, matrix, {}, false);
   });
   return 4.0 * double(kTokens * kIn * kOut) / seconds;
+}
+
+/// FLOP/s of attention in both directions, counted as docs/planning.md does.
+double attention_rate(int threads) {
+  constexpr int64_t kTokens = 1024, kHeads = 16, kKvHeads = 4, kDim = 64;
+  Context ctx(Device::cpu(), threads, 0);
+  ctx.set_scratch(Arena(size_t{64} << 20));
+  std::vector<Buffer> buffers;
+  const auto tensor = [&](int64_t rows, int64_t columns) {
+    buffers.push_back(Buffer::host(rows * columns * 4));
+    const Tensor made(buffers.back().data(), DType::kF32, {rows, columns});
+    std::ranges::fill(made.span<float>(), 0.5f);
+    return made;
+  };
+  const auto of_queries = [&] { return tensor(kTokens, kHeads * kDim); };
+  const auto of_keys = [&] { return tensor(kTokens, kKvHeads * kDim); };
+  const std::array<int32_t, 2> starts = {0, kTokens};
+  AttentionSamples samples(ctx, ctx.scratch(), starts, 3);
+  const AttentionInput in{.q = of_queries(),
+                          .k = of_keys(),
+                          .v = of_keys(),
+                          .samples = samples,
+                          .shape = {kHeads, kKvHeads, kDim, 0.125f}};
+  const AttentionGrads grads{of_queries(), of_keys(), of_keys()};
+  const Tensor out = of_queries(), dout = of_queries(), lse = tensor(kHeads, kTokens);
+  const double seconds = seconds_of([&] {
+    attention(ctx, out, lse, in);
+    attention_backward(ctx, grads, dout, out, lse, in);
+  });
+  return 7.0 * double(kTokens * kTokens * kHeads * kDim) / seconds;
 }
 
 /// Bytes a second that `threads` threads copy, together.
@@ -201,6 +237,7 @@ DeviceProfile nominal_cpu() {
           .memory = 0,
           .flops_f32 = 200e9,
           .flops_bf16 = 0,
+          .flops_attention = 120e9,
           .memory_bytes = 20e9,
           .host_bytes = 10e9,
           .link_bytes = 10e9,
@@ -213,6 +250,7 @@ DeviceProfile measure_profile(int threads) {
   profile.memory = available_bytes();
   profile.flops_f32 = product_rate(threads, DType::kF32);
   if (has_bf16_products(Device::cpu())) profile.flops_bf16 = product_rate(threads, DType::kBF16);
+  profile.flops_attention = attention_rate(threads);
   const double copied = copy_rate(threads);
   profile.memory_bytes = 2 * copied;
   profile.host_bytes = profile.link_bytes = copied;

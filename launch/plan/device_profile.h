@@ -17,16 +17,20 @@ namespace tessera::launch {
 struct DeviceProfile {
   std::string name;
   bool gpu = false;
-  int64_t memory = 0;        // bytes
-  double flops_f32 = 0;      // products with frozen weights in float32, and in bfloat16
-  double flops_bf16 = 0;     // 0: cannot
-  double memory_bytes = 0;   // read and written by a copy
-  double host_bytes = 0;     // between device and host memory, in one direction
-  double link_bytes = 0;     // that a rank receives from ranks of its node
-  double network_bytes = 0;  // that a rank receives from ranks of other nodes
+  int64_t memory = 0;          // bytes
+  double flops_f32 = 0;        // products with frozen weights in float32, and in bfloat16
+  double flops_bf16 = 0;       // 0: cannot
+  double flops_attention = 0;  // attention in float32, the only type of a CPU's
+  double memory_bytes = 0;     // read and written by a copy
+  double host_bytes = 0;       // between device and host memory, in one direction
+  double link_bytes = 0;       // that a rank receives from ranks of its node
+  double network_bytes = 0;    // that a rank receives from ranks of other nodes
 
   double flops(DType compute) const {
     return compute == DType::kBF16 && flops_bf16 > 0 ? flops_bf16 : flops_f32;
+  }
+  double attention(DType compute) const {
+    return flops_attention * (gpu ? flops(compute) / flops_f32 : 1.0);
   }
 };
 

@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <numeric>
 
+#include "lora/decoder/head.h"
 #include "parallel/gradient_tree.h"
+#include "quant/frozen_matmul.h"
 
 namespace tessera::launch {
 namespace {
@@ -12,12 +15,9 @@ namespace {
 using parallel::Visit;
 using parallel::Work;
 
-/// Of the rate of large products, what attention on `mma.sync` reaches on a GPU.
-constexpr double kAttentionShare = 0.5;
-
 /// What one rank reaches where those of a node share a CPU.
 struct Rates {
-  double flops, attention, memory, host, link, network;  // attention: its share of flops
+  double flops, attention, memory, host, link, network;
 
   Rates(const PlanInput& input, const DeviceProfile& device, DType compute) {
     size_t sharers = 1;
@@ -29,7 +29,7 @@ struct Rates {
     }
     const auto share = double(sharers);
     flops = device.flops(compute) / share;
-    attention = device.gpu ? kAttentionShare : 1.0;
+    attention = device.attention(compute) / share;
     memory = device.memory_bytes / share;
     host = device.host_bytes / share;
     link = device.link_bytes / share;
@@ -37,9 +37,23 @@ struct Rates {
   }
 };
 
-/// Seconds of a product of all tokens with a matrix.
-double multiply(const PlanInput& input, const Rates& rates, double columns, double rows) {
-  return 2.0 * columns * rows * double(input.tokens) / rates.flops;
+/// Operations of a product of all tokens with a matrix.
+double operations(const PlanInput& input, double columns, double rows) {
+  return 2.0 * columns * rows * double(input.tokens);
+}
+
+/// Bytes of an element of an activation, or of a decoded weight.
+double element_bytes(const PlanInput& input) { return input.gpu ? 2.0 : 4.0; }
+
+/// Bytes that are read and written where all elements of a matrix are decoded.
+double decoding_bytes(const PlanInput& input, const quant::FrozenSpec& matrix) {
+  if (matrix.is_dense(input.gpu.value_or(DType::kF32))) return 0.0;
+  return double(matrix.bytes()) + element_bytes(input) * double(matrix.numel());
+}
+
+/// How often a product of `rows` tokens decodes its matrix.
+double decodings(const PlanInput& input, double rows) {
+  return input.gpu ? 1.0 : std::ceil(rows / double(quant::kRowsOfDecoding));
 }
 
 /// Keys that a token sees, times two, for each pair takes part in two products: half of the sample,
@@ -51,7 +65,7 @@ double seen_keys(const PlanInput& input, int64_t window) {
   return 2.0 * reach * (1.0 - reach / (2.0 * sample));
 }
 
-/// Columns that a GPU reads and writes of a layer's norms, sums, turns and activations, in forward
+/// Columns that are read and written of a layer's norms, sums, turns and activations, in forward
 /// and in backward.
 std::array<double, 2> elementwise_columns(const lora::ModelSpec& model,
                                           const lora::LayerSpec& spec) {
@@ -78,49 +92,48 @@ class LayerTime {
  public:
   LayerTime(const MemoryModel& model, const Rates& rates, int64_t layer);
 
-  /// `dequantized`: its weights are there from the visit before.
+  /// `dequantized`: on a GPU, its weights are there from the visit before.
   ComputeParts of(const Visit& visit, bool dequantized) const;
 
  private:
   double linear_ = 0, last_ = 0, attention_ = 0, dequantize_ = 0;
-  double backward_products_ = 5;  // of attention; forward has two
+  bool keeps_dequantized_;
+  double backward_products_;  // of attention; forward has two
   // In forward, and in backward.
   double adapters_[2] = {0, 0}, elementwise_[2] = {0, 0};
 };
 
-LayerTime::LayerTime(const MemoryModel& model, const Rates& rates, int64_t layer) {
+// On a GPU scores are computed once for queries and once for keys and values, so that no sum needs
+// atomics.
+LayerTime::LayerTime(const MemoryModel& model, const Rates& rates, int64_t layer)
+    : keeps_dequantized_(model.input().gpu), backward_products_(keeps_dequantized_ ? 7 : 5) {
   const PlanInput& input = model.input();
   const lora::LayerSpec& spec = input.model.layers[size_t(layer)];
   const lora::BlobLayout& layout = model.layout().layers[size_t(layer)];
   const auto tokens = double(input.tokens);
-  // On a GPU, what is not a large product takes as long as it moves bytes: columns of 16 bits.
-  const auto move = [&](double columns) { return 2.0 * columns * tokens / rates.memory; };
+  // What is not a large product takes as long as it moves bytes.
+  const auto move = [&](double columns) {
+    return element_bytes(input) * columns * tokens / rates.memory;
+  };
   const double masked = input.adapter.dropout > 0 ? 2.0 : 0.0;
-  double weights = 0;
   double moved[2] = {0, 0};  // by the adapters
   for (const lora::PlacedTensor& tensor : layout.tensors) {
     if (!tensor.is_matrix()) continue;
     const auto in = double(tensor.row.in()), out = double(tensor.row.out());
-    weights += in * out;
-    last_ = multiply(input, rates, in, out);
+    last_ = operations(input, in, out) / rates.flops;
     linear_ += last_;
+    dequantize_ += decodings(input, tokens) * decoding_bytes(input, tensor.matrix) / rates.memory;
     const auto r = double(model.adapter_rank(tensor.row));
     if (r == 0) continue;
-    adapters_[0] += multiply(input, rates, in + out, r);
+    adapters_[0] += operations(input, in + out, r) / rates.flops;
     // u = x A^T, y += u B^T; dB = dy^T u, du = dy B, dA = du^T x, dx += du A.
     moved[0] += move((1 + masked) * in + 2 * out);
     moved[1] += move((3 + 2 * masked) * in + 2 * out);
   }
   adapters_[1] = 2.0 * adapters_[0];
-  attention_ = multiply(input, rates, seen_keys(input, spec.attention.window),
-                        double(spec.attention.q_size())) /
-               rates.attention;
-  if (!input.gpu) return;
-
-  // Scores are computed once for queries and once for keys and values, so that no sum needs
-  // atomics.
-  backward_products_ = 7;
-  dequantize_ = (double(layout.bytes) + 2.0 * weights) / rates.memory;
+  attention_ =
+      operations(input, seen_keys(input, spec.attention.window), double(spec.attention.q_size())) /
+      rates.attention;
   const std::array<double, 2> columns = elementwise_columns(input.model, spec);
   for (size_t i : {0, 1}) elementwise_[i] = move(columns[i]);
   for (int i : {0, 1}) adapters_[i] = std::max(adapters_[i], moved[i]);
@@ -133,11 +146,29 @@ ComputeParts LayerTime::of(const Visit& visit, bool dequantized) const {
   parts[size_t(ComputePart::kAttention)] = (backward ? backward_products_ / 2 : 1.0) * attention_;
   parts[size_t(ComputePart::kAdapters)] = adapters_[backward ? 1 : 0];
   parts[size_t(ComputePart::kElementwise)] = elementwise_[backward ? 1 : 0];
-  parts[size_t(ComputePart::kDequantize)] = dequantized ? 0.0 : dequantize_;
+  parts[size_t(ComputePart::kDequantize)] = keeps_dequantized_ && dequantized ? 0.0 : dequantize_;
   return parts;
 }
 
 double total(const ComputeParts& parts) { return std::accumulate(parts.begin(), parts.end(), 0.0); }
+
+/// Seconds of the head and its loss.
+double head_time(const MemoryModel& model, const Rates& rates) {
+  const PlanInput& input = model.input();
+  const auto vocab = double(input.model.vocab), hidden = double(input.model.hidden);
+  const double products = model.trains_head() ? 3.0 : 2.0;
+  const double seconds = products * operations(input, vocab, hidden) / rates.flops;
+  if (input.gpu) return seconds;
+  // A chunk's logits are written, read for their largest, read and written by e^x and by the scale,
+  // and read in backward. The head is decoded for each chunk, in both directions.
+  const double logits = 7.0 * vocab * double(input.tokens) * element_bytes(input);
+  const DType stored = model.trains_head() ? DType::kF32 : input.format.head;
+  const quant::FrozenSpec matrix{{quant::format_of(stored)}, input.model.vocab, input.model.hidden};
+  const auto chunk = double(lora::head_chunk_rows(input.model.vocab, DType::kF32));
+  const double chunks = std::ceil(double(input.tokens) / chunk);
+  const double decoded = 2.0 * chunks * decodings(input, chunk) * decoding_bytes(input, matrix);
+  return seconds + (logits + decoded) / rates.memory;
+}
 
 /// What comes to rank 0 from other ranks when a layer is gathered.
 class Gathers {
@@ -186,8 +217,7 @@ StepTime step_time(const MemoryModel& model, const DeviceProfile& device,
   const Gathers gathers(model, rates, choice.sharding);
   std::vector<LayerTime> layers;
   for (int64_t l = 0; l < input.model.layer_count(); ++l) layers.emplace_back(model, rates, l);
-  const double copy =
-      double(input.tokens * input.model.hidden) * (input.gpu ? 2.0 : 4.0) / rates.host;
+  const double copy = double(input.tokens * input.model.hidden) * element_bytes(input) / rates.host;
   const bool one_link = input.gpu && choice.sharding.mode == parallel::Sharding::Mode::kHost;
   StepTime pass;
   double between = 0;  // bytes of layers from other nodes
@@ -213,9 +243,7 @@ StepTime step_time(const MemoryModel& model, const DeviceProfile& device,
     pass.host_copy += copied;
     pass.seconds += std::max({compute, moved, copied, one_link ? moved + copied : 0.0});
   }
-  const double head_products = model.trains_head() ? 3.0 : 2.0;
-  const double head =
-      head_products * multiply(input, rates, double(input.model.vocab), double(input.model.hidden));
+  const double head = head_time(model, rates);
   pass.parts[size_t(ComputePart::kHead)] = head;
 
   const auto batches =

@@ -16,12 +16,6 @@
 namespace tessera::lora {
 namespace {
 
-/// As many rows as keep a chunk of logits within 64 MiB: enough to amortize packing the head.
-int64_t chunk_rows(int64_t vocab, DType logit) {
-  constexpr int64_t kLogitBytes = int64_t{64} << 20;
-  return std::clamp<int64_t>(kLogitBytes / (int64_t(size_of(logit)) * vocab), 16, 1024);
-}
-
 /// The positions that have a target, their targets, and their weights if the batch has any.
 struct Supervised {
   std::vector<int32_t> rows, targets;
@@ -114,6 +108,11 @@ void head_backward(Context& ctx, Tensor dh, Tensor d, Tensor h, const Head& head
 
 }  // namespace
 
+int64_t head_chunk_rows(int64_t vocab, DType logit) {
+  constexpr int64_t kLogitBytes = int64_t{64} << 20;
+  return std::clamp<int64_t>(kLogitBytes / (int64_t(size_of(logit)) * vocab), 16, 1024);
+}
+
 void head_logits(Context& ctx, Tensor logits, Tensor x, const Head& given) {
   const PartScope part(ctx.timeline(), ComputePart::kHead);
   ArenaScope scope(ctx.scratch());
@@ -133,7 +132,7 @@ double head_loss(Context& ctx, const HeadLoss& out, Tensor x, const BatchView& b
   const Head head = with_matrix(ctx, given);
   const int64_t vocab = head.matrix.spec().rows, hidden = x.cols();
   const auto total = ctx.measuring() ? batch.tokens() : int64_t(supervised.rows.size());
-  const int64_t chunk = std::min(total, chunk_rows(vocab, x.dtype()));
+  const int64_t chunk = std::min(total, head_chunk_rows(vocab, x.dtype()));
   const auto activation = [&](int64_t columns) {
     return ctx.scratch().tensor(x.dtype(), {chunk, columns});
   };

@@ -40,6 +40,10 @@ struct HeadLoss {
                                             // supervised position is appended: see argmax()
 };
 
+/// Rows that head_loss() takes at a time: as many as keep their logits within 64 MiB, which is
+/// enough to amortize packing the head.
+int64_t head_chunk_rows(int64_t vocab, DType logit);
+
 /// Sum over supervised positions (batch.targets[i] >= 0) of weight times loss, added up in token
 /// order in double. x[N,C] is the last block's output. While memory is measured all positions count
 /// and no target is read. Weights take no memory of a device beyond what the plan measures.

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <functional>
+#include <limits>
 #include <vector>
 
 #include "runtime/cpu/attention_task.h"
@@ -192,17 +193,29 @@ std::vector<AttentionGroup> list_groups(const AttentionGrads& grads, Tensor dout
   return groups;
 }
 
-/// Whether whole groups (longest first) would leave threads idle for longer than it costs to
-/// compute the probabilities twice: 7 products of tiles instead of 5.
-bool pays_to_split(const std::vector<AttentionGroup>& groups, int threads) {
+/// How many groups, from the first, to compute whole, so that all threads end soonest. The others
+/// are split into tasks for every tile, which fill the threads evenly, but compute the
+/// probabilities twice: 7 products of tiles instead of 5. The longest groups come first.
+size_t whole_groups(const std::vector<AttentionGroup>& groups, int threads) {
+  constexpr double kSplit = 7.0 / 5.0;
+  const auto cost = [](const AttentionGroup& g) { return double(g.length) * double(g.length); };
   std::vector<double> busy(size_t(std::max(threads, 1)), 0.0);
-  double total = 0;
-  for (const AttentionGroup& g : groups) {
-    const double cost = double(g.length) * double(g.length);
-    *std::ranges::min_element(busy) += cost;
-    total += cost;
+  double left = 0, whole = 0;
+  for (const AttentionGroup& g : groups) left += cost(g);
+  size_t best = 0;
+  double soonest = std::numeric_limits<double>::infinity();
+  for (size_t n = 0;; ++n) {
+    const double end =
+        std::max(*std::ranges::max_element(busy), (whole + kSplit * left) / double(busy.size()));
+    if (end < soonest) {
+      soonest = end;
+      best = n;
+    }
+    if (n == groups.size()) return best;
+    *std::ranges::min_element(busy) += cost(groups[n]);
+    whole += cost(groups[n]);
+    left -= cost(groups[n]);
   }
-  return *std::ranges::max_element(busy) > 1.4 * total / double(busy.size());
 }
 
 }  // namespace
@@ -212,35 +225,34 @@ void attention_backward(Context& ctx, const AttentionGrads& grads, Tensor dout, 
   if (ctx.measuring()) return;
   const ThreadMemory<AttentionBackwardTiles> tiles(ctx);
   const std::vector<AttentionGroup> groups = list_groups(grads, dout, out, lse, in);
-  if (!pays_to_split(groups, ctx.threads())) {
-    parallel_for(ctx.threads(), int64_t(groups.size()), [&](int64_t i, int thread) {
-      HWY_DYNAMIC_DISPATCH(gradients_of_group)(groups[size_t(i)], tiles.of(thread));
-    });
-    return;
-  }
-  struct Task {
+  const size_t whole = whole_groups(groups, ctx.threads());
+  struct Part {
     const AttentionGroup* group;
     int64_t head;  // -1: dk and dv of the keys at `first`; else dq of the queries at `first`
     int64_t first;
     int64_t cost;
   };
-  std::vector<Task> tasks;
-  for (const AttentionGroup& g : groups) {
+  std::vector<Part> parts;
+  for (const AttentionGroup& g : std::span(groups).subspan(whole)) {
     for (int64_t first = 0; first < g.length; first += kAttentionTile) {
-      tasks.push_back({&g, -1, first, 4 * g.group * (g.length - first)});
+      parts.push_back({&g, -1, first, 4 * g.group * (g.length - first)});
       for (int64_t head = 0; head < g.group; ++head) {
-        tasks.push_back({&g, head, first, 3 * (first + kAttentionTile)});
+        parts.push_back({&g, head, first, 3 * (first + kAttentionTile)});
       }
     }
   }
-  std::ranges::stable_sort(tasks, std::greater{}, &Task::cost);
-  parallel_for(ctx.threads(), int64_t(tasks.size()), [&](int64_t i, int thread) {
-    const Task& task = tasks[size_t(i)];
-    if (task.head < 0) {
-      HWY_DYNAMIC_DISPATCH(gradients_of_keys)(*task.group, task.first, false, tiles.of(thread));
+  std::ranges::stable_sort(parts, std::greater{}, &Part::cost);
+  parallel_for(ctx.threads(), int64_t(whole + parts.size()), [&](int64_t i, int thread) {
+    AttentionBackwardTiles& memory = tiles.of(thread);
+    if (size_t(i) < whole) {
+      HWY_DYNAMIC_DISPATCH(gradients_of_group)(groups[size_t(i)], memory);
+      return;
+    }
+    const Part& part = parts[size_t(i) - whole];
+    if (part.head < 0) {
+      HWY_DYNAMIC_DISPATCH(gradients_of_keys)(*part.group, part.first, false, memory);
     } else {
-      HWY_DYNAMIC_DISPATCH(gradients_of_queries)
-      (*task.group, task.head, task.first, tiles.of(thread));
+      HWY_DYNAMIC_DISPATCH(gradients_of_queries)(*part.group, part.head, part.first, memory);
     }
   });
 }

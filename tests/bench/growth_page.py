@@ -21,19 +21,24 @@ def off(measured, planned):
     return f"{100 * (measured / planned - 1):+.1f} %"
 
 
-def show_memory(tables):
-    """How near the plan's memory is, over all rows."""
+def show_plan(tables):
+    """How near the plan is, over all rows."""
     rows = [row for series in tables.values() for row in series]
     beside = [(row["peak"] - row["plan"]["peak"]) / MIB for row in rows]
     large = [abs(row["peak"] / row["plan"]["peak"] - 1) for row in rows
              if row["plan"]["peak"] >= LARGE]
     text = (f"All rows of this page were measured {min(beside):,.0f} to {max(beside):,.0f} MiB "
-            "above their plan, which leaves out the program, its libraries (under mpirun more of them), "
-            "the data and the trace of the profile. ")
+            "above their plan, which leaves out the program, its libraries (under mpirun more of "
+            "them), the data and the trace of the profile. ")
     if large:
         text += (f"Rows whose plan has {LARGE / MIB:,.0f} MiB or more are within "
                  f"{100 * max(large):.1f} % of it.")
-    say("## Memory against the plan\n\n" + text)
+    speeds = [planned_rate(row) / row["rate"] for name, series in tables.items() for row in series
+              if name != "hosts"]
+    text += (f"\n\nOn one machine, the planned speed is {min(speeds):.2f} to {max(speeds):.2f} "
+             f"times the measured one, {median(speeds):.2f} times in the middle. The plan takes the "
+             "rate of large products for all, and leaves out how long threads wait for each other.")
+    say("## The plan\n\n" + text)
 
 
 def share(row, *parts):
@@ -275,7 +280,7 @@ activations and workspace are each rank's own.""")
 (`tests/bench/on_two_hosts.sh`, which only root may run). The bytes are those of the link's
 counters, by the difference of a short and a longer run. `full` sends the layers over the link in
 each micro-batch; `hybrid` and `replicate` send gradients alone. The plan takes each host for a
-machine of its own, and these two share one: it plans twice the speed that they can have.""")
+machine of its own, and these two share one, so that it plans at least twice their speed.""")
 
 
 def show_batches(tables):
@@ -286,12 +291,15 @@ def show_batches(tables):
         table([f"micro-batches", *USUAL, "dequantize", "optimizer"],
               [[what(r["point"]), *usual(r), percent(share(r, "dequantize")),
                 f"{100 * share(r, 'optimizer'):.1f} %"] for r in rows])
-    rows = tables["rows"]
+    rows, more = tables["rows"], tables["micro-batches"]
     say(f"""
 Rows have {rows[0]['point'].length} tokens, and activations are kept. More rows in a micro-batch
-take memory for their activations, and save decoding: a weight is decoded once for up to 1,026
-tokens. More micro-batches take the memory of up to log2(n) sums of gradients, and share one update
-of the optimizer. Either saves so little that speed hardly depends on them.""")
+take memory for their activations. They save decoding, since a weight is decoded once for up to
+1,026 tokens, and time in which threads wait for each other after every operator:
+{rows[-1]['point'].batch} rows are {rows[-1]['rate'] / rows[0]['rate']:.2f} times as fast as one.
+More micro-batches take the memory of up to log2(n) sums of gradients and save nothing but updates of the
+optimizer: {more[-1]['point'].micro_batches} are {more[-1]['rate'] / more[0]['rate']:.2f} times as
+fast as one.""")
 
 
 def show_modelled(modelled):
@@ -353,5 +361,5 @@ resident; the plan leaves out the program, its libraries and the data.
     show_sizes(tables["size"])
     show_ranks(tables)
     show_batches(tables)
-    show_memory(tables)
+    show_plan(tables)
     show_modelled(modelled)

@@ -480,6 +480,38 @@ TEST_F(PlanCommand, RefusesWhatItDoesNotKnow) {
   EXPECT_NO_THROW(plan_of({"device=cuda"}, 1, "RTX-3090"));
 }
 
+TEST_F(PlanCommand, TimeOnACpuFollowsEachRateOfItsProfile) {
+  const auto parts_of = [&](const DeviceProfile& profile, const std::string& length) {
+    const std::string path = folder_.write("p.json", profile_json(profile));
+    return plan_of({"gradient_checkpointing=true", length}, 1, path)["time"]["compute_parts"];
+  };
+  const auto ratio = [](const nlohmann::json& a, const nlohmann::json& b, const char* part) {
+    return double(a[part]) / double(b[part]);
+  };
+  const DeviceProfile device = nominal_cpu();
+  const nlohmann::json usual = parts_of(device, "sequence_len=1024");
+  DeviceProfile slow = device;
+  slow.flops_attention /= 2;
+  const nlohmann::json attends = parts_of(slow, "sequence_len=1024");
+  EXPECT_NEAR(ratio(attends, usual, "attention"), 2.0, 1e-9);
+  EXPECT_NEAR(ratio(attends, usual, "products"), 1.0, 1e-9);
+  slow = device;
+  slow.memory_bytes /= 2;
+  const nlohmann::json copies = parts_of(slow, "sequence_len=1024");
+  for (const char* part : {"dequantize", "elementwise"}) {
+    EXPECT_NEAR(ratio(copies, usual, part), 2.0, 1e-9) << part;
+  }
+  EXPECT_GT(ratio(copies, usual, "head"), 1.01);
+  // 32 layers forward, 31 again and 32 backward; of a weight 4.13 bits are read, 32 are written.
+  constexpr double kWeights = 4096.0 * (2 * 4096 + 2 * 1024 + 3 * 14336);
+  EXPECT_NEAR(double(usual["dequantize"]), 95 * kWeights * (4.127 + 32) / 8 / device.memory_bytes,
+              0.001);
+  // A weight is decoded once for 1,026 tokens at most, in each direction.
+  const nlohmann::json longer = parts_of(device, "sequence_len=2048");
+  EXPECT_NEAR(ratio(longer, usual, "dequantize"), 2.0, 1e-9);
+  EXPECT_NEAR(ratio(longer, usual, "elementwise"), 2.0, 1e-9);
+}
+
 TEST_F(PlanCommand, AProfileIsReadAsItIsWritten) {
   DeviceProfile profile = nominal_cpu();
   profile.name = "mine";
