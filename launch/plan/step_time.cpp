@@ -51,9 +51,9 @@ double decoding_bytes(const PlanInput& input, const quant::FrozenSpec& matrix) {
   return double(matrix.bytes()) + element_bytes(input) * double(matrix.numel());
 }
 
-/// How often a product of `rows` tokens decodes its matrix.
-double decodings(const PlanInput& input, double rows) {
-  return input.gpu ? 1.0 : std::ceil(rows / double(quant::kRowsOfDecoding));
+/// How often a product of all tokens decodes its matrix.
+double decodings(const PlanInput& input) {
+  return input.gpu ? 1.0 : std::ceil(double(input.tokens) / double(quant::kRowsOfDecoding));
 }
 
 /// Keys that a token sees, times two, for each pair takes part in two products: half of the sample,
@@ -106,7 +106,8 @@ class LayerTime {
 // On a GPU scores are computed once for queries and once for keys and values, so that no sum needs
 // atomics.
 LayerTime::LayerTime(const MemoryModel& model, const Rates& rates, int64_t layer)
-    : keeps_dequantized_(model.input().gpu), backward_products_(keeps_dequantized_ ? 7 : 5) {
+    : keeps_dequantized_(model.input().gpu.has_value()),
+      backward_products_(keeps_dequantized_ ? 7 : 5) {
   const PlanInput& input = model.input();
   const lora::LayerSpec& spec = input.model.layers[size_t(layer)];
   const lora::BlobLayout& layout = model.layout().layers[size_t(layer)];
@@ -122,7 +123,7 @@ LayerTime::LayerTime(const MemoryModel& model, const Rates& rates, int64_t layer
     const auto in = double(tensor.row.in()), out = double(tensor.row.out());
     last_ = operations(input, in, out) / rates.flops;
     linear_ += last_;
-    dequantize_ += decodings(input, tokens) * decoding_bytes(input, tensor.matrix) / rates.memory;
+    dequantize_ += decodings(input) * decoding_bytes(input, tensor.matrix) / rates.memory;
     const auto r = double(model.adapter_rank(tensor.row));
     if (r == 0) continue;
     adapters_[0] += operations(input, in + out, r) / rates.flops;
@@ -166,7 +167,7 @@ double head_time(const MemoryModel& model, const Rates& rates) {
   const quant::FrozenSpec matrix{{quant::format_of(stored)}, input.model.vocab, input.model.hidden};
   const auto chunk = double(lora::head_chunk_rows(input.model.vocab, DType::kF32));
   const double chunks = std::ceil(double(input.tokens) / chunk);
-  const double decoded = 2.0 * chunks * decodings(input, chunk) * decoding_bytes(input, matrix);
+  const double decoded = 2.0 * chunks * decoding_bytes(input, matrix);
   return seconds + (logits + decoded) / rates.memory;
 }
 
