@@ -285,7 +285,7 @@ machine of its own, and these two share one, so that it plans at least twice the
 
 def show_batches(tables):
     say("## Micro-batches\n\n![Speed and memory by micro-batches](growth_batch.svg)")
-    for series, what in (("rows", lambda p: f"1 of {p.batch} rows"),
+    for series, what in (("rows", lambda p: f"1 of {p.batch} row{'s' * (p.batch > 1)}"),
                          ("micro-batches", lambda p: f"{p.micro_batches} of 1 row")):
         rows = tables[series]
         table([f"micro-batches", *USUAL, "dequantize", "optimizer"],
