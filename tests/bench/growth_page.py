@@ -297,9 +297,9 @@ Rows have {rows[0]['point'].length} tokens, and activations are kept. More rows 
 take memory for their activations. They save decoding, since a weight is decoded once for up to
 1,026 tokens, and time in which threads wait for each other after every operator:
 {rows[-1]['point'].batch} rows are {rows[-1]['rate'] / rows[0]['rate']:.2f} times as fast as one.
-More micro-batches take the memory of up to log2(n) sums of gradients and save nothing but updates of the
-optimizer: {more[-1]['point'].micro_batches} are {more[-1]['rate'] / more[0]['rate']:.2f} times as
-fast as one.""")
+More micro-batches take the memory of up to log2(n) sums of gradients and save nothing but updates
+of the optimizer: {more[-1]['point'].micro_batches} are {more[-1]['rate'] / more[0]['rate']:.2f}
+times as fast as one.""")
 
 
 def show_modelled(modelled):
