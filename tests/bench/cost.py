@@ -263,7 +263,7 @@ def main():
     parser.add_argument("tessera")
     parser.add_argument("model")
     parser.add_argument("folder")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--note", default="", help="what else the machine did, for the page")
     parser.add_argument("--tiny", action="store_true")
     options = parser.parse_args()
